@@ -1,0 +1,98 @@
+# Gatebench: `make` alone prints this help.
+# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 RUN SERVER PORT PYTHON
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROFILE ?= standard
+RUN ?= results/latest
+PORT ?= 8000
+
+run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BUDGET)') \
+	$(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
+	$(if $(WORKLOADS),--workloads '$(WORKLOADS)') $(if $(SEED),--seed '$(SEED)') \
+	$(if $(OUT),--out '$(OUT)') $(if $(EXCLUSIVE),--exclusive) \
+	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
+	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
+check_options = $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
+	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
+list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
+	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
+
+.PHONY: help bench smoke verify list report notebook ui serve test test-fast check bench-engine lock clean
+
+help: ## print this help
+	@printf 'Gatebench compares Python'"'"'s WSGI and ASGI servers.\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nVariables, as in: make bench BUDGET=5m SERVERS="gunicorn-* uvicorn" OUT=results/demo\n'
+	@sed -n 's/^# Variables: /  /p' $(MAKEFILE_LIST)
+
+bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 12 minutes) and make the report
+	@$(BIN)/gatebench run --profile '$(PROFILE)' $(run_options)
+
+smoke: $(VENV)/.lab ## every server and workload once, under two minutes: does it all work here?
+	@$(BIN)/gatebench run --profile smoke $(run_options)
+
+verify: $(VENV)/.lab ## hold every server to the whole contract
+	@$(BIN)/gatebench verify $(check_options)
+
+list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
+	@$(BIN)/gatebench list $(list_options)
+
+report: $(VENV)/.lab ## make the report again from raw data (RUN=results/latest)
+	@$(BIN)/gatebench report '$(RUN)'
+
+notebook: $(VENV)/.dev ## open the notebooks on a run (RUN=results/latest)
+	@GATEBENCH_RUN='$(abspath $(RUN))' $(BIN)/jupyter lab analysis/notebooks
+
+serve: $(VENV)/.lab ## run one subject in the foreground (SERVER=uvicorn PORT=8000)
+	@$(BIN)/gatebench serve '$(SERVER)' --port '$(PORT)'
+
+ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicorn PORT=8000)
+	@$(BIN)/gatebench ui '$(SERVER)' --port '$(PORT)'
+
+test: $(VENV)/.dev ## run every test
+	@$(BIN)/pytest
+
+test-fast: $(VENV)/.dev ## run the tests that start no servers
+	@$(BIN)/pytest -m 'not real and not docker and not browser'
+
+check: $(VENV)/.dev ## ruff and the strict type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench-engine: $(VENV)/.lab ## compare the load engine with wrk and with Locust's own client
+	@$(BIN)/python -m loadtests.bench_engine
+
+lock: $(VENV)/.lab ## pin every requirement anew, with hashes and without index addresses
+	@sh requirements/lock.sh
+
+clean: ## remove environments, caches and the lab's own virtual environment; results stay
+	rm -rf $(VENV) .gatebench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lab's own environment: uv first, from a pinned and hashed file, then everything else through it.
+$(VENV)/.uv: requirements/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Gatebench needs Python 3.11 or newer: make PYTHON=python3.13 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "cannot make a virtual environment; on Debian: sudo apt-get install python3-venv" >&2; exit 2; }
+	@echo "installing uv" && $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --requirement requirements/bootstrap.txt || \
+		{ echo "the package index could not be reached, or refused; check the network and run make again" >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.lab: $(VENV)/.uv requirements/lab.txt pyproject.toml
+	@echo "installing the lab" && $(BIN)/uv pip install --quiet --python $(BIN)/python \
+		--require-hashes --requirement requirements/lab.txt && \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || \
+		{ echo "the lab could not be installed; check the network and run make again" >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.lab requirements/dev.txt
+	@echo "installing what the tests need" && $(BIN)/uv pip install --quiet --python $(BIN)/python \
+		--require-hashes --requirement requirements/dev.txt || \
+		{ echo "the tests' packages could not be installed; check the network and run make again" >&2; exit 2; }
+	@touch $@

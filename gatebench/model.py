@@ -1,0 +1,164 @@
+"""The words of the lab as frozen data: server, variant, subject, application, workload, level, cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Interface = Literal["wsgi", "asgi"]
+Transport = Literal["close", "keep-alive", "websocket"]
+Capability = Literal["close", "keep-alive", "websocket", "chunked-request", "streaming"]
+
+INTERFACES: tuple[Interface, ...] = ("wsgi", "asgi")
+TRANSPORTS: tuple[Transport, ...] = ("close", "keep-alive", "websocket")
+CAPABILITIES: tuple[Capability, ...] = ("close", "keep-alive", "websocket", "chunked-request", "streaming")
+PLAIN_APPLICATION = "plain"
+DEFAULT_VARIANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run a server, as its `server.toml` declares it.
+
+    Attributes:
+        command: argument vector with placeholders such as `{port}`; see `gatebench.config.PLACEHOLDERS`.
+        tuned: False where it is what the server's quickstart gives; True comes with a `why`.
+        stop: name of the signal that ends the server for good, without its `SIG`.
+        needs: system commands that must be on PATH.
+    """
+
+    name: str
+    interface: Interface
+    command: tuple[str, ...]
+    tuned: bool
+    why: str
+    supports: frozenset[Capability]
+    stop: str
+    needs: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    color: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A product: one folder with a `server.toml` and its own environment.
+
+    Attributes:
+        requirements: the folder's `requirements.txt`.
+        pinned: whether every requirement there is pinned and hashed.
+        remedies: system command or package → the shell command that installs it.
+        drops_root: whether, started by root, it serves as another user, who must be able to read Python.
+    """
+
+    name: str
+    folder: Path
+    homepage: str
+    variants: tuple[Variant, ...]
+    requirements: Path
+    pinned: bool
+    remedies: Mapping[str, str] = field(default_factory=dict)
+    drops_root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One application folder; `wsgi` and `asgi` are import paths such as `apps.plain.wsgi:app`, or None.
+
+    `search_path` is the folder that must be on PYTHONPATH for them.
+    """
+
+    name: str
+    folder: Path
+    search_path: Path
+    wsgi: str | None
+    asgi: str | None
+
+    def form(self, interface: Interface) -> str | None:
+        """The import path of the application's form for `interface`, or None where it has none."""
+        return self.wsgi if interface == "wsgi" else self.asgi
+
+    def file(self, interface: Interface) -> Path:
+        """The source file of that form."""
+        return self.folder / f"{interface}.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: a server, one of its variants, and the application behind it."""
+
+    server: Server
+    variant: Variant
+    application: Application
+
+    @property
+    def id(self) -> str:
+        """`gunicorn-sync`, `uvicorn` for the variant `default`, `uvicorn+flask` for another application."""
+        base = self.server.name
+        if self.variant.name != DEFAULT_VARIANT:
+            base = f"{base}-{self.variant.name}"
+        return base if self.application.name == PLAIN_APPLICATION else f"{base}+{self.application.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The request a workload repeats; for WebSocket, the upgrade's path and the size of each message."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    message_bytes: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One closed-loop load: `connections` in parallel, each with one request in flight."""
+
+    connections: int
+
+    @property
+    def id(self) -> str:
+        """`c64` for 64 connections."""
+        return f"c{self.connections}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A transport, a request and a load model.
+
+    Attributes:
+        slice_s: length of one slice in seconds; at least 20 service times (METHOD.md, section 2).
+        warmup_s: unmeasured load on each cell at the start of a block, in seconds.
+        saturates: whether its figure is meant as a capacity, so that an idle server makes it invalid.
+        service_s: time the request waits by design, in seconds; 0 where it only computes.
+        share: its part of a run's measuring time, relative to the other workloads.
+    """
+
+    name: str
+    folder: Path
+    description: str
+    transport: Transport
+    request: Request
+    levels: tuple[Level, ...]
+    slice_s: float
+    warmup_s: float
+    needs: frozenset[Capability]
+    profiles: frozenset[str]
+    saturates: bool
+    service_s: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Subject × workload × level: one row of the result."""
+
+    subject: Subject
+    workload: Workload
+    level: Level
+
+    @property
+    def missing(self) -> tuple[Capability, ...]:
+        """Capabilities that the workload needs and the subject does not declare, sorted."""
+        return tuple(sorted(self.workload.needs - self.subject.variant.supports))

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Pins every requirement anew, with hashes for every platform and without index addresses.
+set -eu
+uv=$PWD/.venv/bin/uv
+pin() { "$uv" pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header "$@"; }
+
+pin requirements/bootstrap.in --output-file requirements/bootstrap.txt
+pin pyproject.toml --constraint requirements/bootstrap.txt --output-file requirements/lab.txt
+pin pyproject.toml --extra dev --constraint requirements/lab.txt --output-file requirements/dev.txt
+for folder in servers/*/; do
+	(cd "$folder" && pin requirements.in --output-file requirements.txt)
+done
