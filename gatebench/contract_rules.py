@@ -1,0 +1,216 @@
+"""The rules of the contract as data: which request has which answer. Pure; no file and no socket in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import unquote
+
+from gatebench.contract_bodies import BodySpec
+from gatebench.errors import ConfigurationError
+from gatebench.model import Capability, Interface
+
+SocketDeed = Literal["echo", "broadcast", "refuse"]
+SOCKET_DEEDS: tuple[SocketDeed, ...] = ("echo", "broadcast", "refuse")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An answer that is known to the last byte.
+
+    Attributes:
+        headers: lower-case name → exact value that must be present; servers may add others.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the contract prescribes for one request.
+
+    Attributes:
+        headers: lower-case name → exact value, without Content-Length.
+        body: None where only its shape is prescribed (`/interface`).
+        length: the Content-Length that GET has, in bytes; None where it follows from the body that came.
+        measured: whether a Content-Length is promised at all; False for a streamed answer.
+        least_ms: the answer comes no sooner than this, in milliseconds.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+    length: int | None
+    measured: bool = True
+    least_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route: what it takes and what it answers.
+
+    Attributes:
+        prefix: the whole path, or what stands before the argument, its slash included.
+        argument: the argument's name; None for a path without one.
+        maximum: the argument's greatest value; `minimum` its smallest.
+        body_limit: bytes of a request's body, beyond which the answer is 413; None for no limit.
+        waits: whether the argument is a time in milliseconds to wait.
+    """
+
+    prefix: str
+    argument: str | None
+    method: str
+    content_type: str
+    body: BodySpec
+    minimum: int = 0
+    maximum: int = 0
+    measured: bool = True
+    body_limit: int | None = None
+    waits: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods it answers; HEAD comes with GET."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
+    def argument_of(self, path: str) -> str | None:
+        """The argument in a decoded path, "" where the route has none; None where the path is another's."""
+        if self.argument is None:
+            return "" if path == self.prefix else None
+        rest = path.removeprefix(self.prefix)
+        return rest if path.startswith(self.prefix) and rest and "/" not in rest else None
+
+    def accepts(self, text: str) -> bool:
+        """Whether `text` is a plain decimal number within the route's bounds."""
+        if self.argument is None:
+            return True
+        plain = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
+        return plain and len(text) <= len(str(self.maximum)) and self.minimum <= int(text) <= self.maximum
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request that verification makes.
+
+    Attributes:
+        target: the request target as sent, with its query string and percent-encoding.
+        chunked: send the body without a Content-Length; only to servers that declare `chunked-request`.
+        thorough: left out of the quick verification before a block.
+    """
+
+    method: str
+    target: str
+    send: BodySpec
+    chunked: bool = False
+    thorough: bool = False
+
+    @property
+    def name(self) -> str:
+        """`POST /echo (bytes:1000, chunked)`."""
+        notes = [f"{self.send.kind}:{self.send.value}"] if self.send.value else []
+        notes += ["chunked"] if self.chunked else []
+        return f"{self.method} {self.target}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+@dataclass(frozen=True, slots=True)
+class SocketCase:
+    """One WebSocket path, what it does with messages, and how many sockets try it at once."""
+
+    path: str
+    does: SocketDeed
+    sockets: int
+    messages: tuple[str | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The whole contract; see the head of `apps/contract.toml` for its rules.
+
+    Attributes:
+        errors: status → body of the answers that refuse.
+        interface_keys: the keys that `/interface` must show, by interface.
+        connection: the cases asked one after another on one connection.
+    """
+
+    routes: tuple[Route, ...]
+    error_content_type: str
+    errors: Mapping[int, bytes]
+    interface_keys: Mapping[Interface, tuple[str, ...]]
+    cases: tuple[Case, ...]
+    connection: tuple[Case, ...]
+    websockets: tuple[SocketCase, ...]
+
+    def status(self, method: str, target: str, body_bytes: int = 0) -> int:
+        """The status of the answer to a request with a body of that length."""
+        return self._decide(method, target, body_bytes)[0]
+
+    def needs(self, case: Case) -> frozenset[Capability]:
+        """The capabilities without which a server is not asked `case`."""
+        _, route, _ = self._decide(case.method, case.target, 0)
+        streamed: set[Capability] = {"streaming"} if route is not None and not route.measured else set()
+        chunked: set[Capability] = {"chunked-request"} if case.chunked else set()
+        return frozenset(streamed | chunked)
+
+    def answer(self, method: str, target: str, body: bytes = b"") -> Answer:
+        """What a request gets; `target` may carry a query string and percent-encoding."""
+        status, route, text = self._decide(method, target, len(body))
+        if route is not None and status == 200:
+            answer = _success(route, text, body)
+        else:
+            allow = {"allow": ", ".join(route.methods)} if route is not None and status == 405 else {}
+            refusal = self.errors[status]
+            answer = Answer(status, {"content-type": self.error_content_type, **allow}, refusal, len(refusal))
+        return replace(answer, body=b"") if method == "HEAD" else answer
+
+    def expect(self, method: str, path: str, body: bytes = b"") -> Expected:
+        """The answer to a request, for whoever checks every byte of it.
+
+        Raises:
+            ConfigurationError: for a path that no route has, or one whose answer is not fixed.
+        """
+        answer = self.answer(method, path, body)
+        if answer.status == 404:
+            raise ConfigurationError(f"{method} {path}: no route of the contract; routes: {self._paths()}")
+        if answer.body is None:
+            raise ConfigurationError(
+                f"{method} {path}: its answer differs between servers, so it cannot be checked"
+            )
+        promised = answer.measured and answer.length is not None and method != "HEAD"
+        length = {"content-length": str(answer.length)} if promised else {}
+        return Expected(answer.status, {**answer.headers, **length}, answer.body)
+
+    def _decide(self, method: str, target: str, body_bytes: int) -> tuple[int, Route | None, str]:
+        """Status, route and argument: unknown path, then method, then argument, then the body's length."""
+        path = unquote(target.partition("?")[0], encoding="latin-1")
+        for route in self.routes:
+            text = route.argument_of(path)
+            if text is None:
+                continue
+            if method not in route.methods:
+                return 405, route, text
+            if not route.accepts(text):
+                return 400, route, text
+            too_long = route.body_limit is not None and body_bytes > route.body_limit
+            return 413 if too_long else 200, route, text
+        return 404, None, ""
+
+    def _paths(self) -> str:
+        return ", ".join(
+            route.prefix + (f"{{{route.argument}}}" if route.argument else "") for route in self.routes
+        )
+
+
+def _success(route: Route, text: str, body: bytes) -> Answer:
+    argument = (route.argument, text) if route.argument else None
+    made = route.body.make(argument=argument, request=body) if route.body.fixed else None
+    return Answer(
+        status=200,
+        headers={"content-type": route.content_type},
+        body=made,
+        length=len(made) if made is not None and route.measured else None,
+        measured=route.measured,
+        least_ms=int(text) if route.waits else 0,
+    )
