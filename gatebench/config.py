@@ -1,0 +1,264 @@
+"""Reads the folders of servers, workloads and applications into the model; reports every problem at once."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from pathlib import Path
+
+from gatebench.errors import ConfigurationError
+from gatebench.model import (
+    CAPABILITIES,
+    INTERFACES,
+    TRANSPORTS,
+    Application,
+    Level,
+    Request,
+    Server,
+    Variant,
+    Workload,
+)
+from gatebench.plan import PROFILES
+from gatebench.requirements import check_requirements
+from gatebench.strict import Table, listed, near
+
+SERVER_FILE = "server.toml"
+WORKLOAD_FILE = "workload.toml"
+APPLICATION_FILES = ("wsgi.py", "asgi.py")
+PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work")
+STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "KILL")
+METHODS = ("GET", "POST")
+SEQUENCE_DIGITS = 16
+"""Every WebSocket message holds a number of so many digits, so that a stale echo is seen."""
+SERVICE_TIMES_PER_SLICE = 20
+"""A slice is at least this many service times long (METHOD.md, section 2)."""
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
+_HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+
+
+def parse_server(folder: Path, *, shipped: bool = False) -> Server:
+    """The server that a folder describes.
+
+    Args:
+        folder: holds `server.toml` and `requirements.txt`; its name is the server's.
+        shipped: whether the folder is part of the repository, where requirements must be pinned and hashed.
+
+    Raises:
+        ConfigurationError: with every problem in the folder.
+    """
+    problems: list[str] = []
+    _check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
+    homepage = ""
+    remedies: dict[str, str] = {}
+    variants: tuple[Variant, ...] = ()
+    drops_root = False
+    table = Table.load(folder / SERVER_FILE, problems)
+    if table is not None:
+        homepage = table.string("homepage")
+        remedies = table.mapping("remedies")
+        drops_root = table.boolean("drops_root", default=False)
+        variants = tuple(_variant(name, entry) for name, entry in table.tables("variants").items())
+        if not variants:
+            table.problem("variants", "has no variant; add a table such as [variants.default]")
+        table.finish()
+    requirements = folder / "requirements.txt"
+    pinned = check_requirements(requirements, problems, must_be_pinned=shipped)
+    _raise(problems)
+    return Server(
+        name=folder.name,
+        folder=folder,
+        homepage=homepage,
+        variants=variants,
+        requirements=requirements,
+        pinned=pinned,
+        remedies=remedies,
+        drops_root=drops_root,
+    )
+
+
+def parse_workload(folder: Path) -> Workload:
+    """The workload that a folder's `workload.toml` describes; the folder's name is the workload's.
+
+    Raises:
+        ConfigurationError: with every problem in the folder.
+    """
+    problems: list[str] = []
+    _check_name(folder, _HYPHENATED, "lower-case letters, digits and -", problems)
+    table = Table.load(folder / WORKLOAD_FILE, problems)
+    if table is None:
+        raise ConfigurationError(problems)
+    transport = table.choice("transport", TRANSPORTS)
+    workload = Workload(
+        name=folder.name,
+        folder=folder,
+        description=table.string("description"),
+        transport=transport,
+        request=_request(table.table("request"), websocket=transport == "websocket"),
+        levels=_levels(table.table("load")),
+        slice_s=table.duration("slice"),
+        warmup_s=table.duration("warmup"),
+        # A transport is a capability of its own, so a workload cannot forget to ask for it.
+        needs=table.choices("needs", CAPABILITIES, default=()) | {transport},
+        profiles=table.choices("profiles", tuple(PROFILES)),
+        saturates=table.boolean("saturates", default=True),
+        service_s=table.duration("service", default=0.0),
+        share=table.number("share", default=1.0),
+    )
+    table.finish()
+    _check_times(table, workload)
+    _raise(problems)
+    return workload
+
+
+def parse_application(folder: Path, search_path: Path) -> Application:
+    """The application in a folder: `wsgi.py`, `asgi.py` or both, each with the callable `app`.
+
+    Args:
+        folder: the application's folder, inside `search_path`; its name is the application's.
+        search_path: the folder that is put on PYTHONPATH, from which the import paths are reckoned.
+
+    Raises:
+        ConfigurationError: with every problem in the folder.
+    """
+    problems: list[str] = []
+    _check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
+    package = ".".join(folder.relative_to(search_path).parts)
+    if keyword.iskeyword(folder.name) or package in sys.stdlib_module_names:
+        problems.append(
+            f"{folder}: the name is taken by Python itself and cannot be imported; rename the folder"
+        )
+    forms = {
+        name: f"{package}.{name.removesuffix('.py')}:app"
+        for name in APPLICATION_FILES
+        if (folder / name).is_file()
+    }
+    if not forms:
+        problems.append(f"{folder}: holds no application; it must have {' or '.join(APPLICATION_FILES)}")
+    _raise(problems)
+    return Application(
+        name=folder.name,
+        folder=folder,
+        search_path=search_path,
+        wsgi=forms.get("wsgi.py"),
+        asgi=forms.get("asgi.py"),
+    )
+
+
+def _variant(name: str, table: Table) -> Variant:
+    if not _HYPHENATED.fullmatch(name):
+        table.problem("", "a variant's name is of lower-case letters, digits and -, a letter first")
+    variant = Variant(
+        name=name,
+        interface=table.choice("interface", INTERFACES),
+        command=table.strings("command"),
+        tuned=table.choice("class", ("default", "tuned"), default="default") == "tuned",
+        why=table.text("why"),
+        supports=table.choices("supports", CAPABILITIES),
+        stop=table.choice("stop", STOP_SIGNALS, default="TERM"),
+        needs=table.strings("needs", default=()),
+        environment=table.mapping("environment"),
+        color=_color(table),
+    )
+    table.finish()
+    _check_command(table, variant.command)
+    if variant.tuned and not variant.why:
+        table.problem("why", 'is missing; class = "tuned" must say what was changed and why')
+    if variant.why and not variant.tuned:
+        table.problem("why", 'belongs to class = "tuned" only')
+    if "supports" in table and not variant.supports:
+        table.problem("supports", f"must name at least one of {listed(CAPABILITIES)}")
+    if variant.interface == "wsgi" and "websocket" in variant.supports:
+        table.problem("supports", '"websocket" needs interface = "asgi": WSGI has no WebSocket')
+    for variable in variant.environment:
+        if not _ENVIRONMENT_NAME.fullmatch(variable):
+            table.problem("environment", f'"{variable}" cannot be the name of an environment variable')
+    return variant
+
+
+def _check_command(table: Table, command: tuple[str, ...]) -> None:
+    if "command" in table and not command:
+        table.problem("command", "must name the program to start")
+    known = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
+    for word in command:
+        for found in _PLACEHOLDER.findall(word):
+            if found not in known:
+                text = f'unknown placeholder "{found}"{near(found, known)}; allowed: {listed(known)}'
+                table.problem("command", text)
+        if set(_PLACEHOLDER.sub("", word)) & set("{}"):
+            table.problem("command", f'"{word}" has a brace that belongs to no placeholder')
+
+
+def _color(table: Table) -> str | None:
+    plot = table.table("plot", required=False)
+    color = plot.string("color") if "color" in plot else plot.text("color")
+    plot.finish()
+    if color and not _COLOR.fullmatch(color):
+        plot.problem("color", f'"{color}" is not a colour such as "#1f77b4"')
+    return color or None
+
+
+def _request(table: Table, *, websocket: bool) -> Request:
+    request = Request(
+        method=table.choice("method", METHODS, default="GET"),
+        path=table.string("path"),
+        body=table.text("body").encode(),
+        message_bytes=table.integer("message_bytes", default=64, minimum=SEQUENCE_DIGITS),
+    )
+    table.finish()
+    if request.path and not (
+        request.path.startswith("/") and request.path.isascii() and " " not in request.path
+    ):
+        table.problem(
+            "path", f'"{request.path}" must start with / and hold neither spaces nor non-ASCII letters'
+        )
+    if request.body and request.method == "GET":
+        table.problem("body", 'needs method = "POST"')
+    if websocket and request.method != "GET":
+        table.problem("method", 'a WebSocket starts with "GET"')
+    if "message_bytes" in table and not websocket:
+        table.problem("message_bytes", 'needs transport = "websocket"')
+    return request
+
+
+def _levels(table: Table) -> tuple[Level, ...]:
+    table.choice("model", ("closed",))
+    connections = table.integers("connections")
+    table.finish()
+    if "connections" in table and not connections:
+        table.problem("connections", "must name at least one number of connections")
+    for number in connections:
+        if number < 1:
+            table.problem("connections", f"{number} is under 1")
+    if len(set(connections)) < len(connections):
+        table.problem("connections", "names a number twice")
+    return tuple(Level(number) for number in connections)
+
+
+def _check_times(table: Table, workload: Workload) -> None:
+    if "profiles" in table and not workload.profiles:
+        table.problem("profiles", f"must name at least one of {listed(PROFILES)}")
+    for key, value in (("slice", workload.slice_s), ("warmup", workload.warmup_s)):
+        if key in table and value == 0:
+            table.problem(key, "must be longer than 0")
+    shortest_s = SERVICE_TIMES_PER_SLICE * workload.service_s
+    if 0 < workload.slice_s < shortest_s:
+        table.problem(
+            "slice",
+            f"{workload.slice_s:g}s is under {SERVICE_TIMES_PER_SLICE} service times ({shortest_s:g}s), "
+            "so filling and draining the connections would bias the figure",
+        )
+
+
+def _check_name(folder: Path, form: re.Pattern[str], allowed: str, problems: list[str]) -> None:
+    if not form.fullmatch(folder.name):
+        problems.append(f'{folder}: the folder name "{folder.name}" is the ID: {allowed}, a letter first')
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise ConfigurationError(problems)

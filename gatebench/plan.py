@@ -1,0 +1,136 @@
+"""The measurement plan: which cells are measured, in which order, how often. Pure functions of data and seed.
+
+See METHOD.md, section 2: blocks of fresh processes; within a block, each level's rounds; within a round, one
+slice of every cell in an order drawn anew.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gatebench.model import Cell, Level, Subject, Workload
+
+SLICE_OVERHEAD_S = 0.004
+"""First guess of what a slice costs beside its window and its drain; measured values replace it."""
+START_COST_S = 0.8
+"""First guess of what starting, verifying and stopping one subject costs in a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much a run measures.
+
+    Attributes:
+        blocks: fresh starts of every server.
+        budget_s: wall time of the run after set-up.
+        max_rounds: upper limit of rounds in a level, or None.
+    """
+
+    name: str
+    blocks: int
+    budget_s: float
+    max_rounds: int | None = None
+
+
+PROFILES = {
+    "smoke": Profile("smoke", blocks=1, budget_s=60.0, max_rounds=3),
+    "standard": Profile("standard", blocks=5, budget_s=600.0),
+    "full": Profile("full", blocks=10, budget_s=3600.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """One workload at one level, with the cells that can be measured and the rounds it gets in a block."""
+
+    workload: Workload
+    level: Level
+    cells: tuple[Cell, ...]
+    rounds: int = 1
+
+    @property
+    def id(self) -> str:
+        """`keep-alive/c64`."""
+        return f"{self.workload.name}/{self.level.id}"
+
+    @property
+    def round_cost_s(self) -> float:
+        """First guess of a round's wall time.
+
+        Where the request waits by design, the drain depends on how many requests a server holds at once; half
+        of the cells are taken to be as slow as one at a time.
+        """
+        drain_s = self.workload.service_s * self.level.connections / 4
+        return len(self.cells) * (self.workload.slice_s + drain_s + SLICE_OVERHEAD_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run."""
+
+    profile: Profile
+    seed: int
+    levels: tuple[LevelPlan, ...]
+
+
+def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
+    """Groups cells by workload and level and divides the profile's budget between them."""
+    groups: dict[tuple[str, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.workload.name, cell.level.connections), []).append(cell)
+    levels = tuple(LevelPlan(group[0].workload, group[0].level, tuple(group)) for group in groups.values())
+    subjects = {cell.subject.id for cell in cells}
+    warmup_s = sum(len(level.cells) * level.workload.warmup_s for level in levels)
+    block_s = profile.budget_s / profile.blocks - len(subjects) * START_COST_S - warmup_s
+    costs = {level.id: level.round_cost_s for level in levels}
+    return Plan(profile, seed, divide_rounds(levels, block_s, costs, profile.max_rounds))
+
+
+def divide_rounds(
+    levels: Sequence[LevelPlan], seconds: float, round_costs_s: dict[str, float], most: int | None = None
+) -> tuple[LevelPlan, ...]:
+    """Gives each level as many rounds as its share of `seconds` pays for, at least one, at most `most`."""
+    shares = sum(level.workload.share for level in levels)
+    planned = []
+    for level in levels:
+        seconds_here = max(0.0, seconds) * level.workload.share / shares
+        rounds = max(1, int(seconds_here / max(round_costs_s[level.id], 1e-6)))
+        planned.append(replace(level, rounds=rounds if most is None else min(most, rounds)))
+    return tuple(planned)
+
+
+def level_order(plan: Plan, block: int) -> tuple[LevelPlan, ...]:
+    """The levels in this block's order."""
+    levels = list(plan.levels)
+    _random(plan.seed, block, "levels").shuffle(levels)
+    return tuple(levels)
+
+
+def round_order(plan: Plan, block: int, level: LevelPlan, round_number: int) -> tuple[Cell, ...]:
+    """The cells of a level in this round's order."""
+    cells = list(level.cells)
+    _random(plan.seed, block, level.id, round_number).shuffle(cells)
+    return tuple(cells)
+
+
+def subject_groups(
+    plan: Plan, block: int, subjects: Sequence[Subject], *, exclusive: bool
+) -> list[list[Subject]]:
+    """Which subjects are up at the same time: all of them, or each alone in this block's order."""
+    if not exclusive:
+        return [list(subjects)]
+    alone = [[subject] for subject in subjects]
+    _random(plan.seed, block, "subjects").shuffle(alone)
+    return alone
+
+
+def hash_seed(plan: Plan, block: int, subject: str) -> int:
+    """PYTHONHASHSEED of a subject in this block (1 to 4,294,967,295)."""
+    return _random(plan.seed, block, "hash", subject).randint(1, 2**32 - 1)
+
+
+def _random(*key: object) -> random.Random:
+    # Seeded by text: the same on every Python version and in every process.
+    return random.Random("/".join(map(str, key)))  # noqa: S311 - reproducible on purpose, not a secret

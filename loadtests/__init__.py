@@ -1,0 +1,1 @@
+"""The load: Locust users, the engine that does their I/O, and the workloads."""
