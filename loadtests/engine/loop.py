@@ -1,0 +1,78 @@
+"""The epoll loop that drives groups of connections and measures how busy it is itself."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+
+clock_ns = time.perf_counter_ns
+
+ERROR_PAUSE_NS = 10_000_000
+"""A connection rests this long after a failure, so that a dead server is not hammered in a tight loop."""
+
+Handler = Callable[[int], None]
+
+
+class Loop:
+    """One epoll set with its handlers. `busy_ns` is the time spent outside `poll` since `reset`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._resting: deque[tuple[int, Callable[[], None]]] = deque()
+        self.busy_ns = 0
+
+    def watch(self, fd: int, mask: int, handler: Handler) -> None:
+        """Calls `handler(mask)` whenever `fd` is ready (level-triggered)."""
+        self._epoll.register(fd, mask)
+        self._handlers[fd] = handler
+
+    def rewatch(self, fd: int, mask: int) -> None:
+        """Changes what `fd` is watched for."""
+        self._epoll.modify(fd, mask)
+
+    def forget(self, fd: int) -> None:
+        """Stops watching `fd`; to be called before it is closed."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def rest(self, then: Callable[[], None]) -> None:
+        """Calls `then` after `ERROR_PAUSE_NS`, from within `run`."""
+        self._resting.append((clock_ns() + ERROR_PAUSE_NS, then))
+
+    def reset(self) -> None:
+        """Forgets the busy time and every resting connection."""
+        self.busy_ns = 0
+        self._resting.clear()
+
+    def run(self, until_ns: int, done: Callable[[], bool] | None = None) -> None:
+        """Serves events until the clock reaches `until_ns`, or until `done()` after a batch of events."""
+        poll, handlers, resting = self._epoll.poll, self._handlers, self._resting
+        now = clock_ns()
+        while now < until_ns and not (done is not None and done()):
+            wake_ns = min(until_ns, resting[0][0]) if resting else until_ns
+            # epoll counts whole milliseconds and rounds up: the last one is polled without waiting.
+            remaining_s = (wake_ns - now) / 1e9
+            events = poll(remaining_s - 0.001 if remaining_s > 0.001 else 0)
+            polled = clock_ns()
+            for fd, mask in events:
+                handler = handlers.get(fd)
+                if handler is not None:
+                    handler(mask)
+            while resting and resting[0][0] <= polled:
+                resting.popleft()[1]()
+            now = clock_ns()
+            self.busy_ns += now - polled
+
+    def poll_once(self) -> None:
+        """Serves what is ready now, without waiting."""
+        for fd, mask in self._epoll.poll(0):
+            handler = self._handlers.get(fd)
+            if handler is not None:
+                handler(mask)
+
+    def close(self) -> None:
+        """Closes the epoll set; its sockets belong to others."""
+        self._epoll.close()
