@@ -1,0 +1,1 @@
+"""From raw slices to figures: loading, statistics, charts and the report."""

@@ -1,0 +1,138 @@
+"""Adds up the slices of one cell: requests, errors, connections, CPU, memory, latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis.load import ERROR_KINDS
+from analysis.percentiles import Percentiles, percentiles
+
+if TYPE_CHECKING:
+    from analysis.load import Run
+    from analysis.meta import LevelPlan
+
+
+@dataclass(frozen=True, slots=True)
+class LevelData:
+    """The slices and histograms of one level of one workload that count.
+
+    Attributes:
+        partial: True where no block was whole, so that the figures rest on a part of the first one.
+    """
+
+    plan: LevelPlan
+    slices: pd.DataFrame
+    histograms: pd.DataFrame
+    partial: bool
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that count."""
+        return int(self.slices["block"].nunique())
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the slices of one cell add up to, over all of its blocks.
+
+    Attributes:
+        requests: correct answers, those drained after the window included.
+        errors: kind of failure → how often.
+        busy_share: median over slices of the engine's busy share; a single slice that lost its core to a
+            neighbour says nothing about the instrument.
+        cpu_share: CPU seconds of the server a second of load, 1.0 for one core; None where never read.
+        cpu_us_per_request: CPU time of the server a correct answer; None where never read.
+        memory_mib: highest resident set size seen; None where never sampled.
+        requests_per_connection: `requests` over the connections they went through. A persistent connection
+            lives for a whole block, so a block used its level's connections and one more for each that the
+            server closed; or the connections it opened, where these are more (after closures between slices).
+        typical_completed: median over slices of the correct answers inside the window.
+    """
+
+    subject: str
+    blocks: int
+    requests: int
+    errors: Mapping[str, int]
+    closed_by_server: int
+    requests_per_connection: float | None
+    busy_share: float
+    cpu_share: float | None
+    cpu_us_per_request: float | None
+    memory_mib: float | None
+    typical_completed: float
+    percentiles: Percentiles
+
+    @property
+    def attempts(self) -> int:
+        """Correct answers and failures together."""
+        return self.requests + sum(self.errors.values())
+
+
+def level_data(run: Run, plan: LevelPlan) -> LevelData:
+    """What counts of one level: its finished blocks, and any block in which it got all of its rounds.
+
+    A block that was cut off in the middle of a level would weigh as much as a whole one. It is used only
+    where there is nothing else.
+    """
+    slices = _of_level(run.slices, plan)
+    histograms = _of_level(run.histograms, plan)
+    rounds = slices.groupby("block")["round"].nunique()
+    whole = set(run.finished_blocks) | set(rounds.index[rounds >= plan.rounds])
+    counts = slices["block"].isin(whole)
+    if not counts.any():
+        return LevelData(plan, slices, histograms, partial=not slices.empty)
+    kept = histograms["block"].isin(whole)
+    return LevelData(plan, slices[counts], histograms[kept], partial=False)
+
+
+def _of_level(frame: pd.DataFrame, plan: LevelPlan) -> pd.DataFrame:
+    return frame[(frame["workload"] == plan.workload) & (frame["level"] == plan.level)]
+
+
+def totals(data: LevelData, subject: str, transport: str) -> Totals | None:
+    """The totals of one subject in one level; None where it has no slice."""
+    slices = data.slices[data.slices["subject"] == subject]
+    if slices.empty:
+        return None
+    histogram = data.histograms[data.histograms["subject"] == subject]
+    requests = int(slices["completed"].sum() + slices["drained"].sum())
+    cpu_share, cpu_us = _cpu(slices)
+    memory = slices["server_memory_mib"].max()
+    return Totals(
+        subject=subject,
+        blocks=int(slices["block"].nunique()),
+        requests=requests,
+        errors={kind: int(slices[f"errors_{kind}"].sum()) for kind in ERROR_KINDS},
+        closed_by_server=int(slices["closed_by_server"].sum()),
+        requests_per_connection=_reuse(slices, requests, data.plan.connections, transport),
+        busy_share=float(slices["engine_busy_share"].median()),
+        cpu_share=cpu_share,
+        cpu_us_per_request=cpu_us,
+        memory_mib=None if pd.isna(memory) else float(memory),
+        typical_completed=float(slices["completed"].median()),
+        percentiles=percentiles(histogram["latency_us"].to_numpy(), histogram["count"].to_numpy()),
+    )
+
+
+def _cpu(slices: pd.DataFrame) -> tuple[float | None, float | None]:
+    """CPU share and CPU µs a request, from the slices in which the CPU time was read."""
+    read = slices[slices["server_cpu_s"].notna()]
+    if read.empty:
+        return None, None
+    cpu_s = float(read["server_cpu_s"].sum())
+    requests = int(read["completed"].sum() + read["drained"].sum())
+    return cpu_s / float(read["elapsed_s"].sum()), cpu_s * 1e6 / requests if requests else None
+
+
+def _reuse(slices: pd.DataFrame, requests: int, connections: int, transport: str) -> float | None:
+    if transport == "close":
+        used = int(slices["opened"].sum())
+    else:
+        blocks = slices.groupby("block")[["opened", "closed_by_server"]].sum()
+        replaced = blocks["closed_by_server"] + connections
+        used = int(replaced.where(replaced >= blocks["opened"], blocks["opened"]).sum())
+    return requests / used if used else None

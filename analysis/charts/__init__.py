@@ -1,0 +1,1 @@
+"""Charts of a run: one module a chart, on a common frame."""

@@ -1,0 +1,115 @@
+"""Requests that wait: how many each subject keeps waiting at once, against what its way of serving allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.charts.frame import (
+    GREY,
+    INK,
+    MARKERS,
+    MUTED,
+    PAPER,
+    QUIET,
+    SMALL_PT,
+    STRONG,
+    Chart,
+    Column,
+    Words,
+    beside,
+    logarithmic,
+    nothing_valid,
+    page,
+    row_labels,
+    write,
+)
+from analysis.colors import color
+from analysis.metrics import throughput
+from analysis.standings import ordered
+from analysis.wording import conditions, findings, interval, short_reason
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from analysis.meta import RunMeta
+    from analysis.results import CellResult, LevelResult
+
+_RATE = Column(1, 60, "right", STRONG)
+_INTERVAL = Column(1, 170, "right", QUIET)
+_AT_ONCE = Column(1, 250, "right", QUIET)
+
+
+def waiting_chart(meta: RunMeta, level: LevelResult) -> Chart:
+    """Throughput of a waiting workload, WSGI above ASGI, with what one, a few or all at a time would give."""
+    workload = meta.workload(level.workload)
+    metric = throughput(workload.transport)
+    cells = sorted(ordered(level), key=lambda cell: cell.interface != "wsgi")
+    wait_ms = workload.service_s * 1000
+    words = Words(
+        f"Requests that wait {wait_ms:.0f} ms, {level.connections} connections",
+        f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would give",
+        "Each request waits without using the CPU, so this shows how many a server holds at once, not how "
+        "fast it computes.\n" + conditions(meta, level),
+    )
+    figure, axes = page(words, len(cells), right_in=3.6)
+    row_labels(axes, [meta.subject(cell.subject) for cell in cells])
+    marks = _marks(meta.threads, level.connections, workload.service_s)
+    _axis(axes, cells, marks)
+    for number, cell in enumerate(cells):
+        if cell.status == "ok" and cell.rps is not None:
+            _dot(axes, number, cell, color(meta.subject(cell.subject)), workload.service_s)
+        else:
+            beside(axes, axes.get_xlim()[0], number, short_reason(cell), QUIET)
+    boundary = sum(cell.interface == "wsgi" for cell in cells)
+    if 0 < boundary < len(cells):
+        axes.axhline(boundary - 0.5, color=GREY, linewidth=1.5)
+    return Chart(f"waiting-{level.workload}-{level.level}", " ".join(findings(level, workload)), figure)
+
+
+def _marks(threads: int, connections: int, service_s: float) -> dict[str, float]:
+    """What a server gives that serves so many requests at a time: at a time / waiting time."""
+    at_a_time = {"one at a time": 1, f"{threads} threads": threads, f"all {connections}": connections}
+    return {name: count / service_s for name, count in at_a_time.items()}
+
+
+def _axis(axes: Axes, cells: list[CellResult], marks: dict[str, float]) -> None:
+    values = [cell.rps.estimate for cell in cells if cell.status == "ok" and cell.rps is not None]
+    shown = [*values, *marks.values()]
+    logarithmic(axes, min(shown) / 1.6, max(shown) * 1.25, lambda value: f"{value:,.0f}")
+    for name, value in marks.items():
+        axes.axvline(value, color=INK, linewidth=1.6, linestyle=":", zorder=1)
+        axes.annotate(
+            f"{name}: {value:,.0f}",
+            (value, 1),
+            (0, 6),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=SMALL_PT,
+            color=MUTED,
+            annotation_clip=False,
+        )
+    if not values:
+        nothing_valid(axes)
+
+
+def _dot(axes: Axes, number: int, cell: CellResult, paint: str, service_s: float) -> None:
+    estimate = cell.rps
+    if estimate is None:
+        return
+    if estimate.low is not None and estimate.high is not None:
+        axes.plot([estimate.low, estimate.high], [number, number], color=INK, linewidth=2.4, zorder=2)
+    axes.plot(
+        estimate.estimate,
+        number,
+        MARKERS[cell.interface],
+        markersize=10,
+        color=paint,
+        markeredgecolor=PAPER,
+        markeredgewidth=1.5,
+        zorder=3,
+    )
+    write(axes, number, f"{estimate.estimate:,.0f}", _RATE)
+    write(axes, number, interval(estimate), _INTERVAL)
+    write(axes, number, f"{estimate.estimate * service_s:.0f} at once", _AT_ONCE)

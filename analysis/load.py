@@ -1,0 +1,197 @@
+"""Loads the raw results of one run: complete, still going, or cut off in the middle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis import meta
+from gatebench.errors import GatebenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+ERROR_KINDS = ("refused", "reset", "short", "status", "body", "timeout")
+
+_TEXT, _INTEGER, _REAL = "str", "int64", "float64"
+SLICE_COLUMNS: Mapping[str, str] = {
+    "block": _INTEGER,
+    "round": _INTEGER,
+    "position": _INTEGER,
+    "subject": _TEXT,
+    "workload": _TEXT,
+    "level": _TEXT,
+    "started_unix_ns": _INTEGER,
+    "window_s": _REAL,
+    "elapsed_s": _REAL,
+    "completed": _INTEGER,
+    "drained": _INTEGER,
+    "opened": _INTEGER,
+    "closed_by_server": _INTEGER,
+    **{f"errors_{kind}": _INTEGER for kind in ERROR_KINDS},
+    "latency_count": _INTEGER,
+    "latency_sum_us": _INTEGER,
+    "engine_busy_share": _REAL,
+    "bytes_received": _INTEGER,
+    "bytes_sent": _INTEGER,
+    "server_cpu_s": _REAL,
+    "server_memory_mib": _REAL,
+}
+HISTOGRAM_COLUMNS: Mapping[str, str] = {
+    "block": _INTEGER,
+    "subject": _TEXT,
+    "workload": _TEXT,
+    "level": _TEXT,
+    "latency_us": _INTEGER,
+    "count": _INTEGER,
+}
+_SLICE_KEY = ["block", "round", "subject", "workload", "level"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A subject that failed in one block; without workload and level, before its first slice there."""
+
+    block: int
+    subject: str
+    workload: str | None
+    level: str | None
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The raw results of one run.
+
+    Attributes:
+        events: every whole line of `events.jsonl`, in order.
+        slices: one row a slice, the columns of `SLICE_COLUMNS`.
+        histograms: counts per whole microsecond, the columns of `HISTOGRAM_COLUMNS`; equal keys add up.
+    """
+
+    folder: Path
+    meta: meta.RunMeta
+    events: tuple[Mapping[str, Any], ...]
+    slices: pd.DataFrame
+    histograms: pd.DataFrame
+
+    def _of_kind(self, kind: str) -> list[Mapping[str, Any]]:
+        return [event for event in self.events if event["kind"] == kind]
+
+    @property
+    def finished_blocks(self) -> tuple[int, ...]:
+        """The blocks that ran to their end, in order."""
+        return tuple(int(event["block"]) for event in self._of_kind("block-finished"))
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Every recorded failure, in order."""
+        return tuple(
+            Failure(
+                block=int(event["block"]),
+                subject=str(event["subject"]),
+                workload=event.get("workload"),
+                level=event.get("level"),
+                code=str(event["code"]),
+                text=str(event["text"]),
+            )
+            for event in self._of_kind("failed")
+        )
+
+    @property
+    def argv(self) -> dict[str, tuple[str, ...]]:
+        """Subject → the exact argument vector of its first start."""
+        vectors: dict[str, tuple[str, ...]] = {}
+        for event in self._of_kind("argv"):
+            vectors.setdefault(str(event["subject"]), tuple(str(item) for item in event["argv"]))
+        return vectors
+
+    @property
+    def ending(self) -> Mapping[str, Any] | None:
+        """The last `finished` event; None while the run goes on, or where it was cut off."""
+        endings = self._of_kind("finished")
+        return endings[-1] if endings else None
+
+
+def load_run(folder: Path) -> Run:
+    """Loads the run in `folder`.
+
+    A torn last line of `events.jsonl` is left out, as are temporary files; a run without any finished block
+    may have no slices yet.
+
+    Raises:
+        GatebenchError: no such run, an unknown schema, or a missing or corrupt file; it names the file.
+    """
+    if not folder.is_dir():
+        raise GatebenchError(f"{folder}: no such folder; name the folder of a run, such as results/latest")
+    run_file = folder / "run.json"
+    run_meta = meta.parse(_read(run_file), run_file)
+    events = _events(folder / "events.jsonl")
+    slices = _table(folder / "slices.parquet", SLICE_COLUMNS)
+    histograms = _table(folder / "histograms.parquet", HISTOGRAM_COLUMNS)
+    run = Run(folder, run_meta, events, slices, histograms)
+    measurable = any(subject.ready for subject in run_meta.subjects) and not run.failures
+    if run.finished_blocks and slices.empty and measurable:
+        raise GatebenchError(f"{folder / 'slices.parquet'}: holds no slices although a block was finished")
+    repeated = slices.loc[slices.duplicated(_SLICE_KEY), _SLICE_KEY]
+    if not repeated.empty:
+        first = repeated.iloc[0].to_dict()
+        raise GatebenchError(
+            f"{folder / 'slices.parquet'}: two slices of one cell in the same round: {first}"
+        )
+    return run
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GatebenchError(f"{file}: cannot be read ({error}); is this the folder of a run?") from error
+
+
+def _events(file: Path) -> tuple[Mapping[str, Any], ...]:
+    lines = _read(file).split("\n")
+    events: list[Mapping[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):  # no newline after it: the run was cut off while writing it
+                break
+            raise GatebenchError(f"{file}: line {number} is damaged ({error})") from error
+        if not isinstance(event, dict) or "kind" not in event:
+            raise GatebenchError(f"{file}: line {number} is not an event")
+        events.append(event)
+    return tuple(events)
+
+
+def _table(folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """All parts of `folder` as one frame; a file under any other name is an unfinished write."""
+    parts = [_part(file, columns) for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
+    if not parts:
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    return pd.concat(parts, ignore_index=True)
+
+
+def _part(file: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    try:
+        # One file at a time: pandas.read_parquet on the folder could not say which part is damaged.
+        frame: pd.DataFrame = pq.ParquetFile(file).read().to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise GatebenchError(f"{file}: damaged or not Parquet ({error})") from error
+    missing = sorted(set(columns) - set(frame.columns))
+    if missing:
+        raise GatebenchError(f"{file}: the columns {', '.join(missing)} are missing")
+    try:
+        return frame[list(columns)].astype(dict(columns))
+    except (ValueError, TypeError) as error:
+        raise GatebenchError(f"{file}: a column has the wrong type ({error})") from error

@@ -1,0 +1,113 @@
+"""The report's page: one self-contained HTML file, findings first, from a run, its result and its charts."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from analysis.charts import frame
+from analysis.gates import GATES
+from analysis.metrics import COSTS, LATENCIES, Metric, throughput
+from analysis.standings import Standing, standings
+from analysis.wording import findings, interval
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analysis.load import Run
+    from analysis.meta import WorkloadMeta
+    from analysis.results import LevelResult, Summary
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+# Every ink of the charts with its name in CSS and its dark counterpart.
+_DARK = {
+    frame.INK: ("ink", "#e8ecf1"),
+    frame.MUTED: ("muted", "#a3adb8"),
+    frame.GRID: ("grid", "#46505b"),
+    frame.PAPER: ("paper", "#29313a"),
+    frame.GREY: ("grey", "#6b7580"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A chart as it goes into the page: its SVG, and what it shows for those who cannot see it."""
+
+    svg: bytes
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """What the page shows of one level."""
+
+    level: LevelResult
+    workload: WorkloadMeta
+    findings: Sequence[str]
+    rows: Sequence[Standing]
+    metrics: Sequence[Metric]
+    pictures: Sequence[tuple[str, str]]
+
+
+def render(run: Run, summary: Summary, pictures: Mapping[tuple[str, str], Sequence[Picture]]) -> str:
+    """The whole page as HTML.
+
+    Args:
+        run: where the conditions come from.
+        summary: the result of `run`.
+        pictures: (workload, level) → its charts, in the order of the page.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [_section(run, level, pictures[level.workload, level.level]) for level in summary.levels]
+    return environment.get_template("report.html.j2").render(
+        meta=run.meta,
+        argv=run.argv,
+        blocks=len(run.finished_blocks),
+        ending=run.ending,
+        sections=sections,
+        apart=[cell for cell in summary.cells if cell.status != "ok"],
+        noted=[cell for cell in summary.cells if cell.status == "ok" and cell.reasons],
+        gates=GATES,
+        interval=interval,
+        logs=sorted(file.name for file in (run.folder / "logs").glob("*.log")),
+    )
+
+
+def _section(run: Run, level: LevelResult, pictures: Sequence[Picture]) -> _Section:
+    workload = run.meta.workload(level.workload)
+    return _Section(
+        level=level,
+        workload=workload,
+        findings=findings(level, workload),
+        rows=standings(level),
+        metrics=(throughput(workload.transport), *LATENCIES, *COSTS),
+        pictures=[(_themed(picture.svg), picture.alt) for picture in pictures],
+    )
+
+
+def _themed(svg: bytes) -> str:
+    """The picture as a data URI that follows the reader's light or dark color scheme.
+
+    It stays an image of its own, so that the names inside one chart cannot meet those of another.
+    """
+    text = svg.decode()
+    light, dark = "", ""
+    for ink, (name, night) in _DARK.items():
+        text = text.replace(ink, f"var(--{name})")
+        light += f"--{name}:{ink};"
+        dark += f"--{name}:{night};"
+    style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    start = text.index(">", text.index("<svg")) + 1
+    themed = text[:start] + style + text[start:]
+    return "data:image/svg+xml;base64," + base64.b64encode(themed.encode()).decode()

@@ -1,0 +1,175 @@
+"""Estimates, intervals and verdicts from slices: pure functions, with the block as the unit of replication.
+
+Slices and requests inside a block are not independent, so a block is first reduced to one number: the trimmed
+mean of its logarithms. Only these numbers, one a block, enter an interval or a test.
+
+Why a trimmed mean with 10 % cut at each end: one slice hit by a neighbour on the machine can be ten times too
+slow, and a plain mean passes that on. A median throws away a third of the precision when nothing went wrong;
+this trimmed mean a few percent. Its price: it speaks of undisturbed slices. A server that stalls by itself in
+under a tenth of its slices shows it in p99 and max, whose histograms hold every slice.
+
+Why logarithms: a ratio and its inverse then weigh the same, and a common drift of the machine cancels by
+subtraction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+Array = npt.NDArray[np.float64]
+Verdict = Literal["higher", "lower", "tie", "not enough data"]
+
+TRIM = 0.1
+CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05
+MIN_BLOCKS = 3
+MIN_EFFECT = 1.03
+"""Effects within 3 % are never called a difference, however narrow the interval."""
+_EMPTY_SLICE = 0.5
+"""Stands for zero answers in a logarithm: half of the smallest count there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval; the interval is None where one block cannot give one."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Left over right, from the rounds that both were in.
+
+    Attributes:
+        ratio: left/right; None without a common block.
+        low: lower end of the unadjusted 95 % interval of the ratio; None under two common blocks.
+        high: its upper end.
+        p: Holm-adjusted over all pairs of the same workload and level; None under three common blocks.
+    """
+
+    left: str
+    right: str
+    blocks: int
+    ratio: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    verdict: Verdict
+
+
+def trimmed_mean(values: npt.ArrayLike) -> Array:
+    """The mean over the last axis without the lowest and the highest tenth (rounded down to whole values)."""
+    ascending = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    cut = int(TRIM * ascending.shape[-1])
+    kept = ascending[..., cut : ascending.shape[-1] - cut]
+    return np.asarray(kept.mean(axis=-1))
+
+
+def mean_interval(block_values: Array) -> tuple[Array, Array, Array, Array]:
+    """Mean over the last axis, its Student-t 95 % interval (low, high), and the two-sided p of "mean = 0".
+
+    The last axis must hold at least two values. Without any spread the interval has no width and p is 0
+    (1 where the mean is 0).
+    """
+    blocks = block_values.shape[-1]
+    mean = block_values.mean(axis=-1)
+    error = block_values.std(axis=-1, ddof=1) / np.sqrt(blocks)
+    half = error * stats.t.ppf((1 + CONFIDENCE) / 2, blocks - 1)
+    no_spread = np.where(mean == 0, 0.0, np.inf)
+    t = np.divide(np.abs(mean), error, out=no_spread, where=error > 0)
+    p = 2 * stats.t.sf(t, blocks - 1)
+    return np.asarray(mean), np.asarray(mean - half), np.asarray(mean + half), np.asarray(p)
+
+
+def log_rate_table(slices: pd.DataFrame) -> pd.DataFrame:
+    """Natural logarithms of requests/s: one row a (block, round), one column a subject.
+
+    `slices` holds one level of one workload; a missing slice is NaN.
+    """
+    rates = np.log(slices["completed"].clip(lower=_EMPTY_SLICE) / slices["window_s"])
+    return slices.assign(log_rate=rates).pivot_table(
+        index=["block", "round"], columns="subject", values="log_rate", sort=True
+    )
+
+
+def block_means(values: pd.Series[float]) -> Array:
+    """The trimmed mean of each block, in the order of the blocks; `values` is indexed by (block, round)."""
+    present = values.dropna()
+    parts = [trimmed_mean(part.to_numpy()) for _, part in present.groupby(level="block")]
+    return np.array(parts, dtype=np.float64)
+
+
+def rate(log_rates: pd.Series[float]) -> Estimate | None:
+    """Requests/s of one subject with its interval over blocks; None without a slice."""
+    means = block_means(log_rates)
+    if not len(means):
+        return None
+    if len(means) == 1:
+        return Estimate(float(np.exp(means[0])), None, None, 1)
+    mean, low, high, _ = mean_interval(means)
+    return Estimate(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), len(means))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (Holm, 1979): controls the chance of any false claim in the family."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def compare_all(
+    table: pd.DataFrame, subjects: Iterable[str], noise_band: float = MIN_EFFECT
+) -> list[Comparison]:
+    """Every pair of `subjects`, in alphabetical order, with Holm's adjustment over all of them.
+
+    Args:
+        table: from `log_rate_table`.
+        subjects: the columns to compare.
+        noise_band: the run's own A/A noise as a ratio over 1; an effect within it is a tie.
+    """
+    pairs = [_compare(table, left, right) for left, right in combinations(sorted(subjects), 2)]
+    tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
+    for index, p in zip(tested, holm([pairs[index].p or 0.0 for index in tested]), strict=True):
+        pairs[index] = replace(pairs[index], p=p)
+    return [replace(pair, verdict=verdict(pair, noise_band)) for pair in pairs]
+
+
+def _compare(table: pd.DataFrame, left: str, right: str) -> Comparison:
+    """One pair with its p-value not adjusted yet and its verdict still open."""
+    means = block_means(table[left] - table[right])
+    ratio = float(np.exp(means.mean())) if len(means) else None
+    if len(means) < 2:
+        return Comparison(left, right, len(means), ratio, None, None, None, "not enough data")
+    _, low, high, p = mean_interval(means)
+    tested = float(p) if len(means) >= MIN_BLOCKS else None
+    return Comparison(
+        left, right, len(means), ratio, float(np.exp(low)), float(np.exp(high)), tested, "not enough data"
+    )
+
+
+def verdict(pair: Comparison, noise_band: float = MIN_EFFECT) -> Verdict:
+    """What may be said of a pair: the interval, the adjusted p and the size of the effect must all agree."""
+    if pair.p is None or pair.ratio is None or pair.low is None or pair.high is None:
+        return "not enough data"
+    excludes_one = pair.low > 1 or pair.high < 1
+    effect = max(pair.ratio, 1 / pair.ratio)
+    if not excludes_one or pair.p >= SIGNIFICANCE or effect <= max(noise_band, MIN_EFFECT):
+        return "tie"
+    return "higher" if pair.ratio > 1 else "lower"

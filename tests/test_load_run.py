@@ -1,0 +1,160 @@
+"""Loading raw results: complete, cut off in the middle, damaged, or of an unknown schema."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from analysis.load import HISTOGRAM_COLUMNS, SLICE_COLUMNS, load_run
+from gatebench.errors import GatebenchError
+from tests.synthetic import LOADS, SUBJECTS, Plan, make_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run", Plan(blocks=2, rounds=3), SUBJECTS[:2], LOADS[:2])
+
+
+def edit_run_json(folder: Path, **changes: Any) -> None:
+    data = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(data | changes))
+
+
+def test_a_complete_run_loads_with_every_column_and_every_part(folder: Path) -> None:
+    run = load_run(folder)
+
+    assert list(run.slices.columns) == list(SLICE_COLUMNS)
+    assert list(run.histograms.columns) == list(HISTOGRAM_COLUMNS)
+    assert run.slices["block"].unique().tolist() == [0, 1]
+    assert run.finished_blocks == (0, 1)
+    assert run.ending is not None
+    assert run.argv["gunicorn-sync"][0].endswith("bin/gunicorn")
+    assert run.meta.subject("gunicorn-sync").interface == "wsgi"
+
+
+def test_a_torn_last_line_is_left_out(folder: Path) -> None:
+    whole = len(load_run(folder).events)
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('{"at": "2026-11-22T08:1')
+
+    assert len(load_run(folder).events) == whole
+
+
+def test_a_torn_line_in_the_middle_is_refused_with_its_number(folder: Path) -> None:
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    lines[1] = lines[1][:10]
+    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+
+    with pytest.raises(GatebenchError, match=r"events\.jsonl: line 2 is damaged"):
+        load_run(folder)
+
+
+def test_a_run_cut_off_before_its_first_slice_loads_empty(folder: Path) -> None:
+    for file in (*(folder / "slices.parquet").iterdir(), *(folder / "histograms.parquet").iterdir()):
+        file.unlink()
+    (folder / "events.jsonl").write_text('{"at": "…", "kind": "block-started", "block": 0}\n')
+
+    run = load_run(folder)
+
+    assert run.slices.empty
+    assert run.ending is None
+
+
+def test_a_finished_block_without_slices_is_refused(folder: Path) -> None:
+    for file in (folder / "slices.parquet").iterdir():
+        file.unlink()
+
+    with pytest.raises(GatebenchError, match=r"slices\.parquet.*no slices although a block was finished"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("name", ["part-0009.parquet.tmp", ".part-0009.parquet", "_part-0009.parquet"])
+def test_temporary_files_are_ignored(folder: Path, name: str) -> None:
+    before = len(load_run(folder).slices)
+    (folder / "slices.parquet" / name).write_bytes(b"PAR1 and then the power went")
+
+    assert len(load_run(folder).slices) == before
+
+
+def test_a_corrupt_part_is_refused_by_name(folder: Path) -> None:
+    part = folder / "slices.parquet" / "part-0001.parquet"
+    part.write_bytes(part.read_bytes()[:-100])
+
+    with pytest.raises(GatebenchError, match=r"part-0001\.parquet: damaged"):
+        load_run(folder)
+
+
+def test_a_part_without_a_column_is_refused_with_the_columns_name(folder: Path) -> None:
+    part = folder / "histograms.parquet" / "part-0000.parquet"
+    pd.read_parquet(part).drop(columns="count").to_parquet(part)
+
+    with pytest.raises(GatebenchError, match=r"part-0000\.parquet: the columns count are missing"):
+        load_run(folder)
+
+
+def test_a_part_with_text_for_numbers_is_refused(folder: Path) -> None:
+    part = folder / "slices.parquet" / "part-0000.parquet"
+    pd.read_parquet(part).assign(completed="many").to_parquet(part)
+
+    with pytest.raises(GatebenchError, match=r"part-0000\.parquet: a column has the wrong type"):
+        load_run(folder)
+
+
+def test_the_same_slice_twice_is_refused(folder: Path) -> None:
+    part = (folder / "slices.parquet" / "part-0000.parquet").read_bytes()
+    (folder / "slices.parquet" / "part-0007.parquet").write_bytes(part)
+
+    with pytest.raises(GatebenchError, match="two slices of one cell in the same round"):
+        load_run(folder)
+
+
+def test_an_unknown_schema_is_refused_with_what_to_do(folder: Path) -> None:
+    edit_run_json(folder, schema=2)
+
+    with pytest.raises(GatebenchError, match=r"run\.json: schema 2 is unknown.*version that made the run"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "events.jsonl"])
+def test_a_missing_file_is_refused_by_name(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+    with pytest.raises(GatebenchError, match=name):
+        load_run(folder)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GatebenchError, match="no such folder"):
+        load_run(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": "seven"}, "`seed` has the wrong type str"),
+        ({"seed": True}, "`seed` has the wrong type bool"),
+        ({"plan": {"blocks": 5}}, "`plan.levels` is missing"),
+        ({"subjects": [{"id": "x"}]}, r"`subjects\[0\]\.server` is missing"),
+        ({"workloads": ["x"]}, r"`workloads\[0\]` is not an object"),
+    ],
+)
+def test_a_wrong_value_in_run_json_is_refused_with_its_key(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    edit_run_json(folder, **changes)
+
+    with pytest.raises(GatebenchError, match=message):
+        load_run(folder)
+
+
+def test_a_run_json_that_is_not_json_is_refused(folder: Path) -> None:
+    (folder / "run.json").write_text("{")
+
+    with pytest.raises(GatebenchError, match=r"run\.json: not valid JSON"):
+        load_run(folder)

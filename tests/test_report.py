@@ -1,0 +1,197 @@
+"""The report: every derived file, findings first, self-contained, and nothing a server said unescaped."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analysis.report import build_report
+from tests.synthetic import LOADS, SUBJECTS, Plan, make_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAN = Plan(blocks=3, rounds=4)
+BY_ID = {truth.id: truth for truth in SUBJECTS}
+CHOSEN = [BY_ID[name] for name in ("uvicorn", "granian-wsgi", "gunicorn-sync", "uwsgi-http11")]
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load or follow, and the nesting of the tags."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.sources += [values["src"]] if "src" in values else []
+        self.links += [values["href"]] if "href" in values else []
+        self.ids += [values["id"]] if "id" in values else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    failures = [
+        {
+            "block": 1,
+            "subject": "gunicorn-sync",
+            "workload": "close",
+            "level": "c64",
+            "code": "died",
+            "text": HOSTILE,
+        }
+    ]
+    made = make_run(tmp_path_factory.mktemp("report") / "run", PLAN, CHOSEN, LOADS[:2], failures)
+    (made / "logs").mkdir()
+    (made / "logs" / "uvicorn-b0.log").write_text("started")
+    build_report(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def html(folder: Path) -> str:
+    return (folder / "report.html").read_text()
+
+
+def test_every_derived_file_is_there_and_nothing_half_written(folder: Path) -> None:
+    files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    charts = {
+        f"charts/{kind}-{workload}-c64.{ending}"
+        for kind in ("throughput", "latency")
+        for workload in ("keep-alive", "close")
+        for ending in ("svg", "png")
+    }
+
+    assert charts | {"summary.json", "report.html"} <= files
+    assert not [name for name in files if name.endswith(".tmp")]
+
+
+def test_the_returned_summary_is_the_written_one(folder: Path) -> None:
+    assert build_report(folder) == json.loads((folder / "summary.json").read_text())
+
+
+def test_making_the_report_again_leaves_the_raw_data_and_gives_the_same_page(folder: Path, html: str) -> None:
+    raw = {file: file.read_bytes() for file in folder.rglob("*.parquet") if file.is_file()}
+
+    build_report(folder)
+
+    assert raw == {file: file.read_bytes() for file in raw}
+    assert (folder / "report.html").read_text() == html
+
+
+def test_the_page_loads_nothing_from_anywhere(html: str) -> None:
+    page = Page(html)
+
+    assert page.sources
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    assert "link" not in page.tags
+    assert "script" not in page.tags
+    assert "url(" not in html
+
+
+def test_the_page_is_well_nested_with_unique_anchors_that_exist(html: str) -> None:
+    page = Page(html)
+
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+def test_local_links_point_at_files_of_the_run(folder: Path, html: str) -> None:
+    local = [link for link in Page(html).links if not link.startswith(("#", "https:"))]
+
+    assert "logs/uvicorn-b0.log" in local
+    assert all((folder / link).exists() for link in local)
+
+
+def test_findings_come_before_charts_and_charts_before_conditions(html: str) -> None:
+    places = [html.index(mark) for mark in ('id="findings"', "<figure>", 'id="apart"', 'id="conditions"')]
+
+    assert places == sorted(places)
+
+
+def test_what_a_server_said_is_shown_escaped(html: str) -> None:
+    assert HOSTILE not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+
+
+def test_every_cell_that_is_not_valid_is_listed_with_its_reason(html: str) -> None:
+    listed = html[html.index('id="apart"') : html.index('id="conditions"')]
+
+    assert "unsupported: gunicorn-sync does not declare keep-alive" in listed
+    assert "died: block 2" in listed
+    assert "reuse: the server closed" in listed
+
+
+def test_the_conditions_hold_the_exact_command_the_seed_and_the_notices(html: str) -> None:
+    assert "/environments/uvicorn/bin/uvicorn --bind 127.0.0.1:40000" in html
+    assert "seed 7" in html
+    assert "synthetic: this run was made by a random number generator" in html
+
+
+def test_every_chart_has_its_table_and_a_text_for_those_who_cannot_see_it(html: str) -> None:
+    pictures = re.findall(r'<img [^>]*alt="([^"]+)"', html)
+
+    assert len(pictures) == 4
+    assert html.count("The figures behind the charts") == 2
+
+
+def test_a_complete_run_has_no_warning_that_it_is_not(html: str) -> None:
+    assert "This run is not complete" not in html
+
+
+def test_a_run_after_its_first_block_has_a_report_that_says_so(tmp_path: Path) -> None:
+    plan = replace(PLAN, blocks=1)
+    folder = make_run(tmp_path / "run", plan, CHOSEN[:2], LOADS[:1], finished=False)
+
+    summary = build_report(folder)
+
+    html = (folder / "report.html").read_text()
+    assert "This run is not complete" in html
+    assert "No ranking: that needs 3 blocks" in html
+    assert {cell["status"] for cell in summary["cells"]} == {"ok"}
+
+
+def test_a_run_without_any_slice_still_has_a_report(tmp_path: Path) -> None:
+    absent = [replace(truth, unavailable="uv is not installed") for truth in CHOSEN[:2]]
+    folder = make_run(tmp_path / "run", PLAN, absent, LOADS[:1])
+    for part in (folder / "slices.parquet").iterdir():
+        part.unlink()
+    for part in (folder / "histograms.parquet").iterdir():
+        part.unlink()
+    (folder / "events.jsonl").write_text("")
+
+    summary = build_report(folder)
+
+    assert {cell["status"] for cell in summary["cells"]} == {"unavailable"}
+    assert "No subject gave a valid figure" in (folder / "report.html").read_text()
+
+
+def test_a_homepage_that_is_no_web_address_is_not_a_link(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", PLAN, CHOSEN[:1], LOADS[:1])
+    text = (folder / "run.json").read_text().replace("https://uvicorn.example", "javascript:alert(1)")
+    (folder / "run.json").write_text(text)
+
+    build_report(folder)
+
+    assert not [link for link in Page((folder / "report.html").read_text()).links if "javascript" in link]

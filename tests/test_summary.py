@@ -1,0 +1,375 @@
+"""From a run's folder to its result: statuses, figures, reasons, comparisons, places and sentences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis.cells import level_data, totals
+from analysis.load import load_run
+from analysis.standings import Standing, standings
+from analysis.summary import as_json, summarize
+from analysis.tables import standings_table
+from analysis.wording import findings
+from tests.synthetic import CONNECTIONS, LOADS, SUBJECTS, Plan, Truth, make_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from analysis.load import Run
+    from analysis.results import CellResult, Summary
+
+BY_ID = {truth.id: truth for truth in SUBJECTS}
+KEEP_ALIVE, CLOSE = LOADS[0], LOADS[1]
+QUIET = Plan(blocks=5, rounds=10, drift=0.003, slice_noise=0.01, block_noise=0.003)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All subjects, all workloads, five blocks; one subject unavailable, one that died in block 4."""
+    subjects = [
+        replace(truth, unavailable="apxs is not installed: apt-get install apache2-dev")
+        if truth.id == "mod_wsgi"
+        else truth
+        for truth in SUBJECTS
+    ]
+    died = failure(3, "daphne", "close")
+    return load_run(make_run(tmp_path_factory.mktemp("whole") / "run", QUIET, subjects, failures=[died]))
+
+
+@pytest.fixture(scope="module")
+def summary(run: Run) -> Summary:
+    return summarize(run)
+
+
+def failure(block: int, subject: str, workload: str | None, code: str = "died") -> dict[str, Any]:
+    level = f"c{CONNECTIONS}" if workload else None
+    text = "the process ended with status 139\nlast lines of its log: boom"
+    return {
+        "block": block,
+        "subject": subject,
+        "workload": workload,
+        "level": level,
+        "code": code,
+        "text": text,
+    }
+
+
+def cell(summary: Summary, subject: str, workload: str = "keep-alive") -> CellResult:
+    return next(found for found in summary.cells if (found.subject, found.workload) == (subject, workload))
+
+
+def small(tmp_path: Path, *subjects: Truth, plan: Plan = QUIET, **more: Any) -> Summary:
+    return summarize(load_run(make_run(tmp_path / "run", plan, subjects, [KEEP_ALIVE, CLOSE], **more)))
+
+
+def places(rows: list[Standing]) -> dict[str, str]:
+    return {row.cell.subject: row.places for row in rows}
+
+
+@pytest.mark.parametrize("subject", ["granian-asgi", "uvicorn", "hypercorn"])
+def test_a_rate_lies_near_the_truth(summary: Summary, subject: str) -> None:
+    rps = cell(summary, subject).rps
+
+    assert rps is not None
+    # The synthetic machine's own speed varies by 5 % from block to block.
+    assert rps.estimate == pytest.approx(BY_ID[subject].rates["keep-alive"], rel=0.10)
+
+
+def test_a_ratio_is_far_closer_to_the_truth_than_the_rates_are(summary: Summary) -> None:
+    pair = next(p for p in summary.levels[0].comparisons if (p.left, p.right) == ("granian-asgi", "uvicorn"))
+
+    assert pair.ratio == pytest.approx(20_600 / 12_000, rel=0.02)
+    assert pair.verdict == "higher"
+
+
+def test_servers_one_percent_apart_are_a_tie(summary: Summary) -> None:
+    pair = next(
+        p for p in summary.levels[0].comparisons if (p.left, p.right) == ("gunicorn-uvicorn", "uvicorn")
+    )
+
+    assert pair.verdict == "tie"
+
+
+@pytest.mark.parametrize(
+    ("subject", "workload", "status", "code"),
+    [
+        ("uvicorn", "keep-alive", "ok", "too-few-samples"),
+        ("uwsgi-http11", "keep-alive", "invalid", "reuse"),
+        ("gunicorn-sync", "keep-alive", "unsupported", "unsupported"),
+        ("mod_wsgi", "keep-alive", "unavailable", "unavailable"),
+        ("mod_wsgi", "websocket-echo", "unsupported", "unsupported"),
+        ("daphne", "close", "failed", "died"),
+        ("daphne", "keep-alive", "ok", "too-few-samples"),
+    ],
+)
+def test_every_cell_has_its_own_status_and_code(
+    summary: Summary, subject: str, workload: str, status: str, code: str
+) -> None:
+    found = cell(summary, subject, workload)
+
+    assert (found.status, found.code) == (status, code)
+
+
+def test_an_unavailable_subject_says_how_to_mend_it(summary: Summary) -> None:
+    assert "apt-get install apache2-dev" in cell(summary, "mod_wsgi").reasons[0]
+
+
+def test_a_server_that_died_in_one_block_has_no_figures_but_its_blocks_and_its_log(summary: Summary) -> None:
+    found = cell(summary, "daphne", "close")
+
+    assert found.rps is None
+    assert found.blocks == 4
+    assert "block 4: the process ended with status 139\nlast lines of its log: boom" in found.reasons[0]
+    assert "4 of 5 blocks" in found.reasons[1]
+
+
+def test_only_valid_cells_are_compared(summary: Summary) -> None:
+    for level in summary.levels:
+        valid = {found.subject for found in level.cells if found.status == "ok"}
+        assert {side for pair in level.comparisons for side in (pair.left, pair.right)} == valid
+        assert len(level.comparisons) == len(valid) * (len(valid) - 1) // 2
+
+
+def test_an_invalid_cell_keeps_its_data(summary: Summary) -> None:
+    found = cell(summary, "uwsgi-http11")
+
+    assert found.rps is not None
+    assert found.requests is not None
+    assert found.requests > 10_000
+
+
+def test_a_figure_that_was_not_measured_is_none_with_a_reason(tmp_path: Path) -> None:
+    found = cell(small(tmp_path, replace(BY_ID["uvicorn"], measures_cpu=False)), "uvicorn")
+
+    assert (found.status, found.cpu_us_per_request, found.memory_mib) == ("ok", None, None)
+    assert any(reason.startswith("not-measured: the server's CPU time") for reason in found.reasons)
+    assert any(reason.startswith("not-measured: the server's memory") for reason in found.reasons)
+
+
+def test_cpu_per_request_is_the_cpu_time_of_all_answers_the_drained_ones_included(tmp_path: Path) -> None:
+    busy = replace(BY_ID["uvicorn"], rates={"keep-alive": 10_000.0}, cpu_share={"keep-alive": 0.95})
+
+    found = cell(small(tmp_path, busy), "uvicorn")
+
+    assert found.cpu_us_per_request == pytest.approx(95.0, rel=0.10)
+
+
+def test_requests_per_connection_is_one_where_every_answer_closes(summary: Summary) -> None:
+    assert cell(summary, "uvicorn", "close").requests_per_connection == 1.0
+
+
+def test_requests_per_connection_counts_a_connection_a_block_and_each_replacement(tmp_path: Path) -> None:
+    steady = cell(small(tmp_path, BY_ID["uvicorn"]), "uvicorn")
+
+    assert steady.requests is not None
+    assert steady.requests_per_connection == steady.requests / (CONNECTIONS * QUIET.blocks)
+
+
+def test_a_server_that_recycles_connections_shows_how_many_requests_each_served(summary: Summary) -> None:
+    found = cell(summary, "uwsgi-http11").requests_per_connection
+
+    assert found is not None
+    assert 10 < found < 20
+
+
+def test_one_block_gives_estimates_without_interval_and_no_place(tmp_path: Path) -> None:
+    one = small(tmp_path, BY_ID["uvicorn"], BY_ID["granian-asgi"], plan=replace(QUIET, blocks=1))
+    found = cell(one, "uvicorn")
+
+    assert found.rps is not None
+    assert found.rps.low is None
+    assert any(reason.startswith("too-few-blocks") for reason in found.reasons)
+    assert {pair.verdict for pair in one.levels[0].comparisons} == {"not enough data"}
+    assert set(places(standings(one.levels[0])).values()) == {""}
+
+
+def test_a_block_that_was_cut_off_does_not_count_beside_whole_ones(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"]], [KEEP_ALIVE], finished=False)
+    part = folder / "slices.parquet" / "part-0004.parquet"
+    frame = pd.read_parquet(part)
+    frame[frame["round"] < 3].assign(completed=50).to_parquet(part)
+    events = (folder / "events.jsonl").read_text().splitlines()
+    (folder / "events.jsonl").write_text("\n".join(events[:-1]) + "\n")
+
+    found = cell(summarize(load_run(folder)), "uvicorn")
+
+    assert found.blocks == 4
+
+
+def test_a_level_that_got_all_its_rounds_counts_although_its_block_was_cut_off(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"]], [KEEP_ALIVE], finished=False)
+    events = (folder / "events.jsonl").read_text().splitlines()
+    (folder / "events.jsonl").write_text("\n".join(events[:-1]) + "\n")
+
+    assert cell(summarize(load_run(folder)), "uvicorn").blocks == 5
+
+
+def test_a_first_block_that_was_cut_off_is_shown_with_a_note(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", replace(QUIET, blocks=1), [BY_ID["uvicorn"]], [KEEP_ALIVE])
+    part = folder / "slices.parquet" / "part-0000.parquet"
+    frame = pd.read_parquet(part)
+    frame[frame["round"] < 3].to_parquet(part)
+    (folder / "events.jsonl").write_text('{"kind": "block-started", "block": 0}\n')
+
+    found = cell(summarize(load_run(folder)), "uvicorn")
+
+    assert (found.status, found.blocks, found.code) == ("ok", 1, "partial-block")
+
+
+def test_a_cell_that_the_run_has_not_come_to_is_unavailable_and_not_a_failure(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"]], [KEEP_ALIVE, CLOSE])
+    for name in ("slices.parquet", "histograms.parquet"):
+        for part in (folder / name).iterdir():
+            frame = pd.read_parquet(part)
+            frame[frame["workload"] == "keep-alive"].to_parquet(part)
+
+    found = cell(summarize(load_run(folder)), "uvicorn", "close")
+
+    assert (found.status, found.code) == ("unavailable", "not-measured")
+
+
+def test_a_contract_failure_fails_every_cell_of_the_subject(tmp_path: Path) -> None:
+    broken = [failure(block, "uvicorn", None, "contract") for block in range(QUIET.blocks)]
+    found = small(tmp_path, BY_ID["uvicorn"], BY_ID["waitress"], failures=broken)
+
+    assert {(c.status, c.code) for c in found.cells if c.subject == "uvicorn"} == {("failed", "contract")}
+    assert {c.status for c in found.cells if c.subject == "waitress"} == {"ok"}
+
+
+def test_a_cell_whose_server_died_before_its_turn_says_so(tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run", QUIET, [BY_ID["uvicorn"]], [CLOSE, KEEP_ALIVE], [failure(0, "uvicorn", "close")]
+    )
+    for name in ("slices.parquet", "histograms.parquet"):
+        for part in (folder / name).iterdir():
+            frame = pd.read_parquet(part)
+            frame[frame["workload"] == "close"].to_parquet(part)
+
+    found = cell(summarize(load_run(folder)), "uvicorn")
+
+    assert found.status == "failed"
+    assert "failed in close before this workload's turn" in found.reasons[0]
+
+
+def test_a_cell_with_fewer_blocks_than_its_level_says_so(summary: Summary, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"], BY_ID["waitress"]], [KEEP_ALIVE])
+    part = folder / "slices.parquet" / "part-0002.parquet"
+    frame = pd.read_parquet(part)
+    frame[frame["subject"] == "waitress"].to_parquet(part)
+
+    found = cell(summarize(load_run(folder)), "uvicorn")
+
+    assert found.blocks == 4
+    assert any(reason.startswith("missing-blocks: 4 of 5") for reason in found.reasons)
+    assert not any(reason.startswith("missing-blocks") for reason in cell(summary, "uvicorn").reasons)
+
+
+def test_the_order_of_the_parts_does_not_change_the_result(run: Run, summary: Summary) -> None:
+    shuffled = replace(
+        run,
+        slices=run.slices.sample(frac=1, random_state=1),
+        histograms=run.histograms.sample(frac=1, random_state=1),
+    )
+
+    assert json.dumps(as_json(summarize(shuffled))) == json.dumps(as_json(summary))
+
+
+def test_a_wide_noise_band_turns_small_differences_into_ties(run: Run) -> None:
+    wide = summarize(run, noise_band=3.0)
+
+    pairs = [pair for pair in wide.levels[0].comparisons if pair.verdict != "tie"]
+    assert pairs
+    assert all(max(pair.ratio or 1, 1 / (pair.ratio or 1)) > 3 for pair in pairs)
+
+
+def test_totals_add_up_to_the_raw_slices(run: Run) -> None:
+    raw = run.slices[(run.slices["subject"] == "uvicorn") & (run.slices["workload"] == "close")]
+    added = totals(level_data(run, run.meta.levels[1]), "uvicorn", "close")
+
+    assert added is not None
+    assert added.requests == raw["completed"].sum() + raw["drained"].sum()
+    assert added.percentiles.samples == raw["latency_count"].sum()
+
+
+def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> None:
+    content = json.loads(json.dumps(as_json(summary), allow_nan=False))
+
+    assert list(content) == ["schema", "run", "runner", "profile", "seed", "cells", "comparisons", "claims"]
+    assert content["schema"] == 1
+    assert len(content["cells"]) == len(SUBJECTS) * len(LOADS)
+    for found in content["cells"]:
+        assert list(found) == [
+            "subject", "server", "app", "interface", "workload", "level", "status", "reasons", "blocks",
+            "requests", "errors", "rps", "latency_us", "requests_per_connection", "cpu_us_per_request",
+            "memory_mib",
+        ]  # fmt: skip
+        assert list(found["rps"]) == ["estimate", "low", "high"]
+        assert list(found["latency_us"]) == ["p50", "p90", "p99", "p999", "max"]
+        assert found["reasons"] or None not in {*found["rps"].values(), *found["latency_us"].values()}
+    assert list(content["comparisons"][0]) == [
+        "workload", "level", "metric", "left", "right", "ratio", "low", "high", "p", "verdict",
+    ]  # fmt: skip
+
+
+def test_places_leave_open_what_the_comparisons_leave_open(summary: Summary) -> None:
+    found = places(standings(summary.levels[0]))
+
+    assert found["granian-asgi"] == "1"
+    assert found["uvicorn"] == found["gunicorn-uvicorn"] == "3 to 4"
+    assert found["uwsgi-http11"] == found["gunicorn-sync"] == ""
+
+
+def test_only_the_leader_and_its_ties_lead(tmp_path: Path) -> None:
+    twins = small(tmp_path, BY_ID["uvicorn"], BY_ID["gunicorn-uvicorn"], BY_ID["hypercorn"])
+
+    leads = {row.cell.subject for row in standings(twins.levels[0]) if row.leads}
+
+    assert leads == {"uvicorn", "gunicorn-uvicorn"}
+
+
+def test_a_tied_leader_is_never_called_the_fastest(tmp_path: Path, run: Run) -> None:
+    twins = small(tmp_path, BY_ID["uvicorn"], BY_ID["gunicorn-uvicorn"], BY_ID["hypercorn"])
+
+    sentences = findings(twins.levels[0], run.meta.workload("keep-alive"))
+
+    assert "cannot be told apart from it" in sentences[0]
+    assert "served the most" not in " ".join(sentences)
+
+
+def test_a_clear_leader_is_named_with_its_ratio_to_the_next(run: Run, summary: Summary) -> None:
+    first, *_, last = findings(summary.levels[0], run.meta.workload("keep-alive"))
+
+    assert first.startswith("granian-asgi served the most")
+    assert "the requests/s of the next, granian-wsgi" in first
+    assert last == "Left out of the comparison: uwsgi-http11 (invalid: reuse)."
+
+
+def test_waiting_requests_are_told_as_how_many_wait_at_once(run: Run, summary: Summary) -> None:
+    sentences = " ".join(findings(summary.levels[3], run.meta.workload("wait")))
+
+    assert "With requests that wait 10 ms, granian-asgi kept 5" in sentences
+
+
+def test_one_block_is_told_without_a_ranking(tmp_path: Path, run: Run) -> None:
+    one = small(tmp_path, BY_ID["uvicorn"], BY_ID["granian-asgi"], plan=replace(QUIET, blocks=1))
+
+    assert findings(one.levels[0], run.meta.workload("keep-alive"))[0].startswith(
+        "No ranking: that needs 3 blocks"
+    )
+
+
+def test_the_terminal_table_shows_places_ties_and_reasons(summary: Summary) -> None:
+    console = Console(width=200, record=True, file=None, quiet=False, force_terminal=False)
+    with console.capture() as captured:
+        console.print(standings_table(summary.levels[0], "keep-alive"))
+
+    text = captured.get()
+    assert "3 to 4" in text
+    assert "invalid: reuse" in text
+    assert "unsupported: does not declare keep-alive" in text
