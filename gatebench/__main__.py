@@ -1,0 +1,5 @@
+"""`python -m gatebench` is the `gatebench` command."""
+
+from gatebench.cli import main
+
+main()

@@ -1,0 +1,255 @@
+"""The `gatebench` command: one function a subcommand, each of which hands over to the module that does it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatebench.check import check_subjects
+from gatebench.errors import ConfigurationError, GatebenchError
+from gatebench.model import Subject
+from gatebench.plan import PROFILES
+from gatebench.processes import Owner
+from gatebench.progress import TerminalObserver
+from gatebench.record import new_run_id
+from gatebench.run import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    Run,
+    RunRequest,
+    choose_cores,
+    exit_status,
+    new_seed,
+)
+from gatebench.runner import Budget
+from gatebench.runner_process import ProcessRunner
+from gatebench.selection import (
+    CACHE,
+    RESULTS,
+    choose_profile,
+    choose_runner,
+    choose_subjects,
+    choose_workloads,
+    open_registry,
+    words,
+)
+from gatebench.serve import locust_ui, serve_subject
+from gatebench.signals import interrupt_once
+
+app = typer.Typer(
+    help="Compares Python's WSGI and ASGI servers and publishes no number that it cannot defend.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Servers = Annotated[
+    list[str] | None, typer.Option("--servers", help="Subjects, servers or globs: 'gunicorn-* uvicorn'.")
+]
+Apps = Annotated[list[str] | None, typer.Option("--apps", help="Applications, or globs. Default: plain.")]
+Workloads = Annotated[list[str] | None, typer.Option("--workloads", help="Workloads, or globs.")]
+ServersDirs = Annotated[
+    list[Path] | None,
+    typer.Option("--servers-dir", help="A folder with server folders of your own; repeatable."),
+]
+AppsDirs = Annotated[
+    list[Path] | None,
+    typer.Option("--apps-dir", help="A folder with application folders of your own; repeatable."),
+]
+WorkloadsDirs = Annotated[
+    list[Path] | None,
+    typer.Option("--workloads-dir", help="A folder with workload folders of your own; repeatable."),
+]
+RunnerName = Annotated[
+    str, typer.Option("--runner", help="auto, docker or process: what starts the servers.")
+]
+
+
+@app.command("list")
+def list_everything(
+    servers_dir: ServersDirs = None, apps_dir: AppsDirs = None, workloads_dir: WorkloadsDirs = None
+) -> None:
+    """Lists subjects, applications, workloads and profiles."""
+    registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
+    console = Console()
+    table = Table(title="subjects", title_justify="left")
+    for column in ("subject", "interface", "class", "supports", "homepage"):
+        table.add_column(column)
+    for subject in registry.subjects():
+        variant = subject.variant
+        kind = "tuned" if variant.tuned else "default"
+        table.add_row(
+            subject.id, variant.interface, kind, ", ".join(sorted(variant.supports)), subject.server.homepage
+        )
+    console.print(table)
+    console.print("applications:", ", ".join(registry.applications))
+    table = Table(title="workloads", title_justify="left")
+    for column in ("workload", "transport", "levels", "slice", "description"):
+        table.add_column(column)
+    for workload in registry.workloads.values():
+        levels = ", ".join(level.id for level in workload.levels)
+        table.add_row(
+            workload.name, workload.transport, levels, f"{workload.slice_s * 1000:g} ms", workload.description
+        )
+    console.print(table)
+    for profile in PROFILES.values():
+        console.print(f"profile {profile.name}: {profile.blocks} block(s), {profile.budget_s / 60:g} min")
+
+
+@app.command()
+def verify(
+    servers: Servers = None,
+    apps: Apps = None,
+    servers_dir: ServersDirs = None,
+    apps_dir: AppsDirs = None,
+) -> None:
+    """Starts each subject, holds it to the whole contract, and prints every difference at once."""
+    registry = open_registry(servers_dir or (), apps_dir or ())
+    subjects = choose_subjects(registry, words(servers), words(apps))
+    interrupt_once()
+    all_hold = check_subjects(subjects, cores=choose_cores(), cache=CACHE, console=Console())
+    raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
+
+
+@app.command()
+def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
+    profile: Annotated[str, typer.Option(help="smoke, standard or full.")] = "standard",
+    runner: RunnerName = "auto",
+    budget: Annotated[str | None, typer.Option(help="Wall time after set-up, such as 90s or 10m.")] = None,
+    servers: Servers = None,
+    apps: Apps = None,
+    workloads: Workloads = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats a run's order of slices.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; it must be empty or new.")] = None,
+    exclusive: Annotated[
+        bool, typer.Option("--exclusive", help="One server up at a time, for those who doubt co-residency.")
+    ] = False,
+    servers_dir: ServersDirs = None,
+    apps_dir: AppsDirs = None,
+    workloads_dir: WorkloadsDirs = None,
+) -> None:
+    """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
+    registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
+    chosen_profile = choose_profile(profile, budget)
+    runner_name, runner_reason = choose_runner(runner)
+    request = RunRequest(
+        registry=registry,
+        subjects=choose_subjects(registry, words(servers), words(apps)),
+        workloads=choose_workloads(registry, words(workloads), chosen_profile),
+        profile=chosen_profile,
+        seed=new_seed() if seed is None else seed,
+        out=out if out is not None else RESULTS / new_run_id(),
+        exclusive=exclusive,
+        command=shlex.join(["gatebench", *sys.argv[1:]]),
+        runner_reason=runner_reason,
+    )
+    cores = choose_cores()
+    console = Console()
+    console.print(f"runner: {runner_name} ({runner_reason})", soft_wrap=True)
+    interrupt_once()
+    with TerminalObserver(console, chosen_profile.budget_s) as observer:
+
+        def make_runner(owner: Owner, scratch: Path, equal: Budget) -> ProcessRunner:
+            return ProcessRunner(
+                budget=equal, owner=owner, scratch=scratch, cache=CACHE, report=observer.note
+            )
+
+        outcome = Run(request, make_runner=make_runner, cores=cores, observer=observer).execute()
+    if outcome.text:
+        Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)
+    status = outcome.status
+    if (outcome.folder / "summary.json").exists():
+        _print_report(outcome.folder, console)
+        status = status or exit_status(outcome.folder)
+    raise typer.Exit(status)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Prints no tables.")] = False,
+) -> None:
+    """Makes summary, charts and page of a run again from its raw data."""
+    # matplotlib and pandas are heavy; only this command needs them.
+    from analysis.report import build_report  # noqa: PLC0415
+
+    build_report(folder.resolve())
+    if not quiet:
+        _print_report(folder, Console())
+
+
+@app.command()
+def serve(
+    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8000,
+    servers_dir: ServersDirs = None,
+    apps: Apps = None,
+    apps_dir: AppsDirs = None,
+) -> None:
+    """Runs one subject in the foreground, as a run would start it, for a person to try."""
+    registry = open_registry(servers_dir or (), apps_dir or ())
+    chosen = choose_subjects(registry, [subject], words(apps))
+    interrupt_once()
+    serve_subject(_only(chosen, subject), port=port, cores=choose_cores(), cache=CACHE, console=Console())
+
+
+@app.command()
+def ui(
+    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn.")],
+    port: Annotated[int, typer.Option(help="Port of the subject on 127.0.0.1.")] = 8000,
+    web_port: Annotated[int, typer.Option(help="Port of Locust's web UI on 127.0.0.1.")] = 8089,
+    servers_dir: ServersDirs = None,
+) -> None:
+    """Runs one subject with Locust's web UI in front of it."""
+    registry = open_registry(servers_dir or ())
+    chosen = _only(choose_subjects(registry, [subject], ()), subject)
+    interrupt_once()
+    locust_ui(chosen, port=port, web_port=web_port, cores=choose_cores(), cache=CACHE, console=Console())
+
+
+def _only(found: tuple[Subject, ...], name: str) -> Subject:
+    if len(found) != 1:
+        raise ConfigurationError(f'"{name}" names {len(found)} subjects; name one of them')
+    return found[0]
+
+
+def _print_report(folder: Path, console: Console) -> None:
+    # pandas and scipy are heavy; only the commands that end with a report need them.
+    from analysis.load import load_run  # noqa: PLC0415
+    from analysis.summary import summarize  # noqa: PLC0415
+    from analysis.tables import standings_table  # noqa: PLC0415
+
+    run = load_run(folder)
+    for level in summarize(run).levels:
+        console.print(standings_table(level, run.meta.workload(level.workload).transport))
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def main() -> NoReturn:
+    """Runs the command and ends with its exit status (0, 1, 2 or 130)."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _say(f"{len(error.problems)} problem(s); nothing was started:", *error.problems)
+        sys.exit(EXIT_USAGE)
+    except GatebenchError as error:
+        _say(str(error))
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(EXIT_DONE)
+
+
+def _say(*lines: str) -> None:
+    console = Console(stderr=True)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

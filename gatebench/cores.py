@@ -1,0 +1,75 @@
+"""Divides the machine's cores between the servers, the load engine and the lab."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatebench.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Core numbers. Server and engine cores are disjoint; the lab idles while a slice runs."""
+
+    server: tuple[int, ...]
+    engine: tuple[int, ...]
+    lab: tuple[int, ...]
+
+
+def divide(
+    available: Sequence[int], *, server_cores: int = 1, siblings: Mapping[int, frozenset[int]] | None = None
+) -> Cores:
+    """Gives the last cores to the servers, the next free one to the engine, the rest to the lab.
+
+    A hyper-thread of a server's core is not given to the engine while another core is free. With two cores
+    the lab shares the engine's.
+
+    Args:
+        available: core numbers that this process may use.
+        server_cores: how many cores every server gets.
+        siblings: core → the hyper-threads of the same physical core, itself included.
+
+    Raises:
+        ConfigurationError: there are not enough cores to keep server and engine apart.
+    """
+    cores = sorted(available)
+    if len(cores) < server_cores + 1:
+        raise ConfigurationError(
+            f"{len(cores)} core(s) available, {server_cores + 1} needed: on a shared core the load generator "
+            "takes time from the server, and the figures would compare nothing. Give this process more cores "
+            "(taskset, cpuset, the machine's size)"
+        )
+    server = tuple(cores[-server_cores:])
+    rest = cores[:-server_cores]
+    shared = frozenset[int]().union(*((siblings or {}).get(core, frozenset()) for core in server))
+    apart = [core for core in rest if core not in shared] or rest
+    engine = apart[-1]
+    lab = tuple(core for core in rest if core != engine) or (engine,)
+    return Cores(server, (engine,), lab)
+
+
+def available_cores() -> tuple[int, ...]:
+    """The cores that this process may run on."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def hyper_threads(cores: Sequence[int]) -> dict[int, frozenset[int]]:
+    """Core → all hyper-threads of its physical core, as Linux tells; empty where it does not."""
+    found: dict[int, frozenset[int]] = {}
+    for core in cores:
+        path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        if path.exists():
+            found[core] = _parse_core_list(path.read_text())
+    return found
+
+
+def _parse_core_list(text: str) -> frozenset[int]:
+    """`0-2,8` → {0, 1, 2, 8}, the format of the kernel's CPU lists."""
+    cores: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        cores.update(range(int(first), int(last or first) + 1))
+    return frozenset(cores)

@@ -1,0 +1,164 @@
+"""Finds and ends the processes that a lab started, by a mark in their environment that children inherit.
+
+The mark names the lab's process ID and its start time, so that a later run, or the watch process, can tell
+what was left behind by a lab that was killed from what belongs to one that is still running.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+OWNER_VARIABLE = "GATEBENCH_OWNER"
+SCRATCH_PREFIX = "gatebench-"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A lab process, told apart from a later one with the same ID by its start time in clock ticks."""
+
+    pid: int
+    start_ticks: int
+
+    @classmethod
+    def this(cls) -> Owner:
+        """The lab that runs this code."""
+        return cls(os.getpid(), _start_ticks(os.getpid()) or 0)
+
+    @classmethod
+    def parse(cls, text: str) -> Owner | None:
+        """The reverse of `str`; None for anything else."""
+        pid, _, ticks = text.partition("-")
+        return cls(int(pid), int(ticks)) if pid.isdigit() and ticks.isdigit() else None
+
+    def __str__(self) -> str:
+        return f"{self.pid}-{self.start_ticks}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether that lab is still running."""
+        return _start_ticks(self.pid) == self.start_ticks
+
+    def scratch(self) -> Path:
+        """A new temporary folder that carries this owner's mark in its name."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{self}-"))
+        # Started by root, Apache serves as another user and must be able to pass through.
+        folder.chmod(0o755)
+        return folder
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot (proc(5), field 22 of `stat`), or None."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def marked_processes() -> dict[int, Owner]:
+    """Every process of this user that carries a mark: process ID → its owner."""
+    found: dict[int, Owner] = {}
+    needle = f"{OWNER_VARIABLE}=".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue  # ended meanwhile, or somebody else's
+        for variable in environment.split(b"\0"):
+            if variable.startswith(needle):
+                owner = Owner.parse(variable[len(needle) :].decode("ascii", "replace"))
+                if owner is not None:
+                    found[int(entry.name)] = owner
+    return found
+
+
+def sweep(*, also: Owner | None = None) -> tuple[int, ...]:
+    """Kills what labs that no longer run have left behind, and removes their temporary folders.
+
+    Args:
+        also: an owner to sweep up after although it still runs.
+
+    Returns:
+        The IDs of the killed processes.
+    """
+
+    def is_left_over(owner: Owner) -> bool:
+        return owner == also or not owner.alive
+
+    leftover = [
+        pid for pid, owner in marked_processes().items() if is_left_over(owner) and pid != os.getpid()
+    ]
+    kill(leftover)
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"):
+        owner = Owner.parse(folder.name.removeprefix(SCRATCH_PREFIX).rpartition("-")[0])
+        if owner is not None and is_left_over(owner):
+            shutil.rmtree(folder, ignore_errors=True)
+    return tuple(leftover)
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kills processes at once and waits until they are gone, two seconds at most."""
+    processes = []
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+        processes.append(process)
+    psutil.wait_procs(processes, timeout=2)
+
+
+def tree(pid: int) -> tuple[int, ...]:
+    """A process and all its descendants; empty when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return (pid, *(child.pid for child in process.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        return ()
+
+
+def cpu_s(pids: Sequence[int]) -> float:
+    """CPU seconds that processes have used, all their threads included, to the nanosecond.
+
+    Linux encodes a process's CPU clock in its ID, as clock_getcpuclockid(3) does.
+
+    Raises:
+        ProcessLookupError: one of them is gone.
+    """
+    total = 0.0
+    for pid in pids:
+        try:
+            total += time.clock_gettime((~pid << 3) | 2)
+        except OSError as error:
+            raise ProcessLookupError(pid, f"process {pid} is gone") from error
+    return total
+
+
+def memory_mib(pids: Sequence[int]) -> float:
+    """Resident memory of processes in MiB, pages they share counted once (PSS)."""
+    total_kib = 0
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue  # it ended; `cpu_s` is what notices that
+        total_kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total_kib / 1024
+
+
+def signal_number(name: str) -> signal.Signals:
+    """`TERM` → signal.SIGTERM."""
+    return signal.Signals[f"SIG{name}"]

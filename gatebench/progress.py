@@ -1,0 +1,123 @@
+"""Shows a run to the person who waits for it: stage, time left, and the standings so far."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from gatebench.model import Cell
+from loadtests.engine.tally import SliceResult
+
+ROWS = 8
+
+
+class Standings:
+    """Geometric mean of the slice rates of each cell so far; a preview, without gates or intervals."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, cell: Cell, result: SliceResult) -> None:
+        """Takes one slice."""
+        if result.completed:
+            key = f"{cell.workload.name}/{cell.level.id}"
+            self._logs[key][cell.subject.id].append(math.log(result.completed / result.window_s))
+
+    def best(self, level: str) -> list[tuple[str, float]]:
+        """The subjects of a level with their requests/s, fastest first."""
+        rates = {subject: math.exp(sum(logs) / len(logs)) for subject, logs in self._logs[level].items()}
+        return sorted(rates.items(), key=lambda item: -item[1])
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels measured so far."""
+        return tuple(sorted(self._logs))
+
+
+class TerminalObserver:
+    """Draws progress on a terminal; elsewhere it prints a line for each stage that takes long.
+
+    Args:
+        expected_s: first estimate of the run's wall time after set-up.
+    """
+
+    def __init__(self, console: Console, expected_s: float) -> None:
+        self._console = console
+        self._expected_s = expected_s
+        self._standings = Standings()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[left]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task: TaskID = self._progress.add_task("", total=1.0, left="")
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self._began: float | None = None
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Something a person should know; it stays on the screen."""
+        self._console.print(escape(text), soft_wrap=True)
+
+    def stage(self, text: str) -> None:
+        """What is being done now."""
+        plain = text.partition(": round ")[0]
+        if not self._console.is_terminal and plain != self._stage:
+            self._console.print(escape(f"{time.strftime('%H:%M:%S')} {plain}"), soft_wrap=True)
+        self._stage = plain
+        self._progress.update(self._task, description=escape(text))
+
+    def measured(self, cell: Cell, result: SliceResult) -> None:
+        """One slice more."""
+        if self._began is None:
+            self._began = time.monotonic()
+        self._standings.add(cell, result)
+        elapsed_s = time.monotonic() - self._began
+        left_s = max(0.0, self._expected_s - elapsed_s)
+        self._progress.update(
+            self._task,
+            completed=min(1.0, elapsed_s / self._expected_s),
+            left=f"about {left_s / 60:.0f} min left",
+        )
+
+    def block_finished(self, done: int, blocks: int, elapsed_s: float) -> None:
+        """Corrects the estimate of the whole run and, off a terminal, prints the standings."""
+        self._expected_s = elapsed_s / done * blocks
+        if not self._console.is_terminal:
+            left_s = self._expected_s - elapsed_s
+            self._console.print(f"block {done} of {blocks} measured; about {left_s:.0f} s left; so far:")
+            for level in self._standings.levels:
+                best = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in self._standings.best(level)[:ROWS])
+                self._console.print(f"  {level}: {best}", soft_wrap=True)
+
+    def _render(self) -> Group:
+        table = Table(title="so far (requests/s, unchecked)", title_justify="left", box=None, pad_edge=False)
+        columns = []
+        for level in self._standings.levels:
+            table.add_column(level)
+            columns.append([f"{name} {rate:,.0f}" for name, rate in self._standings.best(level)[:ROWS]])
+        for row in range(max(map(len, columns), default=0)):
+            table.add_row(*(column[row] if row < len(column) else "" for column in columns))
+        return Group(table, self._progress) if columns else Group(self._progress)

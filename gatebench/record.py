@@ -1,0 +1,258 @@
+"""Writes a run's raw results so that neither `kill -9` nor a full disk damages what is there already.
+
+Parquet files are written once, under a temporary name, and renamed when they are on the disk;
+`slices.parquet` and `histograms.parquet` are folders of such parts, which pandas reads as one table. Events
+are appended.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gatebench.errors import ConfigurationError, GatebenchError
+from gatebench.model import Cell
+from loadtests.engine.tally import FAILURES, SliceResult
+
+SCHEMA = 1
+
+SLICES = pa.schema(
+    [
+        ("block", pa.int32()),
+        ("round", pa.int32()),
+        ("position", pa.int32()),
+        ("subject", pa.string()),
+        ("workload", pa.string()),
+        ("level", pa.string()),
+        ("started_unix_ns", pa.int64()),
+        ("window_s", pa.float64()),
+        ("elapsed_s", pa.float64()),
+        ("completed", pa.int64()),
+        ("drained", pa.int64()),
+        ("opened", pa.int64()),
+        ("closed_by_server", pa.int64()),
+        *((f"errors_{kind}", pa.int64()) for kind in FAILURES),
+        ("latency_count", pa.int64()),
+        ("latency_sum_us", pa.int64()),
+        ("engine_busy_share", pa.float64()),
+        ("bytes_received", pa.int64()),
+        ("bytes_sent", pa.int64()),
+        ("server_cpu_s", pa.float64()),
+        ("server_memory_mib", pa.float64()),
+    ],
+    metadata={"gatebench_schema": str(SCHEMA)},
+)
+HISTOGRAMS = pa.schema(
+    [
+        ("block", pa.int32()),
+        ("subject", pa.string()),
+        ("workload", pa.string()),
+        ("level", pa.string()),
+        ("latency_us", pa.int64()),
+        ("count", pa.int64()),
+    ],
+    metadata={"gatebench_schema": str(SCHEMA)},
+)
+
+
+class RecordError(GatebenchError):
+    """The results could not be written; what was written before is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """One slice with its place in the plan and what the runner saw of the server meanwhile."""
+
+    block: int
+    round_number: int
+    position: int
+    cell: Cell
+    result: SliceResult
+    server_cpu_s: float | None
+    server_memory_mib: float | None
+
+    def values(self) -> dict[str, Any]:
+        """The row of `slices.parquet`."""
+        result = self.result
+        return {
+            "block": self.block,
+            "round": self.round_number,
+            "position": self.position,
+            "subject": self.cell.subject.id,
+            "workload": self.cell.workload.name,
+            "level": self.cell.level.id,
+            "started_unix_ns": result.started_unix_ns,
+            "window_s": result.window_s,
+            "elapsed_s": result.elapsed_s,
+            "completed": result.completed,
+            "drained": result.drained,
+            "opened": result.opened,
+            "closed_by_server": result.closed_by_server,
+            **{f"errors_{kind}": result.failures[kind] for kind in FAILURES},
+            "latency_count": sum(result.histogram.values()),
+            "latency_sum_us": sum(latency * count for latency, count in result.histogram.items()),
+            "engine_busy_share": result.busy_share,
+            "bytes_received": result.bytes_received,
+            "bytes_sent": result.bytes_sent,
+            "server_cpu_s": self.server_cpu_s,
+            "server_memory_mib": self.server_memory_mib,
+        }
+
+
+class Record:
+    """One results folder while it is being written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self._rows: list[SliceRow] = []
+        self._parts = 0
+
+    @classmethod
+    def create(cls, folder: Path) -> Record:
+        """Makes a results folder.
+
+        Raises:
+            ConfigurationError: it exists and holds something, or cannot be written to.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise ConfigurationError(
+                    f"{folder} is not empty; a run is written once. Choose another folder (--out, OUT=…)"
+                )
+            record = cls(folder)
+            for part in (record.logs, folder / "slices.parquet", folder / "histograms.parquet"):
+                part.mkdir()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write results to {folder}: {error.strerror}. Choose another folder (--out, OUT=…)"
+            ) from error
+        return record
+
+    @property
+    def run(self) -> str:
+        """The run's ID, its folder's name."""
+        return self.folder.name
+
+    def write_run(self, description: Mapping[str, Any]) -> None:
+        """Writes `run.json`: the plan as requested and the environment as observed.
+
+        Raises:
+            RecordError: it could not be written.
+        """
+        text = json.dumps({"schema": SCHEMA, "run": self.run, **description}, indent=1, ensure_ascii=False)
+        try:
+            write_atomically(self.folder / "run.json", text.encode())
+        except OSError as error:
+            raise _record_error(self.folder, error) from error
+
+    def event(self, kind: str, **details: Any) -> None:
+        """Appends one line to `events.jsonl`.
+
+        Raises:
+            RecordError: it could not be written.
+        """
+        line = json.dumps({"at": utc_now(), "kind": kind, **details}, ensure_ascii=False)
+        try:
+            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _record_error(self.folder, error) from error
+
+    def add(self, row: SliceRow) -> None:
+        """Takes one slice; `flush` writes it."""
+        self._rows.append(row)
+
+    def flush(self) -> None:
+        """Writes what was added since the last time as one part.
+
+        Raises:
+            RecordError: it could not be written. The rows are kept for another attempt.
+        """
+        if not self._rows:
+            return
+        histograms: dict[tuple[int, str, str, str], Counter[int]] = {}
+        for row in self._rows:
+            key = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
+            histograms.setdefault(key, Counter()).update(row.result.histogram)
+        counts = [
+            dict(zip(HISTOGRAMS.names, (*key, latency_us, count), strict=True))
+            for key, histogram in histograms.items()
+            for latency_us, count in sorted(histogram.items())
+        ]
+        name = f"part-{self._parts:05d}.parquet"
+        try:
+            # The slices last: they are what counts a part as written.
+            _write_parquet(self.folder / "histograms.parquet" / name, counts, HISTOGRAMS)
+            rows = [row.values() for row in self._rows]
+            _write_parquet(self.folder / "slices.parquet" / name, rows, SLICES)
+        except OSError as error:
+            raise _record_error(self.folder, error) from error
+        self._parts += 1
+        self._rows.clear()
+
+
+def new_run_id() -> str:
+    """UTC time and a short random ID: `20261122T081500Z-1a2b3c`."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def utc_now() -> str:
+    """The time in ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def point_latest(folder: Path) -> None:
+    """Makes `latest`, beside the run's folder, point at it."""
+    link = folder.parent / "latest"
+    temporary = folder.parent / f".latest-{folder.name}"
+    try:
+        temporary.symlink_to(folder.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(
+            missing_ok=True
+        )  # a file system without symbolic links; the run's own path is printed
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def _record_error(folder: Path, error: OSError) -> RecordError:
+    advice = (
+        "free some space and start again" if error.errno == errno.ENOSPC else "check the folder and the disk"
+    )
+    return RecordError(
+        f"cannot write to {folder}: {error.strerror}. What was written before is whole; {advice}"
+    )

@@ -1,0 +1,101 @@
+"""Turns what a person named on the command line into subjects, workloads, a profile and a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import gatebench
+from gatebench.errors import ConfigurationError
+from gatebench.model import PLAIN_APPLICATION, Subject, Workload
+from gatebench.plan import PROFILES, Profile
+from gatebench.registry import Registry, load_registry, select
+from gatebench.strict import seconds
+
+ROOT = Path(gatebench.__file__).resolve().parent.parent
+CACHE = ROOT / ".gatebench" / "environments"
+RESULTS = ROOT / "results"
+
+
+def words(values: Sequence[str] | None) -> tuple[str, ...]:
+    """`["gunicorn-* uvicorn", "daphne,waitress"]` → its four words."""
+    return tuple(word for value in values or () for word in value.replace(",", " ").split())
+
+
+def open_registry(
+    servers_dirs: Sequence[Path] = (), apps_dirs: Sequence[Path] = (), workloads_dirs: Sequence[Path] = ()
+) -> Registry:
+    """Every server, application and workload of the repository and of the user's own folders.
+
+    Raises:
+        ConfigurationError: with every problem in every folder.
+    """
+    return load_registry(ROOT, servers_dirs=servers_dirs, apps_dirs=apps_dirs, workloads_dirs=workloads_dirs)
+
+
+def choose_profile(name: str, budget: str | None) -> Profile:
+    """A profile, with another budget where one is given (`90s`, `10m`).
+
+    Raises:
+        ConfigurationError: there is no such profile, or the budget is not a duration.
+    """
+    profile = PROFILES[select([name], PROFILES, "profile")[0]]
+    if budget is None:
+        return profile
+    try:
+        budget_s = seconds(budget)
+    except ValueError as error:
+        raise ConfigurationError(f"--budget: {error}") from error
+    return replace(profile, budget_s=budget_s)
+
+
+def choose_subjects(
+    registry: Registry, patterns: Sequence[str], applications: Sequence[str]
+) -> tuple[Subject, ...]:
+    """The subjects that match the patterns (all of them where there are none), with each application.
+
+    Raises:
+        ConfigurationError: a name is unknown, or nothing is left.
+    """
+    names = (
+        select(applications, registry.applications, "application") if applications else (PLAIN_APPLICATION,)
+    )
+    subjects = {subject.id: subject for subject in registry.subjects(names)}
+    chosen = tuple(subjects[name] for name in select(patterns, subjects, "server"))
+    if not chosen:
+        raise ConfigurationError(f"no server runs an application of {', '.join(names)}")
+    return chosen
+
+
+def choose_workloads(registry: Registry, patterns: Sequence[str], profile: Profile) -> tuple[Workload, ...]:
+    """The workloads that match the patterns, or those of the profile where there are none.
+
+    Raises:
+        ConfigurationError: a name is unknown, or the profile has no workload.
+    """
+    if patterns:
+        names = select(patterns, registry.workloads, "workload")
+        return tuple(registry.workloads[name] for name in names)
+    chosen = tuple(each for each in registry.workloads.values() if profile.name in each.profiles)
+    if not chosen:
+        raise ConfigurationError(
+            f"no workload belongs to the profile {profile.name!r}; name some (--workloads)"
+        )
+    return chosen
+
+
+def choose_runner(name: str) -> tuple[str, str]:
+    """The runner to use and the reason, for a person.
+
+    Raises:
+        ConfigurationError: there is no such runner, or it cannot run here.
+    """
+    chosen = select([name], ("auto", "docker", "process"), "runner")[0]
+    if chosen == "docker":
+        raise ConfigurationError(
+            'runner "docker": this version starts servers as local processes only; use --runner process'
+        )
+    if chosen == "process":
+        return "process", "asked for"
+    return "process", "servers run as local processes; this version has no container runner"

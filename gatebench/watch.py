@@ -1,0 +1,41 @@
+"""A small process that outlives the lab: when the lab is gone, however it ended, it cleans up after it.
+
+It is started with the lab's mark and a pipe whose other end only the lab holds; the pipe's end is the sign.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from gatebench.processes import Owner, sweep
+
+
+@contextlib.contextmanager
+def watched(owner: Owner) -> Iterator[None]:
+    """Runs the block with a watch process beside it, and sweeps up when the block ends."""
+    command = [sys.executable, "-m", "gatebench.watch", str(owner)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            yield
+        finally:
+            sweep(also=owner)
+            if process.stdin is not None:
+                process.stdin.close()
+            process.wait()
+
+
+def main() -> None:
+    """Waits for the lab's end, then sweeps."""
+    owner = Owner.parse(sys.argv[1])
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    sweep(also=owner)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""How the machine's cores are divided."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatebench.cores import Cores, _parse_core_list, divide
+from gatebench.errors import ConfigurationError
+
+
+def test_one_core_is_refused_because_it_would_compare_nothing() -> None:
+    with pytest.raises(ConfigurationError, match=r"1 core.* available, 2 needed"):
+        divide([0])
+
+
+def test_with_two_cores_the_lab_shares_the_engines() -> None:
+    assert divide([0, 1]) == Cores(server=(1,), engine=(0,), lab=(0,))
+
+
+def test_with_four_cores_server_engine_and_lab_are_apart() -> None:
+    assert divide([0, 1, 2, 3]) == Cores(server=(3,), engine=(2,), lab=(0, 1))
+
+
+def test_the_engine_does_not_get_a_hyper_thread_of_the_servers_core() -> None:
+    siblings = {0: frozenset({0, 1}), 1: frozenset({0, 1}), 2: frozenset({2, 3}), 3: frozenset({2, 3})}
+    assert divide([0, 1, 2, 3], siblings=siblings).engine == (1,)
+
+
+def test_servers_can_have_several_cores() -> None:
+    assert divide([0, 1, 2, 3], server_cores=2).server == (2, 3)
+
+
+@pytest.mark.parametrize(("text", "cores"), [("0", {0}), ("0-2,8\n", {0, 1, 2, 8}), ("1,3", {1, 3})])
+def test_the_kernels_core_lists_are_read(text: str, cores: set[int]) -> None:
+    assert _parse_core_list(text) == cores

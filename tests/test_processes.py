@@ -1,0 +1,157 @@
+"""Finding and ending what a lab started, also when the lab is gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gatebench import processes
+from gatebench.processes import OWNER_VARIABLE, Owner, cpu_s, marked_processes, memory_mib, sweep, tree
+from gatebench.watch import watched
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+PARENT_CODE = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+print("ready", flush=True)
+time.sleep(60)
+"""
+PARENT = [sys.executable, "-c", PARENT_CODE]
+
+
+@contextmanager
+def marked(owner: Owner, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, OWNER_VARIABLE: str(owner)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder of the test's own, so that nobody else's is swept."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def gone_owner() -> Owner:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return Owner(process.pid, 1)
+
+
+def test_an_owner_survives_its_way_through_text() -> None:
+    owner = Owner.this()
+    assert Owner.parse(str(owner)) == owner
+    assert owner.alive
+
+
+@pytest.mark.parametrize("text", ["", "12", "12-", "-3", "a-b", "1-2-3"])
+def test_a_damaged_mark_is_nobodys(text: str) -> None:
+    assert Owner.parse(text) is None
+
+
+def test_a_later_process_with_the_same_id_is_not_the_owner() -> None:
+    assert not Owner(os.getpid(), Owner.this().start_ticks + 1).alive
+
+
+def test_what_a_dead_lab_left_behind_is_killed_with_its_children(temporary_folder: Path) -> None:
+    owner = gone_owner()
+    scratch = owner.scratch()
+    with marked(owner, PARENT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        family = tree(process.pid)
+        assert len(family) == 2
+        assert set(family) <= set(sweep())
+        assert process.pid not in psutil.pids()
+    assert not scratch.exists()
+    assert set(temporary_folder.iterdir()) == set()
+
+
+def test_what_a_living_lab_runs_is_left_alone(temporary_folder: Path) -> None:
+    owner = Owner.this()
+    scratch = owner.scratch()
+    with marked(owner, SLEEPER) as process:
+        assert process.pid in marked_processes()
+        assert process.pid not in sweep()
+        assert process.poll() is None
+    assert scratch.parent == temporary_folder
+    assert scratch.exists()
+
+
+def test_processes_without_a_mark_are_left_alone() -> None:
+    with subprocess.Popen(SLEEPER) as process:
+        assert process.pid not in sweep()
+        assert process.poll() is None
+        process.kill()
+
+
+def test_a_watched_block_leaves_nothing_behind(temporary_folder: Path) -> None:
+    owner = Owner.this()
+    scratch = owner.scratch()
+    with marked(owner, SLEEPER) as process:
+        with watched(owner):
+            assert process.poll() is None
+        assert process.pid not in psutil.pids()
+    assert not scratch.exists()
+    assert temporary_folder.exists()
+
+
+def test_after_kill_9_of_the_lab_the_watch_process_ends_its_servers(tmp_path: Path) -> None:
+    lab = (
+        "import os, subprocess, sys, time\n"
+        "from gatebench.processes import OWNER_VARIABLE, Owner\n"
+        "from gatebench.watch import watched\n"
+        "owner = Owner.this()\n"
+        "owner.scratch()\n"
+        "with watched(owner):\n"
+        "    mark = {**os.environ, OWNER_VARIABLE: str(owner)}\n"
+        "    server = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], env=mark)\n"
+        "    print(server.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", lab], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        server = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+        assert server.wait(20) is None
+    deadline = time.monotonic() + 20
+    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cpu_time_of_another_process_is_read_to_less_than_a_millisecond() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        first = cpu_s([process.pid])
+        time.sleep(0.05)
+        second = cpu_s([process.pid])
+        process.kill()
+    assert second - first > 0
+    assert second * 1000 != int(second * 1000)
+
+
+def test_cpu_time_of_a_process_that_is_gone_is_an_error() -> None:
+    with pytest.raises(ProcessLookupError):
+        cpu_s([gone_owner().pid])
+
+
+def test_memory_of_this_process_is_counted_in_mebibytes() -> None:
+    assert memory_mib([os.getpid()]) == pytest.approx(psutil.Process().memory_info().rss / 2**20, rel=0.5)
+
+
+def test_the_module_needs_no_start_time_of_a_process_that_is_gone() -> None:
+    assert processes._start_ticks(gone_owner().pid) is None

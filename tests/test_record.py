@@ -1,0 +1,123 @@
+"""Raw results on the disk: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gatebench.errors import ConfigurationError
+from gatebench.model import Cell
+from gatebench.record import Record, RecordError, SliceRow, new_run_id, point_latest, write_atomically
+from loadtests.engine.tally import FAILURES, SliceResult
+from tests.test_plan import CELLS
+
+
+def a_slice(histogram: dict[int, int]) -> SliceResult:
+    return SliceResult(
+        window_s=0.1,
+        elapsed_s=0.11,
+        completed=sum(histogram.values()),
+        drained=2,
+        opened=0,
+        closed_by_server=0,
+        bytes_received=100,
+        bytes_sent=50,
+        failures=dict.fromkeys(FAILURES, 0),
+        examples={},
+        histogram=histogram,
+        busy_share=0.4,
+        started_unix_ns=1,
+    )
+
+
+def a_row(cell: Cell, round_number: int, histogram: dict[int, int]) -> SliceRow:
+    return SliceRow(0, round_number, 0, cell, a_slice(histogram), 0.1, None)
+
+
+def test_what_was_flushed_is_one_table_that_pandas_reads(tmp_path: Path) -> None:
+    record = Record.create(tmp_path / "run")
+    for number in range(3):
+        record.add(a_row(CELLS[0], number, {100: 5}))
+        record.flush()
+    slices = pd.read_parquet(tmp_path / "run" / "slices.parquet")
+    assert list(slices["round"]) == [0, 1, 2]
+    assert slices["server_memory_mib"].isna().all()
+
+
+def test_histograms_of_a_part_are_added_up_per_block_and_cell(tmp_path: Path) -> None:
+    record = Record.create(tmp_path / "run")
+    record.add(a_row(CELLS[0], 0, {100: 5, 200: 1}))
+    record.add(a_row(CELLS[0], 1, {100: 2}))
+    record.flush()
+    frame = pd.read_parquet(tmp_path / "run" / "histograms.parquet")
+    assert dict(zip(frame["latency_us"], frame["count"], strict=True)) == {100: 7, 200: 1}
+
+
+def test_a_slice_result_survives_its_way_between_processes() -> None:
+    result = a_slice({100: 5, 250: 1})
+    assert SliceResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="not empty"):
+        Record.create(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot write results to .*Not a directory"):
+        Record.create(tmp_path / "file" / "run")
+
+
+def test_a_full_disk_keeps_the_earlier_parts_whole_and_the_rows_for_another_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Record.create(tmp_path / "run")
+    record.add(a_row(CELLS[0], 0, {100: 5}))
+    record.flush()
+    record.add(a_row(CELLS[0], 1, {100: 5}))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gatebench.record.os.fsync", full)
+        with pytest.raises(RecordError, match=r"No space left on device.*free some space"):
+            record.flush()
+    assert len(pd.read_parquet(tmp_path / "run" / "slices.parquet")) == 1
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+    record.flush()
+    assert len(pd.read_parquet(tmp_path / "run" / "slices.parquet")) == 2
+    assert pd.read_parquet(tmp_path / "run" / "histograms.parquet")["count"].sum() == 10
+
+
+def test_events_are_lines_with_a_time_and_a_kind(tmp_path: Path) -> None:
+    record = Record.create(tmp_path / "run")
+    record.event("block-started", block=0)
+    record.event("failed", subject="daphne", text="two\nlines")
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert [event["kind"] for event in events] == ["block-started", "failed"]
+    assert all(event["at"].endswith("Z") for event in events)
+
+
+def test_latest_points_at_the_newest_run(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        point_latest(Record.create(tmp_path / name).folder)
+    assert (tmp_path / "latest").resolve().name == "second"
+
+
+def test_run_ids_sort_by_time_and_differ() -> None:
+    assert new_run_id() != new_run_id()
+    assert new_run_id()[8] == "T"
+
+
+def test_an_atomic_write_replaces_the_file_whole(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", b"first")
+    write_atomically(tmp_path / "file", b"second")
+    assert (tmp_path / "file").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
