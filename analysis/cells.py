@@ -46,7 +46,8 @@ class Totals:
             neighbour says nothing about the instrument.
         cpu_share: CPU seconds of the server a second of load, 1.0 for one core; None where never read.
         cpu_us_per_request: CPU time of the server a correct answer; None where never read.
-        memory_mib: highest resident set size seen; None where never sampled.
+        memory_mib: highest memory of the process tree, shared pages counted once; None where never sampled.
+        listen_drops: connection attempts that the kernel dropped during the slices; 0 where it does not say.
         requests_per_connection: `requests` over the connections they went through. A persistent connection
             lives for a whole block, so a block used its level's connections and one more for each that the
             server closed; or the connections it opened, where these are more (after closures between slices).
@@ -58,6 +59,7 @@ class Totals:
     requests: int
     errors: Mapping[str, int]
     closed_by_server: int
+    listen_drops: int
     requests_per_connection: float | None
     busy_share: float
     cpu_share: float | None
@@ -108,6 +110,7 @@ def totals(data: LevelData, subject: str, transport: str) -> Totals | None:
         requests=requests,
         errors={kind: int(slices[f"errors_{kind}"].sum()) for kind in ERROR_KINDS},
         closed_by_server=int(slices["closed_by_server"].sum()),
+        listen_drops=int(slices["listen_drops"].sum()),
         requests_per_connection=_reuse(slices, requests, data.plan.connections, transport),
         busy_share=float(slices["engine_busy_share"].median()),
         cpu_share=cpu_share,

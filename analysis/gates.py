@@ -84,6 +84,12 @@ REUSE = Gate(
     50,
     "Set the server's keep-alive so that connections stay open, or do not declare it in server.toml.",
 )
+BACKLOG = Gate(
+    "backlog",
+    "the kernel dropped connection attempts because a listen queue was full",
+    0,
+    "Give the server a longer backlog, or measure with fewer connections.",
+)
 FEW_REQUESTS = Gate(
     "too-few-samples",
     "the median slice holds fewer than 10 correct answers, so that whole requests decide the rate",
@@ -98,6 +104,7 @@ GATES: tuple[Gate, ...] = (
     ERRORS,
     GENERATOR_BUSY,
     REUSE,
+    BACKLOG,
     SERVER_IDLE,
     FEW_REQUESTS,
 )
@@ -116,6 +123,7 @@ def refusals(
         _errors(totals),
         _generator_busy(totals),
         _reuse(totals, workload),
+        _backlog(totals),
         _server_idle(totals, workload, plan, server_cores),
         _few_requests(totals),
     )
@@ -177,6 +185,16 @@ def _reuse(totals: Totals, workload: WorkloadMeta) -> Refusal | None:
         f"{answers:.1f} answers (over {limit:.0f} are needed), although it declares {workload.transport}."
     )
     return Refusal(REUSE, answers, text)
+
+
+def _backlog(totals: Totals) -> Refusal | None:
+    if totals.listen_drops <= BACKLOG.limit:
+        return None
+    text = (
+        f"the kernel dropped {totals.listen_drops:,} connection attempts during the slices; each client then "
+        "waits a second or more before it tries again, so fewer connections than planned were at work."
+    )
+    return Refusal(BACKLOG, totals.listen_drops, text)
 
 
 def _server_idle(

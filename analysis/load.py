@@ -14,7 +14,7 @@ from analysis import meta
 from gatebench.errors import GatebenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 ERROR_KINDS = ("refused", "reset", "short", "status", "body", "timeout")
@@ -42,6 +42,7 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "bytes_sent": _INTEGER,
     "server_cpu_s": _REAL,
     "server_memory_mib": _REAL,
+    "listen_drops": _REAL,
 }
 HISTOGRAM_COLUMNS: Mapping[str, str] = {
     "block": _INTEGER,
@@ -135,7 +136,9 @@ def load_run(folder: Path) -> Run:
     run_meta = meta.parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
     slices = _table(folder / "slices.parquet", SLICE_COLUMNS)
-    histograms = _table(folder / "histograms.parquet", HISTOGRAM_COLUMNS)
+    # A run that was killed between the two files of a part leaves a histogram without its slices.
+    written = {file.name for file in (folder / "slices.parquet").glob("*.parquet")}
+    histograms = _table(folder / "histograms.parquet", HISTOGRAM_COLUMNS, only=written)
     run = Run(folder, run_meta, events, slices, histograms)
     measurable = any(subject.ready for subject in run_meta.subjects) and not run.failures
     if run.finished_blocks and slices.empty and measurable:
@@ -174,9 +177,10 @@ def _events(file: Path) -> tuple[Mapping[str, Any], ...]:
     return tuple(events)
 
 
-def _table(folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def _table(folder: Path, columns: Mapping[str, str], only: Collection[str] | None = None) -> pd.DataFrame:
     """All parts of `folder` as one frame; a file under any other name is an unfinished write."""
-    parts = [_part(file, columns) for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
+    files = [file for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
+    parts = [_part(file, columns) for file in files if only is None or file.name in only]
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     return pd.concat(parts, ignore_index=True)

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gatebench.contract import Contract
 from gatebench.errors import ServerFailure
+from gatebench.kernel import listen_drops
 from gatebench.load import LoadProcess
 from gatebench.model import Cell, Subject
 from gatebench.plan import LevelPlan, Plan, hash_seed, level_order, round_order
@@ -18,6 +19,8 @@ from gatebench.runner import Instance, Runner
 from gatebench.verify import Difference, verify, wait_until_accepting
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
+
+Number = TypeVar("Number", int, float)
 
 READY_TIMEOUT_S = 30.0
 CASE_TIMEOUT_S = 10.0
@@ -141,6 +144,11 @@ def failed(instance: Instance, code: str, text: str) -> ServerFailure:
     return ServerFailure(code, f"{text}\nlast lines of {instance.log.name}:\n{tail}" if tail else text)
 
 
+def difference(after: Number | None, before: Number | None) -> Number | None:
+    """What a counter gained, or None where it could not be read."""
+    return None if after is None or before is None else after - before
+
+
 def cpu_s_or_none(instance: Instance) -> float | None:
     """CPU seconds used so far, or None when a process of the server is gone."""
     try:
@@ -240,12 +248,20 @@ class Block:
             if instance is None:
                 continue
             self._load.prepare(cell.subject.id)
+            drops_before = listen_drops()
             before_s = cpu_s_or_none(instance)
             result = self._load.run_slice(cell.subject.id, cell.workload.slice_s)
             after_s = cpu_s_or_none(instance)
-            used_s = None if before_s is None or after_s is None else after_s - before_s
-            memory_mib = instance.memory_mib() if last else None
-            row = SliceRow(self._number, round_number, position, cell, result, used_s, memory_mib)
+            row = SliceRow(
+                self._number,
+                round_number,
+                position,
+                cell,
+                result,
+                server_cpu_s=difference(after_s, before_s),
+                server_memory_mib=instance.memory_mib() if last else None,
+                listen_drops=difference(listen_drops(), drops_before),
+            )
             self._record.add(row)
             self.spent.load_s += result.elapsed_s
             self._observer.measured(cell, result)

@@ -50,6 +50,7 @@ SLICES = pa.schema(
         ("bytes_sent", pa.int64()),
         ("server_cpu_s", pa.float64()),
         ("server_memory_mib", pa.float64()),
+        ("listen_drops", pa.int64()),
     ],
     metadata={"gatebench_schema": str(SCHEMA)},
 )
@@ -81,6 +82,7 @@ class SliceRow:
     result: SliceResult
     server_cpu_s: float | None
     server_memory_mib: float | None
+    listen_drops: int | None
 
     def values(self) -> dict[str, Any]:
         """The row of `slices.parquet`."""
@@ -107,6 +109,7 @@ class SliceRow:
             "bytes_sent": result.bytes_sent,
             "server_cpu_s": self.server_cpu_s,
             "server_memory_mib": self.server_memory_mib,
+            "listen_drops": self.listen_drops,
         }
 
 

@@ -184,9 +184,9 @@ class Run:
             )
             self._memory_mib = max(self._memory_mib, memory_mib(tree(self._owner.pid)))
             self._observer.block_finished(number + 1, plan.profile.blocks, time.monotonic() - began)
-            self._start_report()
             remaining = plan.profile.blocks - number - 1
             if remaining:
+                self._start_report()
                 left_s = plan.profile.budget_s - (time.monotonic() - began)
                 plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
 

@@ -160,11 +160,12 @@ def compare(name: str, clients: dict[str, Client], port: int, *, seconds: float,
     ours = rates["engine"]
     print(f"\n{name}, {CONNECTIONS} connections, {runs} alternating runs of {seconds:g} s, one core each:")
     for client, values in rates.items():
-        ratios = [mine / other for mine, other in zip(ours, values, strict=True)]
-        print(
-            f"  {client:<14} {statistics.median(values):>10,.0f} requests/s"
-            f"   engine/{client} = {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+        line = f"  {client:<14} {statistics.median(values):>10,.0f} requests/s"
+        if values is not ours:
+            ratios = [mine / other for mine, other in zip(ours, values, strict=True)]
+            spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+            line += f"   engine/{client} = {statistics.median(ratios):.2f} {spread}"
+        print(line)
 
 
 def _await_port(port: int, deadline_s: float = 5.0) -> None:

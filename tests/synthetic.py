@@ -26,6 +26,7 @@ class Truth:
         errors: workload → kind of error → how many a slice.
         busy_share: busy share of the engine at this subject's slices.
         answers_per_closure: the server closes a connection after that many answers; 0 for never.
+        listen_drops: connection attempts that the kernel drops in each slice.
         unavailable: why it could not be installed; empty where it could.
     """
 
@@ -38,6 +39,7 @@ class Truth:
     errors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     busy_share: float = 0.4
     answers_per_closure: int = 0
+    listen_drops: int = 0
     unavailable: str = ""
     measures_cpu: bool = True
     color: str | None = None
@@ -310,6 +312,7 @@ def _slice(block: int, number: int, truth: Truth, load: Load, rate: float) -> di
         "bytes_sent": answers * 60,
         "server_cpu_s": truth.cpu_share.get(load.name, 0.99) * elapsed if truth.measures_cpu else None,
         "server_memory_mib": 31.4 if number == 0 and truth.measures_cpu else None,
+        "listen_drops": truth.listen_drops,
     }
 
 

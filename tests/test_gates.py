@@ -20,6 +20,7 @@ HONEST = Totals(
     requests=100_000,
     errors=NO_ERRORS,
     closed_by_server=0,
+    listen_drops=0,
     requests_per_connection=312.5,
     busy_share=0.4,
     cpu_share=0.99,
@@ -145,3 +146,9 @@ def test_every_refusal_begins_with_its_code_and_ends_with_its_next_step() -> Non
 
 def test_no_two_gates_share_a_code() -> None:
     assert len({gate.code for gate in GATES}) == len(GATES)
+
+
+def test_connection_attempts_that_the_kernel_dropped_fail_backlog() -> None:
+    (refusal,) = refusals(replace(HONEST, listen_drops=14), WORKLOAD, PLAN, 1)
+    assert refusal.gate.code == "backlog"
+    assert "dropped 14 connection attempts" in refusal.text

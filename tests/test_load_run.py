@@ -158,3 +158,11 @@ def test_a_run_json_that_is_not_json_is_refused(folder: Path) -> None:
 
     with pytest.raises(GatebenchError, match=r"run\.json: not valid JSON"):
         load_run(folder)
+
+
+def test_a_histogram_whose_slices_were_never_written_is_left_out(folder: Path) -> None:
+    before = load_run(folder).histograms["count"].sum()
+    part = next((folder / "histograms.parquet").glob("*.parquet"))
+    part.with_name("part-99999.parquet").write_bytes(part.read_bytes())
+
+    assert load_run(folder).histograms["count"].sum() == before

@@ -35,7 +35,7 @@ def a_slice(histogram: dict[int, int]) -> SliceResult:
 
 
 def a_row(cell: Cell, round_number: int, histogram: dict[int, int]) -> SliceRow:
-    return SliceRow(0, round_number, 0, cell, a_slice(histogram), 0.1, None)
+    return SliceRow(0, round_number, 0, cell, a_slice(histogram), 0.1, None, 0)
 
 
 def test_what_was_flushed_is_one_table_that_pandas_reads(tmp_path: Path) -> None:

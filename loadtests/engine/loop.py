@@ -34,9 +34,8 @@ class Loop:
         self._epoll.modify(fd, mask)
 
     def forget(self, fd: int) -> None:
-        """Stops watching `fd`; to be called before it is closed."""
-        if self._handlers.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+        """Forgets the handler of `fd`, which is then closed: the kernel takes a closed one out of the set."""
+        self._handlers.pop(fd, None)
 
     def rest(self, then: Callable[[], None]) -> None:
         """Calls `then` after `ERROR_PAUSE_NS`, from within `run`."""
