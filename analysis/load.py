@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
+# Arrow's own allocators keep what they once held; a report may be made beside a run that goes on.
+pa.set_memory_pool(pa.system_memory_pool())
+
 ERROR_KINDS = ("refused", "reset", "short", "status", "body", "timeout")
 
 _TEXT, _INTEGER, _REAL = "str", "int64", "float64"

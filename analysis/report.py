@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from analysis.page import Picture, render
 from analysis.summary import as_json, summarize
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from analysis.charts.frame import Chart
@@ -44,17 +46,20 @@ def build_report(folder: Path) -> dict[str, Any]:
     return content
 
 
-def level_charts(meta: RunMeta, level: LevelResult) -> tuple[Chart, ...]:
+def level_charts(meta: RunMeta, level: LevelResult) -> Iterator[Chart]:
     """The charts of one level: throughput in the form that suits the workload, then latency."""
     waits = meta.workload(level.workload).waits
     first = waiting_chart(meta, level) if waits else throughput_chart(meta, level)
-    return first, latency_chart(meta, level)
+    yield first
+    yield latency_chart(meta, level)
 
 
 def _save(folder: Path, chart: Chart) -> Picture:
     svg = chart.svg()
     _replace(folder / f"{chart.stem}.svg", svg)
     _replace(folder / f"{chart.stem}.png", chart.png())
+    # A drawn figure holds some 10 MiB in reference cycles, and a lab may be running beside this.
+    gc.collect()
     return Picture(svg, chart.alt)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,10 +88,10 @@ def mean_interval(block_values: Array) -> tuple[Array, Array, Array, Array]:
     blocks = block_values.shape[-1]
     mean = block_values.mean(axis=-1)
     error = block_values.std(axis=-1, ddof=1) / np.sqrt(blocks)
-    half = error * stats.t.ppf((1 + CONFIDENCE) / 2, blocks - 1)
+    half = error * special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)
     no_spread = np.where(mean == 0, 0.0, np.inf)
     t = np.divide(np.abs(mean), error, out=no_spread, where=error > 0)
-    p = 2 * stats.t.sf(t, blocks - 1)
+    p = 2 * special.stdtr(blocks - 1, -t)
     return np.asarray(mean), np.asarray(mean - half), np.asarray(mean + half), np.asarray(p)
 
 

@@ -230,7 +230,8 @@ def _print_report(folder: Path, console: Console) -> None:
     run = load_run(folder)
     for level in summarize(run).levels:
         console.print(standings_table(level, run.meta.workload(level.workload).transport))
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    page = folder / "report.html"
+    console.print(f"report: {page}" if page.exists() else "the page could not be made", soft_wrap=True)
 
 
 def main() -> NoReturn:

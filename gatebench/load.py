@@ -60,6 +60,11 @@ class LoadProcess:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The load process's ID; its engine is a child of it."""
+        return self._process.pid
+
     def hello(self) -> Message:
         """Waits until the process is up; returns its versions."""
         return self._call({"op": "hello"})

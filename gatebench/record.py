@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,9 @@ from gatebench.model import Cell
 from loadtests.engine.tally import FAILURES, SliceResult
 
 SCHEMA = 1
+
+# Arrow's own allocators keep what they once held; a run writes little and lasts long.
+pa.set_memory_pool(pa.system_memory_pool())
 
 SLICES = pa.schema(
     [
@@ -188,21 +191,12 @@ class Record:
         """
         if not self._rows:
             return
-        histograms: dict[tuple[int, str, str, str], Counter[int]] = {}
-        for row in self._rows:
-            key = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
-            histograms.setdefault(key, Counter()).update(row.result.histogram)
-        counts = [
-            dict(zip(HISTOGRAMS.names, (*key, latency_us, count), strict=True))
-            for key, histogram in histograms.items()
-            for latency_us, count in sorted(histogram.items())
-        ]
         name = f"part-{self._parts:05d}.parquet"
         try:
             # The slices last: they are what counts a part as written.
-            _write_parquet(self.folder / "histograms.parquet" / name, counts, HISTOGRAMS)
+            _write_parquet(self.folder / "histograms.parquet" / name, _histograms(self._rows))
             rows = [row.values() for row in self._rows]
-            _write_parquet(self.folder / "slices.parquet" / name, rows, SLICES)
+            _write_parquet(self.folder / "slices.parquet" / name, pa.Table.from_pylist(rows, schema=SLICES))
         except OSError as error:
             raise _record_error(self.folder, error) from error
         self._parts += 1
@@ -246,9 +240,25 @@ def point_latest(folder: Path) -> None:
         )  # a file system without symbolic links; the run's own path is printed
 
 
-def _write_parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+def _histograms(rows: Iterable[SliceRow]) -> pa.Table:
+    """The latencies of these slices, added up for each block and cell."""
+    merged: dict[tuple[int, str, str, str], Counter[int]] = {}
+    for row in rows:
+        key = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
+        merged.setdefault(key, Counter()).update(row.result.histogram)
+    columns: list[list[Any]] = [[] for _ in HISTOGRAMS.names]
+    for key, histogram in merged.items():
+        for column, value in zip(columns, key, strict=False):
+            column.extend([value] * len(histogram))
+        latencies = sorted(histogram)
+        columns[-2].extend(latencies)
+        columns[-1].extend(histogram[latency_us] for latency_us in latencies)
+    return pa.table(columns, schema=HISTOGRAMS)
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     write_atomically(path, sink.getvalue().to_pybytes())
 
 

@@ -30,7 +30,7 @@ def check_requirements(path: Path, problems: list[str], *, must_be_pinned: bool)
         problems.append(f"{path}: is missing or is not text; it lists what the server's environment holds")
         return False
     requirements = list(_logical_lines(text))
-    if not requirements:
+    if not requirements and must_be_pinned:  # a user's own server may need nothing but Python
         problems.append(f"{path}: lists no requirement")
     pinned = True
     for line in requirements:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -96,6 +97,7 @@ class Run:
         self._setup_s = 0.0
         self._load_s = 0.0
         self._memory_mib = 0.0
+        self._own_pids: list[int] = []
 
     def execute(self) -> Outcome:
         """Runs everything; whatever happens, what was measured is kept and reported, and nothing is left.
@@ -108,7 +110,8 @@ class Run:
             self._observer.note(f"ended {len(killed)} processes that an earlier, killed run had left behind")
         scratch = self._owner.scratch()
         outcome, status, text = "complete", EXIT_DONE, ""
-        with watched(self._owner):
+        with watched(self._owner) as watch_pid:
+            self._own_pids = [self._owner.pid, watch_pid]
             try:
                 self._measure(scratch)
             except KeyboardInterrupt:
@@ -149,6 +152,7 @@ class Run:
         load_log = record.logs / "load.log"
         with LoadProcess(cores=self._cores, owner=self._owner, log=load_log) as load:
             load.hello()
+            self._own_pids += tree(load.pid)
             self._setup_s = time.monotonic() - self._began
             self._blocks(plan, runner, load, ready)
 
@@ -182,7 +186,6 @@ class Run:
                 started_s=round(block.spent.started_s, 3),
                 load_s=round(block.spent.load_s, 3),
             )
-            self._memory_mib = max(self._memory_mib, memory_mib(tree(self._owner.pid)))
             self._observer.block_finished(number + 1, plan.profile.blocks, time.monotonic() - began)
             remaining = plan.profile.blocks - number - 1
             if remaining:
@@ -204,10 +207,15 @@ class Run:
             self._observer.note(f"no report yet: {error}")
 
     def _await_report(self) -> None:
-        if self._report is not None:
-            if self._report.wait() != 0:
-                self._observer.note(f"the report could not be made; see {self._record.logs / 'report.log'}")
-            self._report = None
+        if self._report is None:
+            return
+        _, status, usage = os.wait4(self._report.pid, 0)
+        self._report.returncode = os.waitstatus_to_exitcode(status)
+        if self._report.returncode != 0:
+            self._observer.note(f"the report could not be made; see {self._record.logs / 'report.log'}")
+        self._report = None
+        lab_mib = memory_mib(self._own_pids)
+        self._memory_mib = max(self._memory_mib, lab_mib + usage.ru_maxrss / 1024)
 
     def _finish(self, outcome: str, text: str) -> None:
         self._await_report()

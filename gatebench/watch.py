@@ -15,12 +15,12 @@ from gatebench.processes import Owner, sweep
 
 
 @contextlib.contextmanager
-def watched(owner: Owner) -> Iterator[None]:
-    """Runs the block with a watch process beside it, and sweeps up when the block ends."""
+def watched(owner: Owner) -> Iterator[int]:
+    """Runs the block with a watch process beside it, whose ID it yields, and sweeps up at its end."""
     command = [sys.executable, "-m", "gatebench.watch", str(owner)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         try:
-            yield
+            yield process.pid
         finally:
             sweep(also=owner)
             if process.stdin is not None:
