@@ -43,7 +43,7 @@ list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 report: $(VENV)/.lab ## make the report again from raw data (RUN=results/latest)
 	@$(BIN)/gatebench report '$(RUN)'
 
-notebook: $(VENV)/.dev ## open the notebooks on a run (RUN=results/latest)
+notebook: $(VENV)/.notebook ## open the notebooks on a run (RUN=results/latest)
 	@GATEBENCH_RUN='$(abspath $(RUN))' $(BIN)/jupyter lab analysis/notebooks
 
 serve: $(VENV)/.lab ## run one subject in the foreground (SERVER=uvicorn PORT=8000)
@@ -89,6 +89,12 @@ $(VENV)/.lab: $(VENV)/.uv requirements/lab.txt pyproject.toml
 		--require-hashes --requirement requirements/lab.txt && \
 		$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || \
 		{ echo "the lab could not be installed; check the network and run make again" >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.notebook: $(VENV)/.lab requirements/notebook.txt
+	@echo "installing JupyterLab" && $(BIN)/uv pip install --quiet --python $(BIN)/python \
+		--require-hashes --requirement requirements/notebook.txt || \
+		{ echo "JupyterLab could not be installed; check the network and run make again" >&2; exit 2; }
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.lab requirements/dev.txt

@@ -227,7 +227,7 @@ def _what_idleness_shows(totals: Totals, plan: LevelPlan) -> str:
         )
     return (
         f"its {plan.connections} connections wait {p50 / 1000:.1f} ms (p50) for something that is not CPU: "
-        "a lock, another process, the client's next move, too few connections, or a core that others used too."
+        "a lock, another process, the client's next move, too few connections, or others on its core."
     )
 
 

@@ -35,6 +35,8 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "elapsed_s": _REAL,
     "completed": _INTEGER,
     "drained": _INTEGER,
+    "counted": _INTEGER,
+    "counted_s": _REAL,
     "opened": _INTEGER,
     "closed_by_server": _INTEGER,
     **{f"errors_{kind}": _INTEGER for kind in ERROR_KINDS},

@@ -100,7 +100,7 @@ def log_rate_table(slices: pd.DataFrame) -> pd.DataFrame:
 
     `slices` holds one level of one workload; a missing slice is NaN.
     """
-    rates = np.log(slices["completed"].clip(lower=_EMPTY_SLICE) / slices["window_s"])
+    rates = np.log(slices["counted"].clip(lower=_EMPTY_SLICE) / slices["counted_s"])
     return slices.assign(log_rate=rates).pivot_table(
         index=["block", "round"], columns="subject", values="log_rate", sort=True
     )

@@ -222,7 +222,8 @@ class Block:
         failures = hold_all_to_contract(tuple(self._instances.values()), self._contract, thorough=False)
         for instance, differing in failures:
             self._fail(instance.subject, differing)
-            self._drop(instance)
+            del self._instances[instance.subject.id]
+        self._end([instance for instance, _ in failures])
 
     def _measure(self, level: LevelPlan) -> None:
         cells = [cell for cell in level.cells if cell.subject.id in self._instances]

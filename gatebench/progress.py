@@ -28,9 +28,9 @@ class Standings:
 
     def add(self, cell: Cell, result: SliceResult) -> None:
         """Takes one slice."""
-        if result.completed:
+        if result.counted:
             key = f"{cell.workload.name}/{cell.level.id}"
-            self._logs[key][cell.subject.id].append(math.log(result.completed / result.window_s))
+            self._logs[key][cell.subject.id].append(math.log(result.counted / result.counted_s))
 
     def best(self, level: str) -> list[tuple[str, float]]:
         """The subjects of a level with their requests/s, fastest first."""

@@ -142,12 +142,14 @@ class Run:
             for subject in ready
         ]
         measurable = [cell for cell in cells if not cell.missing]
+        plan = make_plan(measurable, request.profile, request.seed)
+        # Also where there is nothing to measure: why is a row of the result.
+        record.write_run(self._description(plan, runner, readiness, budget))
         if not measurable:
             raise GatebenchError(
-                "no server that could be measured under these workloads; see the reasons above"
+                "nothing was measured: no chosen server is available and declares what the chosen workloads "
+                "need; the table gives the reason for each"
             )
-        plan = make_plan(measurable, request.profile, request.seed)
-        record.write_run(self._description(plan, runner, readiness, budget))
         point_latest(record.folder)
         load_log = record.logs / "load.log"
         with LoadProcess(cores=self._cores, owner=self._owner, log=load_log) as load:
@@ -260,7 +262,7 @@ class Run:
             "exclusive": request.exclusive,
             "plan": {
                 "blocks": plan.profile.blocks,
-                "levels": [_level_description(each) for each in plan.levels],
+                "levels": [_level_description(each) for each in every_level(request.workloads, plan)],
             },
             "cores": {
                 "server": list(self._cores.server),
@@ -292,6 +294,13 @@ def replan(plan: Plan, block_s: float, wall_s: float, round_s: dict[str, list[fl
     other_s = wall_s - sum(sum(times) for times in round_s.values())
     most = plan.profile.max_rounds
     return replace(plan, levels=divide_rounds(plan.levels, block_s - other_s, costs, most))
+
+
+def every_level(workloads: Sequence[Workload], plan: Plan) -> tuple[LevelPlan, ...]:
+    """The plan's levels and, without cells and rounds, those in which no chosen server can take part."""
+    planned = {level.id: level for level in plan.levels}
+    asked = (LevelPlan(workload, level, (), 0) for workload in workloads for level in workload.levels)
+    return tuple(planned.get(level.id, level) for level in asked)
 
 
 def exit_status(folder: Path) -> int:
@@ -342,9 +351,14 @@ def _subject_description(subject: Subject, readiness: Readiness) -> dict[str, An
 
 
 def version_of(server: str, packages: Mapping[str, str]) -> str | None:
-    """The version of the package that a server folder is named after, however its name is spelt."""
-    spelt = {name.lower().replace("_", "-"): version for name, version in packages.items()}
-    return spelt.get(server.lower().replace("_", "-"))
+    """The version of the package that a server folder is named after, however its name is spelt.
+
+    `uvicorn_034` is named after uvicorn: the longest package name that begins the folder's.
+    """
+    words = server.lower().split("_")
+    spelt = {name.lower().replace("-", "_"): version for name, version in packages.items()}
+    names = ("_".join(words[:count]) for count in range(len(words), 0, -1))
+    return next((spelt[name] for name in names if name in spelt), None)
 
 
 def _workload_description(workload: Workload) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class ProcessInstance:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        kill(self._pids[1:])
+        kill(pid for pid in self._pids if pid != self._process.pid)
 
 
 class ProcessRunner:

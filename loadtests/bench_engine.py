@@ -92,7 +92,7 @@ def engine(core: int, transport: Transport) -> Client:
             result = fleet.run_slice("bench", seconds)
         if any(result.failures.values()):
             sys.exit(f"the engine met failures: {result.examples}")
-        return result.completed / result.window_s
+        return result.counted / result.counted_s
 
     return run
 

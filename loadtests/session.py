@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 from locust.env import Environment
 
-from loadtests.engine.fleet import Fleet
+from loadtests.engine.fleet import EngineError, Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
 from loadtests.locust_statistics import merge_into
@@ -28,6 +29,7 @@ class LoadSession:
     def __init__(self, environment: Environment, *, cpu: int | None = None) -> None:
         self._environment = environment
         self._targets: dict[str, Target] = {}
+        self._driven: list[str] = []
         self._names = itertools.count()
         self.connections = 0
         self.fleet = Fleet(cpu=cpu, on_report=self.count)
@@ -43,6 +45,7 @@ class LoadSession:
         """Ends the session of an environment, if there is one."""
         session = _sessions.pop(environment, None)
         if session is not None:
+            session.count_the_rest()
             session.fleet.close()
 
     def declare(self, groups: Mapping[str, Target]) -> None:
@@ -66,6 +69,7 @@ class LoadSession:
             self._targets[group] = target
             self.fleet.add_group(group, target, endless=True)
             self.fleet.drive(group)
+            self._driven.append(group)
         return self.open(group)
 
     def open(self, group: str) -> str:
@@ -79,6 +83,13 @@ class LoadSession:
         """Closes the connection of a user who stops."""
         self.connections -= 1
         self.fleet.discard(group, name)
+
+    def count_the_rest(self) -> None:
+        """Merges what driven groups counted since their last report."""
+        for group in self._driven:
+            # An engine that was killed cannot tell; Locust's own figures then lack the last half second.
+            with contextlib.suppress(EngineError):
+                self.count(group, self.fleet.report(group))
 
     def count(self, group: str, result: SliceResult) -> None:
         """Merges what the engine counted into Locust's statistics."""

@@ -7,6 +7,7 @@ pin() { "$uv" pip compile --quiet --upgrade --universal --python-version 3.11 --
 pin requirements/bootstrap.in --output-file requirements/bootstrap.txt
 pin pyproject.toml --constraint requirements/bootstrap.txt --output-file requirements/lab.txt
 pin pyproject.toml --extra dev --constraint requirements/lab.txt --output-file requirements/dev.txt
+pin pyproject.toml --extra notebook --constraint requirements/dev.txt --output-file requirements/notebook.txt
 for folder in servers/*/; do
 	(cd "$folder" && pin requirements.in --output-file requirements.txt)
 done

@@ -302,6 +302,8 @@ def _slice(block: int, number: int, truth: Truth, load: Load, rate: float) -> di
         "elapsed_s": elapsed,
         "completed": completed,
         "drained": drained,
+        "counted": completed,
+        "counted_s": load.slice_s,
         "opened": answers if load.transport == "close" else closed,
         "closed_by_server": 0 if load.transport == "close" else closed,
         **{f"errors_{kind}": errors.get(kind, 0) for kind in ERROR_KINDS},

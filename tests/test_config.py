@@ -183,9 +183,13 @@ def test_requirements_that_depend_on_more_than_their_file_are_refused(
         parse_server(folder)
 
 
-def test_requirements_without_a_requirement_are_refused(tmp_path: Path) -> None:
+def test_a_shipped_servers_requirements_without_a_requirement_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="lists no requirement"):
-        parse_server(write_server(tmp_path, requirements="# nothing\n"))
+        parse_server(write_server(tmp_path, requirements="# nothing\n"), shipped=True)
+
+
+def test_a_users_own_server_may_need_nothing_but_python(tmp_path: Path) -> None:
+    assert parse_server(write_server(tmp_path, requirements="# nothing\n")).pinned
 
 
 def test_a_workload_folder_is_read_in_full(tmp_path: Path) -> None:

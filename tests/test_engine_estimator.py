@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
+from loadtests.engine.estimator import whole_turns
 from loadtests.engine.tally import SliceResult
 from tests.scripted import ANSWER, Behaviour, ScriptedServer, request
 from tests.test_engine_http import group_of, target
@@ -49,19 +51,74 @@ def all_at_once(finished: list[float]) -> Behaviour:
     return behave
 
 
+def all_together(finished: list[float]) -> Behaviour:
+    """Moves every request it has forward at the same pace, and finishes them at the same time."""
+    waiting: list[asyncio.Future[None]] = []
+    worker: list[asyncio.Task[None]] = []
+
+    async def work() -> None:
+        while True:
+            while len(waiting) < CONNECTIONS:
+                await asyncio.sleep(0.0005)
+            batch = waiting.copy()
+            waiting.clear()
+            await asyncio.sleep(8 * SERVICE_S)
+            for request_done in batch:
+                request_done.set_result(None)
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not worker:
+            worker.append(asyncio.create_task(work()))
+        while True:
+            await request(reader)
+            turn = asyncio.get_running_loop().create_future()
+            waiting.append(turn)
+            await turn
+            finished.append(time.time())
+            writer.write(ANSWER)
+
+    return behave
+
+
 def own_rate(finished: list[float], result: SliceResult) -> float:
-    """Requests/s between the first and the last answer that the server gave during the window."""
+    """Requests/s from the first send of the slice to its last whole turn, by the server's own books."""
     began = result.started_unix_ns / 1e9
-    times = sorted(moment for moment in finished if began <= moment <= began + result.window_s)
-    return (len(times) - 1) / (times[-1] - times[0])
+    times = sorted(moment for moment in finished if moment >= began)
+    steady = times[CONNECTIONS - 1 :]
+    return (len(steady) - 1) / (steady[-1] - steady[0])
 
 
-@pytest.mark.parametrize("make", [one_at_a_time, all_at_once])
-def test_filling_and_draining_do_not_bias_the_figure(make) -> None:  # type: ignore[no-untyped-def]  # a parameter
+@pytest.mark.parametrize("make", [one_at_a_time, all_at_once, all_together])
+def test_filling_and_draining_bias_no_kind_of_server(make: Callable[[list[float]], Behaviour]) -> None:
     finished: list[float] = []
     result = measure(make(finished))
-    # The window may cut off one service time in a hundred at its end.
-    assert result.completed / result.window_s == pytest.approx(own_rate(finished, result), rel=0.03)
+    assert result.counted / result.counted_s == pytest.approx(own_rate(finished, result), rel=0.03)
+
+
+def test_counting_in_the_window_alone_would_be_biased_against_a_server_that_works_on_all_together() -> None:
+    finished: list[float] = []
+    result = measure(all_together(finished))
+    assert result.completed / result.window_s < 0.97 * own_rate(finished, result)
+
+
+def test_whole_turns_are_the_nearest_to_what_the_window_held() -> None:
+    every_ms = [number * 1_000_000 for number in range(1, 101)]
+    answers = {
+        in_window: whole_turns(every_ms, in_window=in_window, connections=10, window_ns=55_000_000)
+        for in_window in (3, 44, 45, 54, 55)
+    }
+    assert answers == {
+        3: (10, 10_000_000),
+        44: (40, 40_000_000),
+        45: (50, 50_000_000),
+        54: (50, 50_000_000),
+        55: (60, 60_000_000),
+    }
+
+
+def test_where_failures_left_too_few_answers_the_window_is_counted() -> None:
+    assert whole_turns([5, 9], in_window=2, connections=4, window_ns=100) == (2, 100)
+    assert whole_turns([], in_window=0, connections=4, window_ns=100) == (0, 100)
 
 
 def test_a_server_that_serves_one_at_a_time_drains_after_the_window_and_not_in_it() -> None:

@@ -22,6 +22,8 @@ def a_slice(histogram: dict[int, int]) -> SliceResult:
         elapsed_s=0.11,
         completed=sum(histogram.values()),
         drained=2,
+        counted=sum(histogram.values()),
+        counted_s=0.1,
         opened=0,
         closed_by_server=0,
         bytes_received=100,

@@ -42,8 +42,8 @@ def slices_of(rates: dict[str, Array], window_s: float = 0.1) -> pd.DataFrame:
             "block": block,
             "round": number,
             "subject": subject,
-            "completed": value * window_s,
-            "window_s": window_s,
+            "counted": value * window_s,
+            "counted_s": window_s,
         }
         for subject, values in rates.items()
         for (block, number), value in np.ndenumerate(values)

@@ -84,6 +84,8 @@ class Engine:
             group.prepare()
         elif operation == "slice":
             return {"result": group.run_slice(message["window_s"]).to_json()}
+        elif operation == "report":
+            return {"result": group.report((clock_ns() - self._reported_ns) / 1e9).to_json()}
         elif operation == "drive":
             self._reported_ns = clock_ns()
             group.drive()

@@ -95,6 +95,10 @@ class Fleet:
         """Starts an endless closed loop; `on_report` gets what it counts."""
         self._call({"op": "drive", "group": group})
 
+    def report(self, group: str) -> SliceResult:
+        """What a driven group counted since the last time that `on_report` was called for it."""
+        return SliceResult.from_json(self._call({"op": "report", "group": group})["result"])
+
     def close(self) -> None:
         """Ends the engine process."""
         self._ended = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from loadtests.engine.estimator import whole_turns
 from loadtests.engine.http_connection import HttpConnection
 from loadtests.engine.loop import Loop, clock_ns
 from loadtests.engine.tally import SliceResult, Tally
@@ -145,12 +146,19 @@ class Group:
             if connection.in_flight:
                 connection.time_out()
         elapsed_ns = max(1, ended_ns - started_ns)
+        counted, counted_ns = whole_turns(
+            [moment - started_ns for moment in self.tally.completed_ns],
+            in_window=self.tally.completed,
+            connections=len(self._connections),
+            window_ns=self.deadline_ns - started_ns,
+        )
         return SliceResult.of(
             self.tally,
             window_s=(self.deadline_ns - started_ns) / 1e9,
             elapsed_s=elapsed_ns / 1e9,
             busy_share=min(1.0, (self.loop.busy_ns + sent_all_ns - started_ns) / elapsed_ns),
             started_unix_ns=started_unix_ns,
+            turns=(counted, counted_ns / 1e9),
         )
 
     def drive(self) -> None:
@@ -168,6 +176,7 @@ class Group:
             elapsed_s=elapsed_s,
             busy_share=min(1.0, self.loop.busy_ns / 1e9 / max(elapsed_s, 1e-9)),
             started_unix_ns=time.time_ns() - int(elapsed_s * 1e9),
+            turns=(tally.completed, elapsed_s),
         )
 
     def time_out_overdue(self) -> None:

@@ -40,7 +40,7 @@ class HttpConnection:
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._socket: socket.socket | None = None
+        self._socket: socket.SocketType | None = None
         self._reader: AnswerReader | None = None
         self._got = b""
         self._unsent = b""
@@ -214,6 +214,7 @@ class HttpConnection:
 
     def _complete(self, now: int, *, reusable: bool) -> None:
         group, tally = self._group, self._group.tally
+        tally.completed_ns.append(now)
         self.in_flight = False
         group.in_flight -= 1
         if now <= group.deadline_ns:

@@ -25,6 +25,7 @@ class Tally:
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     examples: dict[str, str] = field(default_factory=dict)
     latencies_ns: list[int] = field(default_factory=list)
+    completed_ns: list[int] = field(default_factory=list)
 
     def fail(self, kind: str, example: str) -> None:
         """Counts one failure and keeps the first example of its kind."""
@@ -40,6 +41,8 @@ class SliceResult:
         window_s: from the first send to the moment the engine stopped sending; `completed` is counted in it.
         elapsed_s: from the first send to the last answer, the drain included.
         completed, drained: correct answers within the window, and after it.
+        counted, counted_s: whole turns of answers and the time they took (`loadtests.engine.estimator`);
+            their ratio is the throughput.
         opened: connections opened since the slice began; closed_by_server: those that the server ended.
         failures: kind (see `FAILURES`) → count; examples: kind → the first one, as text.
         histogram: latency in whole microseconds → count, without each connection's first request.
@@ -50,6 +53,8 @@ class SliceResult:
     elapsed_s: float
     completed: int
     drained: int
+    counted: int
+    counted_s: float
     opened: int
     closed_by_server: int
     bytes_received: int
@@ -62,14 +67,23 @@ class SliceResult:
 
     @classmethod
     def of(
-        cls, tally: Tally, *, window_s: float, elapsed_s: float, busy_share: float, started_unix_ns: int
+        cls,
+        tally: Tally,
+        *,
+        window_s: float,
+        elapsed_s: float,
+        busy_share: float,
+        started_unix_ns: int,
+        turns: tuple[int, float],
     ) -> SliceResult:
-        """Freezes a tally."""
+        """Freezes a tally; `turns` are `counted` and `counted_s`."""
         return cls(
             window_s=window_s,
             elapsed_s=elapsed_s,
             completed=tally.completed,
             drained=tally.drained,
+            counted=turns[0],
+            counted_s=turns[1],
             opened=tally.opened,
             closed_by_server=tally.closed_by_server,
             bytes_received=tally.bytes_received,

@@ -279,6 +279,7 @@ class WebSocketConnection:
 
     def _complete(self, now: int) -> None:
         group, tally = self._group, self._group.tally
+        tally.completed_ns.append(now)
         self.in_flight = False
         self._parsing = False
         group.in_flight -= 1

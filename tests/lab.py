@@ -1,0 +1,167 @@
+"""Runs the `gatebench` command as a person does, in a process and with a temporary folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gatebench.processes import marked_processes
+from gatebench.runner import HOST
+
+TESTS = Path(__file__).parent
+OWN_FOLDERS = ("--servers-dir", str(TESTS / "servers"), "--workloads-dir", str(TESTS / "workloads"))
+PATIENCE_S = 120.0
+"""How long anything may take before a test gives up; only a hang ever comes near it."""
+
+
+def wait_until(what: str, condition: Callable[[], bool]) -> None:
+    """Polls until `condition` holds; fails the test, naming `what`, where it never does."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for: {what}"
+        time.sleep(0.05)
+
+
+def fetch(port: int, path: str, form: Mapping[str, int] | None = None) -> bytes:
+    """The body of the answer to a GET or, with a form, to a POST."""
+    data = None if form is None else urllib.parse.urlencode(form).encode()
+    with urllib.request.urlopen(f"http://{HOST}:{port}{path}", data=data, timeout=PATIENCE_S) as answer:
+        return bytes(answer.read())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    said: str
+
+
+class Command:
+    """One `gatebench` process.
+
+    Args:
+        folder: gets the command's output and is where its temporary files go.
+        arguments: of the command.
+        environment: variables beside the test's own.
+        cores: the cores it may use, or None for all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        cores: set[int] | None = None,
+    ) -> None:
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        self._log = folder / "said.txt"
+        command = [sys.executable, "-m", "gatebench", *arguments]
+        if cores is not None:
+            command = ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
+        with self._log.open("w") as output:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, "TMPDIR": str(self.temporary), **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def said(self) -> str:
+        """Its output so far, standard error included."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
+    def servers(self) -> list[int]:
+        """The processes that carry its mark."""
+        return [pid for pid, owner in marked_processes().items() if owner.pid == self._process.pid]
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
+    def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Polls until `condition` holds or the command ends, which fails the test."""
+        wait_until(what, lambda: condition() or not self.running)
+        assert condition(), f"it ended before {what}:\n{self.said}"
+
+    def end(self) -> Ended:
+        """Waits for its end, and holds it to the promise that it leaves nothing behind."""
+        try:
+            status = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGTERM)
+            self._process.wait(PATIENCE_S)
+            raise
+        self.assert_nothing_is_left()
+        return Ended(status, self.said)
+
+    def assert_nothing_is_left(self) -> None:
+        """No process carries its mark and its temporary folder is empty, soon if not at once."""
+        wait_until("no process of the run to be left", lambda: not self.servers)
+        wait_until("no temporary folder to be left", lambda: not any(self.temporary.iterdir()))
+
+
+def gatebench(
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    cores: set[int] | None = None,
+) -> Ended:
+    """Runs a command to its end."""
+    return Command(folder, *arguments, environment=environment, cores=cores).end()
+
+
+def run_arguments(
+    out: Path, servers: str, workloads: str = "steady-*", budget: str = "3s"
+) -> tuple[str, ...]:
+    """The arguments of a short run of the tests' own servers and workloads."""
+    chosen = ("--servers", servers, "--workloads", workloads, "--budget", budget, "--out", str(out))
+    return ("run", "--profile", "smoke", *OWN_FOLDERS, *chosen)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder."""
+
+    folder: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of `summary.json`."""
+        return dict(json.loads((self.folder / "summary.json").read_text()))
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The whole lines of `events.jsonl`; none while there is no such file."""
+        file = self.folder / "events.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def cells(self, subject: str) -> list[dict[str, Any]]:
+        """The summary's rows of one subject; at least one."""
+        found = [cell for cell in self.summary["cells"] if cell["subject"] == subject]
+        assert found
+        return found
+
+    def cell(self, subject: str, workload: str) -> dict[str, Any]:
+        """The summary's row of one subject in one workload."""
+        (found,) = (cell for cell in self.cells(subject) if cell["workload"] == workload)
+        return found

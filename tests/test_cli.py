@@ -1,0 +1,175 @@
+"""The command as a person meets it: exit statuses, messages, and that a refused one starts nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from gatebench.ports import fresh_port
+from gatebench.runner import HOST
+from tests.lab import OWN_FOLDERS, Command, Ended, fetch, gatebench
+
+
+def refused(folder: Path, *arguments: str, cores: set[int] | None = None) -> str:
+    """What a `run` says that must be refused before anything is started or made."""
+    out = folder / "run"
+    ended = gatebench(folder, "run", "--out", str(out), *OWN_FOLDERS, *arguments, cores=cores)
+    assert ended.status == 2, ended.said
+    assert "Traceback" not in ended.said
+    assert "installing" not in ended.said
+    assert not out.exists()
+    return ended.said
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--servers", "honest-wsgy"], 'unknown server "honest-wsgy" (did you mean "honest-wsgi"?)'),
+        (["--workloads", "keep-alvie"], 'unknown workload "keep-alvie" (did you mean "keep-alive"?)'),
+        (["--apps", "plian"], 'unknown application "plian" (did you mean "plain"?)'),
+        (["--profile", "standart"], 'unknown profile "standart" (did you mean "standard"?)'),
+        (["--runner", "proces"], 'unknown runner "proces" (did you mean "process"?)'),
+        (["--budget", "soon"], '--budget: "soon" is not a time such as'),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_one(
+    tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    assert expected in refused(tmp_path, *arguments)
+
+
+@pytest.mark.real
+def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None:
+    said = refused(tmp_path, "--servers", "honest-wsgy nobody")
+    assert "2 problem(s); nothing was started:" in said
+    assert 'unknown server "honest-wsgy"' in said
+    assert 'unknown server "nobody"' in said
+
+
+@pytest.mark.real
+def test_a_broken_server_folder_is_refused_with_every_problem_and_where_it_is(tmp_path: Path) -> None:
+    broken = tmp_path / "servers" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "server.toml").write_text(
+        'homepage = "https://example.org/"\n'
+        "[variants.default]\n"
+        'interface = "wsgj"\n'
+        'command = ["serve", "{prot}"]\n'
+        'supports = ["close", "keepalive"]\n'
+        "colour = 3\n"
+    )
+    said = refused(tmp_path, "--servers-dir", str(tmp_path / "servers"))
+    assert "5 problem(s); nothing was started:" in said
+    file = broken / "server.toml"
+    for key in ("interface", "command", "supports", "colour"):
+        assert f"{file}: variants.default.{key}" in said
+    assert str(broken / "requirements.txt") in said
+    assert 'did you mean "{port}"?' in said
+
+
+@pytest.mark.real
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    ended = short_run(tmp_path, closed / "run")
+    assert ended.status == 2
+    assert f"cannot write results to {closed / 'run'}" in ended.said
+
+
+def short_run(folder: Path, out: Path) -> Ended:
+    arguments = ("--profile", "smoke", "--servers", "honest-asgi", "--workloads", "steady-close")
+    return gatebench(folder, "run", *OWN_FOLDERS, *arguments, "--out", str(out))
+
+
+@pytest.mark.real
+def test_a_results_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    ended = short_run(tmp_path, tmp_path / "file" / "run")
+    assert ended.status == 2, ended.said
+    assert f"cannot write results to {tmp_path / 'file' / 'run'}" in ended.said
+
+
+@pytest.mark.real
+def test_a_results_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "precious.txt").write_text("kept")
+    ended = short_run(tmp_path, out)
+    assert ended.status == 2, ended.said
+    assert f"{out} is not empty" in ended.said
+    assert [file.name for file in out.iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.real
+def test_on_a_single_core_a_comparison_is_refused_with_the_reason(tmp_path: Path) -> None:
+    said = refused(tmp_path, "--servers", "honest", cores={min(os.sched_getaffinity(0))})
+    assert "1 core(s) available, 2 needed" in said
+    assert "the load generator takes time from the server" in said
+
+
+@pytest.mark.real
+def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
+    assert "--serves" in refused(tmp_path, "--serves", "honest")
+
+
+@pytest.mark.real
+def test_a_report_of_a_folder_that_holds_no_run_fails_without_a_traceback(tmp_path: Path) -> None:
+    ended = gatebench(tmp_path, "report", str(tmp_path / "nothing"))
+    assert ended.status in {1, 2}
+    assert str(tmp_path / "nothing") in ended.said
+    assert "Traceback" not in ended.said
+
+
+@pytest.mark.real
+def test_verify_passes_honest_servers_and_lists_what_others_do_wrong(tmp_path: Path) -> None:
+    folders = OWN_FOLDERS[:2]
+    assert gatebench(tmp_path, "verify", *folders, "--servers", "honest").status == 0
+    ended = gatebench(tmp_path, "verify", *folders, "--servers", "honest-asgi faulty-wrong-routes")
+    assert ended.status == 1
+    assert "holds" in ended.said
+    assert "/json" in ended.said
+    assert "/cpu/10" in ended.said
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_answers_until_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    port = fresh_port(HOST, set())
+    command = Command(tmp_path, "serve", "honest-wsgi", "--port", str(port), *OWN_FOLDERS[:2])
+    command.wait_until("it says that it answers", lambda: f"answers at http://{HOST}:{port}" in command.said)
+    assert fetch(port, "/plaintext") == b"Hello, World!"
+    command.send(number)
+    ended = command.end()
+    assert ended.status == 130, ended.said
+    assert "Traceback" not in ended.said
+
+
+@pytest.mark.real
+def test_serve_on_a_busy_port_says_so_and_fails(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        ended = gatebench(tmp_path, "serve", "honest-wsgi", "--port", str(port), *OWN_FOLDERS[:2])
+    assert ended.status == 1
+    assert f"port {port} is in use; choose another one (--port)" in ended.said
+    assert "Traceback" not in ended.said
+
+
+@pytest.mark.real
+def test_serve_of_a_server_that_ends_by_itself_shows_its_last_words(tmp_path: Path) -> None:
+    port = fresh_port(HOST, set())
+    ended = gatebench(tmp_path, "serve", "faulty-exits", "--port", str(port), *OWN_FOLDERS[:2])
+    assert ended.status == 1
+    assert "cannot begin: no luck today" in ended.said
+
+
+@pytest.mark.real
+def test_serve_wants_exactly_one_subject(tmp_path: Path) -> None:
+    ended = gatebench(tmp_path, "serve", "honest", *OWN_FOLDERS[:2])
+    assert ended.status == 2
+    assert '"honest" names 2 subjects; name one of them' in ended.said

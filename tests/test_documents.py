@@ -1,0 +1,217 @@
+"""The documents say what the code does: tables, commands, examples, numbers and links are held to it."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+import typer
+
+import gatebench.run
+from gatebench import cli, config
+from gatebench.contract import load_contract
+from gatebench.model import Subject
+from gatebench.plan import PROFILES
+from gatebench.registry import load_registry
+from gatebench.runner_process import fill
+from gatebench.selection import choose_subjects, choose_workloads, words
+from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TABLES, TARGETS, between
+
+DOCUMENTS = ("README.md", "METHOD.md", "CONTRIBUTING.md", "CHANGELOG.md")
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+VARIABLES = frozenset(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE)) - {"VENV", "BIN", "MAKEFILE_LIST"}
+COMMANDS = typer.main.get_group(cli.app).commands
+
+
+@pytest.mark.parametrize(("document", "name"), TABLES)
+def test_a_table_is_what_the_code_and_the_folders_say(document: str, name: str) -> None:
+    expected = TABLES[document, name]()
+    assert between(TEXTS[document], name)[0] == f"{expected}\n", (
+        f"run `.venv/bin/python -m tests.document_tables`, or let there stand:\n{expected}"
+    )
+
+
+# Commands ---------------------------------------------------------------------------------------------------
+
+
+def commands(program: str) -> list[list[str]]:
+    """Every command of a program in the documents' code, split into its words after the program's name."""
+    lines = [
+        line
+        for text in TEXTS.values()
+        for line in (
+            *"".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)).splitlines(),
+            *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)),
+        )
+    ]
+    wanted = re.compile(rf"(\.venv/bin/)?{program} \S")
+    found = [shlex.split(line, comments=True)[1:] for line in lines if wanted.match(line)]
+    assert found
+    return found
+
+
+def test_every_make_command_names_targets_and_variables_of_the_makefile() -> None:
+    for command in commands("make"):
+        targets = {word for word in command if "=" not in word}
+        variables = {word.partition("=")[0] for word in command if "=" in word}
+        assert targets <= set(TARGETS), command
+        assert variables <= VARIABLES, command
+
+
+def test_every_variable_of_the_makefile_has_a_row_in_the_readme() -> None:
+    section = TEXTS["README.md"].split("\n### Variables\n")[1].split("\n#")[0]
+    assert set(re.findall(r"^\| `([A-Z_]+)", section, re.MULTILINE)) == VARIABLES
+
+
+def test_every_gatebench_command_has_that_subcommand_and_those_options() -> None:
+    for command in commands("gatebench"):
+        subcommand, *rest = command
+        assert subcommand in COMMANDS, command
+        known = {name for parameter in COMMANDS[subcommand].params for name in parameter.opts} | {"--help"}
+        assert {word for word in rest if word.startswith("-")} <= known, command
+
+
+@pytest.mark.real
+def test_every_option_of_locust_that_is_named_exists() -> None:
+    run = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--help"]
+    text = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # Locust's help comes before it reads the file with our own options.
+    ours = re.findall(r'"(--[a-z-]+)"', (ROOT / "loadtests" / "locustfile.py").read_text(encoding="utf-8"))
+    known = {*re.findall(r"(?<!\S)(--[a-z-]+)", text), *ours}
+    section = TEXTS["README.md"].split("\n## Locust on its own\n")[1].split("\n## ")[0]
+    named = {
+        *re.findall(r"`(--[a-z-]+)", section),
+        *(word for command in commands("locust") for word in command),
+    }
+    assert {word for word in named if word.startswith("--")} <= known
+
+
+def test_the_readme_lists_every_exit_status() -> None:
+    known = {gatebench.run.EXIT_DONE, gatebench.run.EXIT_FAILED, gatebench.run.EXIT_USAGE}
+    section = TEXTS["README.md"].split("\n## Exit statuses\n")[1].split("\n## ")[0]
+    listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    assert listed == known | {gatebench.run.EXIT_INTERRUPTED}
+
+
+# Examples ---------------------------------------------------------------------------------------------------
+
+
+def write_example(folder: Path, *names: str) -> None:
+    """Writes files that README shows, each under its name on the line before the code."""
+    shown = dict(
+        re.findall(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```", TEXTS["README.md"], re.DOTALL | re.MULTILINE)
+    )
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(shown[name], encoding="utf-8")
+
+
+def test_every_make_command_selects_subjects_and_workloads_that_there_are(tmp_path: Path) -> None:
+    write_example(
+        tmp_path,
+        "my-servers/uvicorn_034/server.toml",
+        "my-servers/uvicorn_034/requirements.txt",
+        "apps/wrapped/wsgi.py",
+        "my-workloads/json/workload.toml",
+    )
+    registry = load_registry(
+        ROOT, [tmp_path / "my-servers"], [tmp_path / "apps"], [tmp_path / "my-workloads"]
+    )
+    for command in commands("make"):
+        given = {name: words([value]) for name, _, value in (word.partition("=") for word in command)}
+        subjects = choose_subjects(registry, given.get("SERVERS", ()), given.get("APPS", ()))
+        assert choose_workloads(registry, given.get("WORKLOADS", ()), PROFILES["standard"]), command
+        if "wrapped" in given.get("APPS", ()):
+            assert [subject.id for subject in subjects] == ["waitress", "waitress+wrapped"]
+
+
+def test_the_example_of_a_server_registers_and_its_command_can_be_filled_in(tmp_path: Path) -> None:
+    write_example(tmp_path, "my-servers/uvicorn_034/server.toml", "my-servers/uvicorn_034/requirements.txt")
+
+    registry = load_registry(ROOT, servers_dirs=[tmp_path / "my-servers"])
+
+    subject = next(each for each in registry.subjects() if each.id == "uvicorn_034")
+    argv = fill(subject.variant.command, {"host": "127.0.0.1", "port": "8000", "app": "apps.plain.asgi:app"})
+    assert argv[:5] == ("uvicorn", "--host", "127.0.0.1", "--port", "8000")
+    assert argv[-1] == "apps.plain.asgi:app"
+
+
+def test_the_example_of_a_workload_registers_and_asks_what_the_contract_answers(tmp_path: Path) -> None:
+    write_example(tmp_path, "my-workloads/json/workload.toml")
+
+    workload = load_registry(ROOT, workloads_dirs=[tmp_path / "my-workloads"]).workloads["json"]
+
+    assert load_contract().expect(workload.request.method, workload.request.path, b"").status == 200
+
+
+def test_the_example_of_an_application_registers_and_answers(tmp_path: Path) -> None:
+    write_example(tmp_path, "apps/wrapped/wsgi.py")
+    folder = tmp_path / "apps" / "wrapped"
+    application = config.parse_application(folder, tmp_path)
+    plain = next(each for each in REGISTRY.subjects() if each.variant.interface == "wsgi")
+    assert application.wsgi == "apps.wrapped.wsgi:app"
+    assert Subject(plain.server, plain.variant, application).id == f"{plain.id}+wrapped"
+
+    environ: dict[str, object] = {"PATH_INFO": "/plaintext"}
+    setup_testing_defaults(environ)
+    heads: list[tuple[str, list[tuple[str, str]]]] = []
+    app = runpy.run_path(str(folder / "wsgi.py"))["app"]
+    body = b"".join(app(environ, lambda status, headers, _=None: heads.append((status, headers))))
+
+    assert body == load_contract().expect("GET", "/plaintext", b"").body
+    assert ("X-Wrapped", "yes") in heads[0][1]
+
+
+# Words and links --------------------------------------------------------------------------------------------
+
+
+def outside_the_headline(text: str) -> str:
+    return re.sub(r"<!-- headline:begin -->.*?<!-- headline:end -->", "", text, flags=re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_within_the_repository_leads_somewhere(document: str) -> None:
+    for address in re.findall(r"\]\(([^)\s]+)\)", outside_the_headline(TEXTS[document])):
+        if "://" in address:
+            continue
+        path, _, anchor = address.partition("#")
+        assert not path or (ROOT / path).exists(), address
+        if anchor:
+            assert anchor in anchors(TEXTS[path or document]), address
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_of_the_repository_that_is_named_exists(document: str) -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    text = re.sub(r"^`[^`\n]+`:$", "", outside_the_headline(TEXTS[document]), flags=re.MULTILINE)
+    for name in re.findall(r"`([\w.-]+/[\w./*-]*)`", text):
+        if name.split("/")[0] in folders - {"results"}:
+            assert list(ROOT.glob(name.rstrip("/"))), name
+
+
+def test_every_code_of_a_reason_is_explained_in_the_method() -> None:
+    sources = ("analysis/summary.py", "analysis/percentiles.py")
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in sources)
+    codes = set(re.findall(r'f?"([a-z]+(?:-[a-z]+)*): ', text)) | {"start"}
+    explained = set(re.findall(r"^\| `([a-z-]+)` \|", TEXTS["METHOD.md"], re.MULTILINE))
+    assert {"not-measured", "unsupported"} <= codes
+    assert codes <= explained
+
+
+def test_the_changelog_has_an_entry_for_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"\n## {version} " in TEXTS["CHANGELOG.md"]

@@ -1,0 +1,189 @@
+"""The Locust file on its own: one user is one connection, every answer is counted, nothing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gatebench.ports import fresh_port
+from gatebench.runner import HOST
+from gatebench.selection import ROOT
+from tests.contract_server import ContractServer, Faults
+from tests.lab import PATIENCE_S, fetch, wait_until
+
+pytestmark = pytest.mark.real
+
+USERS = 8
+COUNTED = re.compile(r"^(GET|WS) +/\S+ +[1-9]", re.MULTILINE)
+"""A row of Locust's table on the terminal with a number of requests other than 0."""
+LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
+
+
+class CountingServer(ContractServer):
+    """An honest server that counts its connections."""
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        super().__init__(faults)
+        self.opened = 0
+        self.open = 0
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        self.open += 1
+        try:
+            await super()._connection(reader, writer)
+        finally:
+            self.open -= 1
+
+
+def headless(folder: Path, user: str, port: int, *options: str) -> int:
+    """Locust without its UI until it has shown something counted; its exit status.
+
+    Its tables are in `folder`, as CSV files.
+    """
+    command = [*LOCUST, user, "--headless", "-u", str(USERS), "-r", str(USERS), "-t", f"{PATIENCE_S:.0f}s"]
+    command += ["--host", f"http://{HOST}:{port}", "--csv", str(folder / "table"), *options]
+    log = folder / "locust.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as locust,
+    ):
+        try:
+            wait_until("a row of Locust's table", lambda: COUNTED.search(log.read_text()) is not None)
+            locust.terminate()
+            return locust.wait(PATIENCE_S)
+        finally:
+            locust.kill()
+
+
+def rows(folder: Path, table: str = "stats") -> list[dict[str, str]]:
+    with (folder / f"table_{table}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def run_honestly(folder: Path, user: str) -> tuple[dict[str, str], int]:
+    """Locust's row of an honest server, and how many connections that server saw."""
+    with CountingServer() as server:
+        assert headless(folder, user, server.port) == 0
+        wait_until("every connection to be closed", lambda: server.open == 0)
+    row, total = rows(folder)
+    assert total["Request Count"] == row["Request Count"]
+    assert row["Failure Count"] == "0"
+    return row, server.opened
+
+
+@pytest.mark.parametrize(
+    ("user", "kind", "name"), [("KeepAliveUser", "GET", "/plaintext"), ("WebSocketUser", "WS", "/ws/echo")]
+)
+def test_one_user_is_one_connection_on_which_every_answer_is_counted(
+    tmp_path: Path, user: str, kind: str, name: str
+) -> None:
+    row, connections = run_honestly(tmp_path, user)
+    assert (row["Type"], row["Name"]) == (kind, name)
+    assert connections == USERS
+    assert int(row["Request Count"]) > USERS
+
+
+def test_a_user_that_closes_opens_a_connection_for_every_request(tmp_path: Path) -> None:
+    row, connections = run_honestly(tmp_path, "CloseUser")
+    assert (row["Type"], row["Name"]) == ("GET", "/plaintext")
+    # What is in flight when Locust ends only the server has seen.
+    assert connections - USERS <= int(row["Request Count"]) <= connections
+    assert connections > USERS
+
+
+def test_another_route_of_the_contract_can_be_chosen(tmp_path: Path) -> None:
+    with CountingServer() as server:
+        assert headless(tmp_path, "KeepAliveUser", server.port, "--path", "/json") == 0
+    assert rows(tmp_path)[0]["Name"] == "/json"
+
+
+def test_wrong_bytes_are_failures_in_locusts_tables(tmp_path: Path) -> None:
+    faults = Faults(spoil={"GET /plaintext": lambda answer: answer.replace(b"World", b"Wurld")})
+    with CountingServer(faults) as server:
+        assert headless(tmp_path, "KeepAliveUser", server.port) == 1
+    (failure,) = rows(tmp_path, "failures")
+    assert failure["Error"].startswith("body:")
+    assert int(failure["Occurrences"]) > 0
+
+
+def test_a_host_where_nobody_listens_gives_failures_and_status_1(tmp_path: Path) -> None:
+    assert headless(tmp_path, "KeepAliveUser", fresh_port(HOST, set())) == 1
+    (failure,) = rows(tmp_path, "failures")
+    assert failure["Error"].startswith("refused:")
+    assert int(rows(tmp_path)[0]["Failure Count"]) > 0
+
+
+@contextmanager
+def web_ui(folder: Path, host_port: int) -> Iterator[tuple[psutil.Process, int]]:
+    """Locust with its web UI: its process and the UI's port."""
+    port = fresh_port(HOST, set())
+    command = [*LOCUST, "KeepAliveUser", "--web-host", HOST, "--web-port", str(port)]
+    command += ["--host", f"http://{HOST}:{host_port}"]
+    with (folder / "locust.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        wait_until("the web UI", lambda: answers(port) or process.poll() is not None)
+        yield psutil.Process(process.pid), port
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_S)
+        finally:
+            process.kill()
+
+
+def answers(port: int) -> bool:
+    try:
+        return bool(fetch(port, "/"))
+    except urllib.error.URLError:
+        return False
+
+
+def swarm(port: int) -> None:
+    answer = fetch(port, "/swarm", {"user_count": USERS, "spawn_rate": USERS})
+    assert json.loads(answer)["success"]
+
+
+def counted(port: int) -> int:
+    """The requests that the web UI shows; it may be two seconds behind."""
+    rows_shown = json.loads(fetch(port, "/stats/requests"))["stats"]
+    return int(sum(row["num_requests"] for row in rows_shown if row["name"] == "Aggregated"))
+
+
+def test_a_test_can_be_started_stopped_and_started_again_in_the_web_ui(tmp_path: Path) -> None:
+    with CountingServer() as server, web_ui(tmp_path, server.port) as (locust, port):
+        for number in (1, 2):
+            swarm(port)
+            wait_until("every user's connection", lambda: server.open == USERS)
+            wait_until("requests to be counted", lambda: counted(port) > 0)
+            assert server.opened == number * USERS
+            engines = locust.children()
+            assert len(engines) == 1
+            assert json.loads(fetch(port, "/stop", {}))["success"]
+            wait_until("the connections to be closed", lambda: server.open == 0)
+            _, alive = psutil.wait_procs(engines, timeout=PATIENCE_S)
+            assert alive == []
+
+
+def test_the_engine_ends_with_locust_even_after_kill_9(tmp_path: Path) -> None:
+    with CountingServer() as server, web_ui(tmp_path, server.port) as (locust, port):
+        swarm(port)
+        wait_until("every user's connection", lambda: server.open == USERS)
+        engines = locust.children()
+        assert len(engines) == 1
+        locust.kill()
+        _, alive = psutil.wait_procs(engines, timeout=PATIENCE_S)
+        assert alive == []
+        wait_until("the connections to be closed", lambda: server.open == 0)
