@@ -37,6 +37,13 @@ def start_session(environment: Environment, **_: Any) -> None:
     LoadSession(environment, cpu=options.engine_cpu if options else None)
 
 
+@events.quitting.add_listener
+def count_the_rest(environment: Environment, **_: Any) -> None:
+    """Lets failures since the last report into Locust's exit status, which it computes after this event."""
+    if (session := LoadSession.existing(environment)) is not None:
+        session.count_the_rest()
+
+
 @events.test_stop.add_listener
 def end_session(environment: Environment, **_: Any) -> None:
     """Ends the engine with the test."""

@@ -41,6 +41,11 @@ class LoadSession:
         return _sessions.get(environment) or LoadSession(environment)
 
     @staticmethod
+    def existing(environment: Environment) -> LoadSession | None:
+        """The session of an environment, if it has begun and not ended."""
+        return _sessions.get(environment)
+
+    @staticmethod
     def end(environment: Environment) -> None:
         """Ends the session of an environment, if there is one."""
         session = _sessions.pop(environment, None)

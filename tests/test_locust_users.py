@@ -72,10 +72,10 @@ def rows(folder: Path, table: str = "stats") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def run_honestly(folder: Path, user: str) -> tuple[dict[str, str], int]:
+def run_honestly(folder: Path, user: str, *options: str) -> tuple[dict[str, str], int]:
     """Locust's row of an honest server, and how many connections that server saw."""
     with CountingServer() as server:
-        assert headless(folder, user, server.port) == 0
+        assert headless(folder, user, server.port, *options) == 0
         wait_until("every connection to be closed", lambda: server.open == 0)
     row, total = rows(folder)
     assert total["Request Count"] == row["Request Count"]
@@ -96,10 +96,13 @@ def test_one_user_is_one_connection_on_which_every_answer_is_counted(
 
 
 def test_a_user_that_closes_opens_a_connection_for_every_request(tmp_path: Path) -> None:
-    row, connections = run_honestly(tmp_path, "CloseUser")
+    # Locust writes its CSV files once a second, and this one when all is counted.
+    counts = tmp_path / "counts.json"  # Locust adds the ending itself
+    row, connections = run_honestly(tmp_path, "CloseUser", "--json-file", str(counts.with_suffix("")))
     assert (row["Type"], row["Name"]) == ("GET", "/plaintext")
+    (entry,) = json.loads(counts.read_text())
     # What is in flight when Locust ends only the server has seen.
-    assert connections - USERS <= int(row["Request Count"]) <= connections
+    assert connections - USERS <= entry["num_requests"] <= connections
     assert connections > USERS
 
 
