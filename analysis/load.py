@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -49,14 +49,8 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "server_memory_mib": _REAL,
     "listen_drops": _REAL,
 }
-HISTOGRAM_COLUMNS: Mapping[str, str] = {
-    "block": _INTEGER,
-    "subject": _TEXT,
-    "workload": _TEXT,
-    "level": _TEXT,
-    "latency_us": _INTEGER,
-    "count": _INTEGER,
-}
+HISTOGRAM_COLUMNS = ("block", "subject", "workload", "level", "latency_us", "count")
+_Type: TypeAlias = "str | pd.CategoricalDtype"
 _SLICE_KEY = ["block", "round", "subject", "workload", "level"]
 
 
@@ -143,7 +137,7 @@ def load_run(folder: Path) -> Run:
     slices = _table(folder / "slices.parquet", SLICE_COLUMNS)
     # A run that was killed between the two files of a part leaves a histogram without its slices.
     written = {file.name for file in (folder / "slices.parquet").glob("*.parquet")}
-    histograms = _table(folder / "histograms.parquet", HISTOGRAM_COLUMNS, only=written)
+    histograms = _table(folder / "histograms.parquet", _histogram_types(run_meta), only=written)
     run = Run(folder, run_meta, events, slices, histograms)
     measurable = any(subject.ready for subject in run_meta.subjects) and not run.failures
     if run.finished_blocks and slices.empty and measurable:
@@ -182,7 +176,19 @@ def _events(file: Path) -> tuple[Mapping[str, Any], ...]:
     return tuple(events)
 
 
-def _table(folder: Path, columns: Mapping[str, str], only: Collection[str] | None = None) -> pd.DataFrame:
+def _histogram_types(run: meta.RunMeta) -> dict[str, _Type]:
+    """Small types: a standard run has over a million rows, and this may stand beside a run that goes on."""
+    return {
+        "block": "int32",
+        "subject": pd.CategoricalDtype([subject.id for subject in run.subjects]),
+        "workload": pd.CategoricalDtype(sorted({plan.workload for plan in run.levels})),
+        "level": pd.CategoricalDtype(sorted({plan.level for plan in run.levels})),
+        "latency_us": "int32",
+        "count": "int32",
+    }
+
+
+def _table(folder: Path, columns: Mapping[str, _Type], only: Collection[str] | None = None) -> pd.DataFrame:
     """All parts of `folder` as one frame; a file under any other name is an unfinished write."""
     files = [file for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
     parts = [_part(file, columns) for file in files if only is None or file.name in only]
@@ -191,16 +197,21 @@ def _table(folder: Path, columns: Mapping[str, str], only: Collection[str] | Non
     return pd.concat(parts, ignore_index=True)
 
 
-def _part(file: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def _part(file: Path, columns: Mapping[str, _Type]) -> pd.DataFrame:
     try:
         # One file at a time: pandas.read_parquet on the folder could not say which part is damaged.
-        frame: pd.DataFrame = pq.ParquetFile(file).read().to_pandas()
+        frame: pd.DataFrame = pq.ParquetFile(file).read(use_threads=False).to_pandas(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise GatebenchError(f"{file}: damaged or not Parquet ({error})") from error
     missing = sorted(set(columns) - set(frame.columns))
     if missing:
         raise GatebenchError(f"{file}: the columns {', '.join(missing)} are missing")
     try:
-        return frame[list(columns)].astype(dict(columns))
+        typed: pd.DataFrame = frame[list(columns)].astype(dict(columns))
     except (ValueError, TypeError) as error:
         raise GatebenchError(f"{file}: a column has the wrong type ({error})") from error
+    for name, kind in columns.items():
+        if isinstance(kind, pd.CategoricalDtype) and typed[name].isna().any():
+            unknown = sorted(set(frame[name]) - set(kind.categories))
+            raise GatebenchError(f"{file}: run.json knows no {name} {', '.join(map(str, unknown))}")
+    return typed

@@ -12,13 +12,14 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from gatebench.errors import ConfigurationError, GatebenchError
@@ -198,9 +199,9 @@ class Record:
         name = f"part-{self._parts:05d}.parquet"
         try:
             # The slices last: they are what counts a part as written.
-            _write_parquet(self.folder / "histograms.parquet" / name, _histograms(self._rows))
+            _write_parquet(self.folder / "histograms.parquet" / name, _histograms(self._rows), HISTOGRAMS)
             rows = [row.values() for row in self._rows]
-            _write_parquet(self.folder / "slices.parquet" / name, pa.Table.from_pylist(rows, schema=SLICES))
+            _write_parquet(self.folder / "slices.parquet" / name, rows, SLICES)
         except OSError as error:
             raise _record_error(self.folder, error) from error
         self._parts += 1
@@ -244,26 +245,32 @@ def point_latest(folder: Path) -> None:
         )  # a file system without symbolic links; the run's own path is printed
 
 
-def _histograms(rows: Iterable[SliceRow]) -> pa.Table:
-    """The latencies of these slices, added up for each block and cell."""
+def _histograms(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
+    """The latencies of these slices, added up for each block and cell, as rows of `histograms.parquet`."""
     merged: dict[tuple[int, str, str, str], Counter[int]] = {}
     for row in rows:
         key = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
         merged.setdefault(key, Counter()).update(row.result.histogram)
-    columns: list[list[Any]] = [[] for _ in HISTOGRAMS.names]
-    for key, histogram in merged.items():
-        for column, value in zip(columns, key, strict=False):
-            column.extend([value] * len(histogram))
-        latencies = sorted(histogram)
-        columns[-2].extend(latencies)
-        columns[-1].extend(histogram[latency_us] for latency_us in latencies)
-    return pa.table(columns, schema=HISTOGRAMS)
+    for (block, subject, workload, level), histogram in merged.items():
+        cell = {"block": block, "subject": subject, "workload": workload, "level": level}
+        for latency_us in sorted(histogram):
+            yield {**cell, "latency_us": latency_us, "count": histogram[latency_us]}
 
 
-def _write_parquet(path: Path, table: pa.Table) -> None:
+def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    # Arrow would import pandas, 50 MiB of it, to turn Python objects into columns; for JSON it does not.
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    table = _parse(lines, schema) if lines else schema.empty_table()
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def _parse(lines: bytes, schema: pa.Schema) -> pa.Table:
+    parsing = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    reading = pa.json.ReadOptions(use_threads=False)
+    table = pa.json.read_json(pa.BufferReader(lines), read_options=reading, parse_options=parsing)
+    return table.replace_schema_metadata(schema.metadata)
 
 
 def _record_error(folder: Path, error: OSError) -> RecordError:

@@ -188,6 +188,7 @@ class Run:
                 started_s=round(block.spent.started_s, 3),
                 load_s=round(block.spent.load_s, 3),
             )
+            self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids))
             self._observer.block_finished(number + 1, plan.profile.blocks, time.monotonic() - began)
             remaining = plan.profile.blocks - number - 1
             if remaining:

@@ -59,6 +59,14 @@ def test_histograms_of_a_part_are_added_up_per_block_and_cell(tmp_path: Path) ->
     assert dict(zip(frame["latency_us"], frame["count"], strict=True)) == {100: 7, 200: 1}
 
 
+def test_a_slice_without_a_single_latency_is_written_all_the_same(tmp_path: Path) -> None:
+    record = Record.create(tmp_path / "run")
+    record.add(a_row(CELLS[0], 0, {}))
+    record.flush()
+    assert len(pd.read_parquet(tmp_path / "run" / "slices.parquet")) == 1
+    assert pd.read_parquet(tmp_path / "run" / "histograms.parquet").empty
+
+
 def test_a_slice_result_survives_its_way_between_processes() -> None:
     result = a_slice({100: 5, 250: 1})
     assert SliceResult.from_json(json.loads(json.dumps(result.to_json()))) == result
