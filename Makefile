@@ -28,7 +28,7 @@ help: ## print this help
 	@printf '\nVariables, as in: make bench BUDGET=5m SERVERS="gunicorn-* uvicorn" OUT=results/demo\n'
 	@sed -n 's/^# Variables: /  /p' $(MAKEFILE_LIST)
 
-bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 12 minutes) and make the report
+bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 11 minutes) and make the report
 	@$(BIN)/gatebench run --profile '$(PROFILE)' $(run_options)
 
 smoke: $(VENV)/.lab ## every server and workload once, under two minutes: does it all work here?

@@ -30,6 +30,14 @@ class LevelData:
     partial: bool
 
     @property
+    def rounds(self) -> tuple[int, int]:
+        """The fewest and the most rounds of a block; the plan is made anew after each, from what it cost."""
+        if self.slices.empty:
+            return 0, 0
+        rounds = self.slices.groupby("block")["round"].nunique()
+        return int(rounds.min()), int(rounds.max())
+
+    @property
     def blocks(self) -> int:
         """Number of blocks that count."""
         return int(self.slices["block"].nunique())

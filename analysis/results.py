@@ -64,6 +64,7 @@ class LevelResult:
     """The cells and the comparisons of one level of one workload.
 
     Attributes:
+        rounds: the fewest and the most rounds of a block that counts; (0, 0) without one.
         cells: one a subject, in the order of the run.
         comparisons: every pair of cells with status `ok`, in alphabetical order.
     """
@@ -71,6 +72,7 @@ class LevelResult:
     workload: str
     level: str
     connections: int
+    rounds: tuple[int, int]
     cells: tuple[CellResult, ...]
     comparisons: tuple[Comparison, ...]
 

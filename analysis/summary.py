@@ -46,7 +46,7 @@ def _level(run: Run, plan: LevelPlan, noise_band: float) -> LevelResult:
     )
     valid = [cell.subject for cell in cells if cell.status == "ok"]
     comparisons = tuple(compare_all(rates, valid, noise_band))
-    return LevelResult(plan.workload, plan.level, plan.connections, cells, comparisons)
+    return LevelResult(plan.workload, plan.level, plan.connections, data.rounds, cells, comparisons)
 
 
 def _cell(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis.gates import GENERATOR_BUSY
 from analysis.metrics import throughput
 from analysis.standings import compared, standings, verdict_on
 from analysis.statistics import MIN_BLOCKS
@@ -39,8 +40,10 @@ def conditions(meta: RunMeta, level: LevelResult) -> str:
     workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
     where = ", ".join([*known, f"cores: {cores}", f"{meta.runner} runner", f"{workers} a server"])
     blocks = max((cell.blocks for cell in level.cells), default=0)
+    fewest, most = level.rounds
+    rounds = str(most) if fewest == most else f"{fewest} to {most}"
     how = (
-        f"{level.connections} connections, closed loop; {blocks} of {meta.blocks} blocks of {plan.rounds} "
+        f"{level.connections} connections, closed loop; {blocks} of {meta.blocks} blocks of {rounds} "
         f"rounds of {plan.slice_s * 1000:.0f} ms slices; seed {meta.seed}"
     )
     what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
@@ -109,8 +112,11 @@ def _leader(level: LevelResult, ranked: list[Standing], unit: str) -> str:
         )
     second = ranked[1].cell.subject
     factor = times(compared(level, first.subject, second), first.subject)
+    all_valid = all(cell.status in {"ok", "unsupported"} for cell in level.cells)
+    among = "" if all_valid else "Of the valid results, "
     return (
-        f"{first.subject} served the most, {_amount(first, unit)}: {factor} the {unit} of the next, {second}."
+        f"{among}{first.subject} has the highest figure, {_amount(first, unit)}: {factor} the {unit} of "
+        f"the next, {second}."
     )
 
 
@@ -125,16 +131,14 @@ def _interfaces(level: LevelResult, ranked: list[Standing], unit: str) -> list[s
     pair = compared(level, wsgi, asgi)
     verdict = verdict_on(level, asgi, wsgi)
     if verdict == "tie":
-        return [
-            f"The fastest ASGI subject, {asgi}, and the fastest WSGI subject, {wsgi}, cannot be told apart."
-        ]
+        return [f"The fastest valid subjects, {asgi} for ASGI and {wsgi} for WSGI, cannot be told apart."]
     if verdict == "not enough data":
         return []
     fastest = {"ASGI": asgi, "WSGI": wsgi}
     ahead, behind = ("ASGI", "WSGI") if verdict == "higher" else ("WSGI", "ASGI")
     factor = times(pair, fastest[ahead])
-    slower = f"the fastest {behind} subject, {fastest[behind]}"
-    return [f"The fastest {ahead} subject, {fastest[ahead]}, served {factor} the {unit} of {slower}."]
+    slower = f"the fastest valid {behind} subject, {fastest[behind]}"
+    return [f"The fastest valid {ahead} subject, {fastest[ahead]}, served {factor} the {unit} of {slower}."]
 
 
 def _waiting(ranked: list[Standing], workload: WorkloadMeta) -> str:
@@ -149,4 +153,11 @@ def _waiting(ranked: list[Standing], workload: WorkloadMeta) -> str:
 def _left_out(rows: list[Standing]) -> list[str]:
     cells = [row.cell for row in rows if row.cell.status in {"invalid", "failed"}]
     out = [f"{cell.subject} ({cell.status}: {cell.code})" for cell in cells]
-    return [f"Left out of the comparison: {names(out)}."] if out else []
+    sentences = [f"Left out of the comparison: {names(out)}."] if out else []
+    limited = [cell.subject for cell in cells if cell.code == GENERATOR_BUSY.code]
+    if limited:
+        sentences.append(
+            f"{names(limited)} kept the load engine itself busy and may be faster than the figure shown; "
+            "what place that would be, this run cannot tell."
+        )
+    return sentences

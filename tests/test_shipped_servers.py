@@ -1,4 +1,4 @@
-"""Every server of the repository, installed and started for real, holds the whole contract and ends when told to."""
+"""Every shipped server, installed and started for real, holds the contract and ends when told to."""
 
 from __future__ import annotations
 

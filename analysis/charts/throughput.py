@@ -51,8 +51,8 @@ def throughput_chart(meta: RunMeta, level: LevelResult) -> Chart:
     words = Words(
         f"{metric.label}: {level.workload}, {level.connections} connections",
         f"{metric.unit}, {metric.better} is better; line: 95 % interval; hatched: failed a validity gate",
-        "Places compare the servers within the same short rounds; they can differ where these intervals, "
-        "which hold the machine's own drift, overlap.\n" + conditions(meta, level),
+        "Places are among the valid results, compared within the same short rounds; they can differ where "
+        "these intervals, which hold the machine's own drift, overlap.\n" + conditions(meta, level),
     )
     figure, axes = page(words, len(rows), right_in=_RIGHT_IN)
     row_labels(axes, [meta.subject(row.cell.subject) for row in rows])
