@@ -24,7 +24,6 @@ from gatebench.run import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     Run,
-    RunRequest,
     choose_cores,
     exit_status,
     new_seed,
@@ -34,6 +33,7 @@ from gatebench.runner_process import ProcessRunner
 from gatebench.selection import (
     CACHE,
     RESULTS,
+    RunRequest,
     choose_profile,
     choose_runner,
     choose_subjects,
@@ -141,7 +141,6 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     chosen_profile = choose_profile(profile, budget)
     runner_name, runner_reason = choose_runner(runner)
     request = RunRequest(
-        registry=registry,
         subjects=choose_subjects(registry, words(servers), words(apps)),
         workloads=choose_workloads(registry, words(workloads), chosen_profile),
         profile=chosen_profile,

@@ -101,6 +101,29 @@ def divide_rounds(
     return tuple(planned)
 
 
+def replan(plan: Plan, block_s: float, wall_s: float, round_s: dict[str, list[float]]) -> Plan:
+    """The plan with each level's rounds set anew from what a round and the rest of a block really cost.
+
+    Args:
+        plan: the plan so far.
+        block_s: wall time that each remaining block may take.
+        wall_s: what the last block took.
+        round_s: what each of its rounds took, per level.
+    """
+    costs = {level: sum(times) / len(times) for level, times in round_s.items() if times}
+    costs = {level.id: costs.get(level.id, level.round_cost_s) for level in plan.levels}
+    other_s = wall_s - sum(sum(times) for times in round_s.values())
+    most = plan.profile.max_rounds
+    return replace(plan, levels=divide_rounds(plan.levels, block_s - other_s, costs, most))
+
+
+def every_level(workloads: Sequence[Workload], plan: Plan) -> tuple[LevelPlan, ...]:
+    """The plan's levels and, without cells and rounds, those in which no chosen server can take part."""
+    planned = {level.id: level for level in plan.levels}
+    asked = (LevelPlan(workload, level, (), 0) for workload in workloads for level in workload.levels)
+    return tuple(planned.get(level.id, level) for level in asked)
+
+
 def level_order(plan: Plan, block: int) -> tuple[LevelPlan, ...]:
     """The levels in this block's order."""
     levels = list(plan.levels)

@@ -8,42 +8,25 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import gatebench
 from gatebench.contract import Contract, load_contract
 from gatebench.cores import Cores, available_cores, divide, hyper_threads
+from gatebench.describe import describe_run
 from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.facts import content_hash, machine, versions
 from gatebench.load import LoadProcess
 from gatebench.measure import Block, Observer
-from gatebench.model import Cell, Subject, Workload
-from gatebench.plan import LevelPlan, Plan, Profile, divide_rounds, make_plan, subject_groups
+from gatebench.model import Cell, Subject
+from gatebench.plan import Plan, make_plan, replan, subject_groups
 from gatebench.processes import Owner, memory_mib, sweep, tree
-from gatebench.record import Record, RecordError, point_latest, utc_now
-from gatebench.registry import Registry
-from gatebench.runner import Budget, Readiness, Runner
+from gatebench.record import Record, RecordError, point_latest
+from gatebench.runner import Budget, Runner
+from gatebench.selection import RunRequest
 from gatebench.watch import watched
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What a person asked for, names already resolved."""
-
-    registry: Registry
-    subjects: tuple[Subject, ...]
-    workloads: tuple[Workload, ...]
-    profile: Profile
-    seed: int
-    out: Path
-    exclusive: bool
-    command: str
-    runner_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +127,11 @@ class Run:
         measurable = [cell for cell in cells if not cell.missing]
         plan = make_plan(measurable, request.profile, request.seed)
         # Also where there is nothing to measure: why is a row of the result.
-        record.write_run(self._description(plan, runner, readiness, budget))
+        record.write_run(
+            describe_run(
+                request, plan, runner=runner.name, readiness=readiness, budget=budget, cores=self._cores
+            )
+        )
         if not measurable:
             raise GatebenchError(
                 "nothing was measured: no chosen server is available and declares what the chosen workloads "
@@ -239,70 +226,6 @@ class Run:
             self._start_report()
             self._await_report()
 
-    def _description(
-        self, plan: Plan, runner: Runner, readiness: dict[str, Readiness], budget: Budget
-    ) -> dict[str, Any]:
-        """`run.json`, but for schema and ID."""
-        request = self._request
-        root = Path(gatebench.__file__).resolve().parent.parent
-        hashes = {"engine": content_hash(root / "loadtests" / "engine")}
-        for subject in request.subjects:
-            hashes[f"apps/{subject.application.name}"] = content_hash(subject.application.folder)
-        for workload in request.workloads:
-            hashes[f"workloads/{workload.name}"] = content_hash(workload.folder)
-        unpinned = sorted({s.server.name for s in request.subjects if not s.server.pinned})
-        return {
-            "started": utc_now(),
-            "gatebench": gatebench.__version__,
-            "command": request.command,
-            "runner": runner.name,
-            "runner_reason": request.runner_reason,
-            "profile": plan.profile.name,
-            "seed": plan.seed,
-            "budget_s": plan.profile.budget_s,
-            "exclusive": request.exclusive,
-            "plan": {
-                "blocks": plan.profile.blocks,
-                "levels": [_level_description(each) for each in every_level(request.workloads, plan)],
-            },
-            "cores": {
-                "server": list(self._cores.server),
-                "engine": list(self._cores.engine),
-                "lab": list(self._cores.lab),
-            },
-            "workers": budget.workers,
-            "threads": budget.threads,
-            "machine": machine(),
-            "versions": versions(),
-            "hashes": hashes,
-            "notices": [f"the requirements of {name} are not pinned and hashed" for name in unpinned],
-            "subjects": [_subject_description(each, readiness[each.id]) for each in request.subjects],
-            "workloads": [_workload_description(each) for each in request.workloads],
-        }
-
-
-def replan(plan: Plan, block_s: float, wall_s: float, round_s: dict[str, list[float]]) -> Plan:
-    """The plan with each level's rounds set anew from what a round and the rest of a block really cost.
-
-    Args:
-        plan: the plan so far.
-        block_s: wall time that each remaining block may take.
-        wall_s: what the last block took.
-        round_s: what each of its rounds took, per level.
-    """
-    costs = {level: sum(times) / len(times) for level, times in round_s.items() if times}
-    costs = {level.id: costs.get(level.id, level.round_cost_s) for level in plan.levels}
-    other_s = wall_s - sum(sum(times) for times in round_s.values())
-    most = plan.profile.max_rounds
-    return replace(plan, levels=divide_rounds(plan.levels, block_s - other_s, costs, most))
-
-
-def every_level(workloads: Sequence[Workload], plan: Plan) -> tuple[LevelPlan, ...]:
-    """The plan's levels and, without cells and rounds, those in which no chosen server can take part."""
-    planned = {level.id: level for level in plan.levels}
-    asked = (LevelPlan(workload, level, (), 0) for workload in workloads for level in workload.levels)
-    return tuple(planned.get(level.id, level) for level in asked)
-
 
 def exit_status(folder: Path) -> int:
     """The status that a finished run's summary calls for.
@@ -317,66 +240,3 @@ def exit_status(folder: Path) -> int:
         if "failed" in found or ("invalid" in found and "ok" not in found):
             return EXIT_FAILED
     return EXIT_DONE
-
-
-def _level_description(level: LevelPlan) -> dict[str, Any]:
-    return {
-        "workload": level.workload.name,
-        "level": level.level.id,
-        "connections": level.level.connections,
-        "rounds": level.rounds,
-        "slice_s": level.workload.slice_s,
-        "warmup_s": level.workload.warmup_s,
-    }
-
-
-def _subject_description(subject: Subject, readiness: Readiness) -> dict[str, Any]:
-    variant = subject.variant
-    return {
-        "id": subject.id,
-        "server": subject.server.name,
-        "variant": variant.name,
-        "app": subject.application.name,
-        "interface": variant.interface,
-        "class": "tuned" if variant.tuned else "default",
-        "why": variant.why,
-        "homepage": subject.server.homepage,
-        "supports": sorted(variant.supports),
-        "command": list(variant.command),
-        "version": version_of(subject.server.name, readiness.packages),
-        "packages": dict(readiness.packages),
-        "color": variant.color,
-        "status": "unavailable" if readiness.reason else "ready",
-        "reason": readiness.reason,
-    }
-
-
-def version_of(server: str, packages: Mapping[str, str]) -> str | None:
-    """The version of the package that a server folder is named after, however its name is spelt.
-
-    `uvicorn_034` is named after uvicorn: the longest package name that begins the folder's.
-    """
-    words = server.lower().split("_")
-    spelt = {name.lower().replace("-", "_"): version for name, version in packages.items()}
-    names = ("_".join(words[:count]) for count in range(len(words), 0, -1))
-    return next((spelt[name] for name in names if name in spelt), None)
-
-
-def _workload_description(workload: Workload) -> dict[str, Any]:
-    request = workload.request
-    return {
-        "name": workload.name,
-        "description": workload.description,
-        "transport": workload.transport,
-        "request": {
-            "method": request.method,
-            "path": request.path,
-            "body_bytes": len(request.body),
-            "message_bytes": request.message_bytes if workload.transport == "websocket" else None,
-        },
-        "needs": sorted(workload.needs),
-        "saturates": workload.saturates,
-        "service_s": workload.service_s,
-        "levels": [level.id for level in workload.levels],
-        "slice_s": workload.slice_s,
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gatebench
@@ -16,6 +16,20 @@ from gatebench.strict import seconds
 ROOT = Path(gatebench.__file__).resolve().parent.parent
 CACHE = ROOT / ".gatebench" / "environments"
 RESULTS = ROOT / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a person asked for, names already resolved."""
+
+    subjects: tuple[Subject, ...]
+    workloads: tuple[Workload, ...]
+    profile: Profile
+    seed: int
+    out: Path
+    exclusive: bool
+    command: str
+    runner_reason: str
 
 
 def words(values: Sequence[str] | None) -> tuple[str, ...]:

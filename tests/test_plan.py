@@ -13,11 +13,11 @@ from gatebench.plan import (
     hash_seed,
     level_order,
     make_plan,
+    replan,
     round_order,
     subject_groups,
 )
 from gatebench.registry import load_registry
-from gatebench.run import replan
 
 REGISTRY = load_registry(Path(__file__).resolve().parent.parent)
 SUBJECTS: tuple[Subject, ...] = REGISTRY.subjects()

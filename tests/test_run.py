@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gatebench.model import Cell
-from gatebench.plan import PROFILES, make_plan
+from gatebench.plan import PROFILES, every_level, make_plan
 from gatebench.registry import load_registry
-from gatebench.run import EXIT_DONE, EXIT_FAILED, every_level, exit_status
+from gatebench.run import EXIT_DONE, EXIT_FAILED, exit_status
 from gatebench.selection import ROOT
 
 REGISTRY = load_registry(ROOT)
