@@ -28,16 +28,6 @@ from loadtests.users import FleetUser
 SPAWN_TIMEOUT_S = 30.0
 
 
-class LabUser(FleetUser):
-    """A connection of one cell; a subclass for each cell fixes how many there are."""
-
-    abstract = True
-
-    def join(self, session: LoadSession, group: str) -> str:
-        """Opens a connection in the cell's group, which the lab has declared."""
-        return session.open(group)
-
-
 class Lab:
     """Obeys the lab's commands, one after the other."""
 
@@ -81,8 +71,9 @@ class Lab:
     def _spawn(self, cells: list[Message]) -> Message:
         """Has Locust start every user of these cells, and waits until all hold their connection."""
         self._session.declare({cell["cell"]: Target.from_json(cell["target"]) for cell in cells})
+        # Locust wants a class of users for each cell, which says how many there are.
         self._environment.user_classes = [
-            type(f"Cell{index}", (LabUser,), {"group": cell["cell"], "fixed_count": cell["connections"]})
+            type(f"Cell{index}", (FleetUser,), {"group": cell["cell"], "fixed_count": cell["connections"]})
             for index, cell in enumerate(cells)
         ]
         users = sum(cell["connections"] for cell in cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -218,6 +219,21 @@ def test_a_connection_closed_while_idle_is_neither_an_error_nor_missing() -> Non
         second = group.run_slice(WINDOW_S)
     assert failures(first) == failures(second) == set()
     assert second.completed > 0
+
+
+def test_bytes_that_come_after_the_last_answer_of_a_slice_count_in_the_next() -> None:
+    async def babbles(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request(reader)
+            writer.write(ANSWER)
+            asyncio.get_running_loop().call_later(2 * WINDOW_S, writer.write, b"by the way")
+
+    with ScriptedServer(babbles) as server, group_of(target(server.port), 1) as group:
+        group.prepare()
+        group.run_slice(0.0001)
+        time.sleep(4 * WINDOW_S)
+        group.prepare()
+        assert group.run_slice(0.0001).failures["body"] == 1
 
 
 def test_a_keep_alive_server_that_announces_the_close_is_reconnected_to_and_reported() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from loadtests.engine.estimator import whole_turns
 from loadtests.engine.http_connection import HttpConnection
 from loadtests.engine.loop import Loop, clock_ns
+from loadtests.engine.slot import Slot
 from loadtests.engine.tally import SliceResult, Tally
 from loadtests.engine.target import Target
 from loadtests.engine.websocket_connection import WebSocketConnection, frame_head
@@ -15,32 +15,6 @@ from loadtests.engine.websocket_connection import WebSocketConnection, frame_hea
 FOREVER_NS = 1 << 62
 ACCEPTED_ANSWERS = 512
 """How many different correct answers are remembered (a `Date` header alone makes one a second)."""
-
-
-class Connection(Protocol):
-    """One slot of a group."""
-
-    in_flight: bool
-
-    @property
-    def sent_ns(self) -> int:
-        """When the request in flight was sent."""
-
-    def prepare(self) -> None:
-        """Gets ready for a slice, untimed: opens the connection where it stays open between requests.
-
-        Raises:
-            OSError: the server did not accept it; the next `start` counts that.
-        """
-
-    def start(self) -> None:
-        """Sends the next request."""
-
-    def time_out(self) -> None:
-        """Gives up on the request in flight."""
-
-    def close(self) -> None:
-        """Closes the connection."""
 
 
 class Group:
@@ -60,9 +34,10 @@ class Group:
         self.accepted: dict[bytes, bool] = {}
         self.latest = b""
         self.tally = Tally()
+        self._next_tally = Tally()
         self.in_flight = 0
         self.deadline_ns = 0
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, Slot] = {}
         # What every WebSocket message of this group shares, computed once.
         length = target.message_bytes
         self.frame_head = frame_head(length, masked=False)
@@ -89,7 +64,7 @@ class Group:
 
     def open(self, name: str) -> None:
         """Adds one connection slot; it connects when it is prepared."""
-        connection: Connection
+        connection: Slot
         if self.target.transport == "websocket":
             connection = WebSocketConnection(self)
         else:
@@ -110,9 +85,11 @@ class Group:
     def prepare(self) -> None:
         """Untimed: notices connections that the server closed while idle, and opens what is missing.
 
-        Failures here are not counted: the first timed request meets them again.
+        Failures to connect are not counted here: the first timed request meets them again. Bytes that nobody
+        asked for, after the last slice's answers, count in the next slice.
         """
         self.deadline_ns = 0
+        self.tally = Tally()
         self.loop.reset()
         self.loop.poll_once()
         for connection in self._connections.values():
@@ -120,7 +97,9 @@ class Group:
                 connection.prepare()
             except OSError:
                 break  # one unanswered handshake is enough to wait for
-        self.tally = Tally()
+        self._next_tally = Tally()
+        for _ in range(self.tally.failures["body"]):
+            self._next_tally.fail("body", self.tally.examples["body"])
 
     def run_slice(self, window_s: float) -> SliceResult:
         """Drives every connection in a closed loop for `window_s` seconds, then drains.
@@ -128,7 +107,7 @@ class Group:
         Draining ends when no request is in flight, or `timeout_s` after the window; what is still in
         flight then counts as `timeout`, so a slice always ends in time.
         """
-        self.tally = Tally()
+        self.tally, self._next_tally = self._next_tally, Tally()
         self.loop.reset()
         started_unix_ns = time.time_ns()
         started_ns = clock_ns()
@@ -191,7 +170,7 @@ class Group:
         for name in list(self._connections):
             self.discard(name)
 
-    def _launch(self, connection: Connection) -> None:
+    def _launch(self, connection: Slot) -> None:
         try:
             connection.prepare()
         except OSError as error:

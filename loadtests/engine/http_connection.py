@@ -3,56 +3,34 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket
 from typing import TYPE_CHECKING
 
 from loadtests.engine.http1 import AnswerReader, Verdict
 from loadtests.engine.loop import clock_ns
+from loadtests.engine.slot import Slot
 
 if TYPE_CHECKING:
     from loadtests.engine.group import Group
-
-READ, WRITE = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
 
 REMEMBERED_BYTES = 64 * 1024
 """Answers up to this size are recognised whole; larger ones always go through the full parser."""
 
 
-class HttpConnection:
+class HttpConnection(Slot):
     """A slot that holds one connection at a time, reopened after each answer where the transport says so.
 
     An answer that equals, byte for byte and head included, one that the full parser accepted before is
     accepted; everything else goes through the full parser.
     """
 
-    __slots__ = (
-        "_got",
-        "_group",
-        "_opening",
-        "_reader",
-        "_reused",
-        "_sent_ns",
-        "_socket",
-        "_unsent",
-        "in_flight",
-    )
+    __slots__ = ("_got", "_reader", "_reused")
 
     def __init__(self, group: Group) -> None:
-        self._group = group
-        self._socket: socket.SocketType | None = None
+        super().__init__(group)
         self._reader: AnswerReader | None = None
         self._got = b""
-        self._unsent = b""
-        self._sent_ns = 0
-        self._opening = True
         self._reused = False
-        self.in_flight = False
-
-    @property
-    def sent_ns(self) -> int:
-        """When the request in flight was sent (for `close`: when its connection was begun)."""
-        return self._sent_ns
 
     def prepare(self) -> None:
         """Gets ready for a slice: the next request is this slice's first on the connection."""
@@ -60,48 +38,20 @@ class HttpConnection:
         if self._group.keeps_alive and self._socket is None:
             self._connect()
 
-    @property
-    def connected(self) -> bool:
-        """Whether there is an open connection."""
-        return self._socket is not None
-
     def start(self) -> None:
         """Sends the next request."""
-        group = self._group
-        self._sent_ns = clock_ns()
-        self.in_flight = True
-        group.in_flight += 1
-        connection = self._socket
-        if connection is None:
+        self._begin()
+        if self._socket is None:
             self._connect()
-            connection = self._socket
-            if connection is None:
-                return
-        try:
-            sent = connection.send(group.request)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._send_failed(error)
-            return
-        group.tally.bytes_sent += sent
-        if sent < len(group.request):
-            self._unsent = group.request[sent:]
-            group.loop.rewatch(connection.fileno(), READ | WRITE)
+        if self._socket is not None:
+            self._send(self._socket, self._group.request)
 
     def close(self) -> None:
         """Closes the connection, whatever state it is in."""
-        if self._socket is not None:
-            self._group.loop.forget(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        super().close()
         self._reader = None
-        self._got = self._unsent = b""
+        self._got = b""
         self._reused = False
-
-    def time_out(self) -> None:
-        """Gives up on the request in flight."""
-        self._fail("timeout", f"no whole answer in {self._group.target.timeout_s:g} s")
 
     def _connect(self) -> None:
         group = self._group
@@ -110,41 +60,11 @@ class HttpConnection:
         if group.keeps_alive:  # a connection's only request is never held back
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         status = connection.connect_ex(group.address)
-        if status not in (0, errno.EINPROGRESS):
+        if status in (0, errno.EINPROGRESS):
+            self._watch(connection)
+        else:
             connection.close()
             self._fail("refused", f"connect: {errno.errorcode.get(status, status)}")
-            return
-        self._socket = connection
-        group.tally.opened += 1
-        group.loop.watch(connection.fileno(), READ, self._on_event)
-
-    def _send_failed(self, error: OSError) -> None:
-        refused = isinstance(error, ConnectionRefusedError)
-        self._fail("refused" if refused else "reset", f"send: {error}")
-
-    def _on_event(self, mask: int) -> None:
-        if mask & WRITE and self._unsent:
-            self._send_rest()
-            if self._socket is None:
-                return
-        if mask & ~WRITE:
-            self._read()
-
-    def _send_rest(self) -> None:
-        connection, group = self._socket, self._group
-        if connection is None:
-            return
-        try:
-            sent = connection.send(self._unsent)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._send_failed(error)
-            return
-        group.tally.bytes_sent += sent
-        self._unsent = self._unsent[sent:]
-        if not self._unsent:
-            group.loop.rewatch(connection.fileno(), READ)
 
     def _read(self) -> None:
         connection, group = self._socket, self._group
@@ -166,7 +86,6 @@ class HttpConnection:
             whole = self._got + piece if self._got else piece
             reusable = group.accepted.get(whole)
             if reusable is not None:
-                self._got = b""
                 self._complete(now, reusable=reusable)
                 return
             if group.latest.startswith(whole):
@@ -196,7 +115,6 @@ class HttpConnection:
         if not verdict.until_eof and len(self._got) <= REMEMBERED_BYTES:
             self._group.accept(self._got, reusable=verdict.reusable)
         self._reader = None
-        self._got = b""
         self._complete(now, reusable=verdict.reusable and not verdict.until_eof)
 
     def _receive_failed(self, error: OSError) -> None:
@@ -213,23 +131,14 @@ class HttpConnection:
         self._fail("reset", "the server closed the connection without an answer")
 
     def _complete(self, now: int, *, reusable: bool) -> None:
-        group, tally = self._group, self._group.tally
-        tally.completed_ns.append(now)
-        self.in_flight = False
-        group.in_flight -= 1
-        if now <= group.deadline_ns:
-            tally.completed += 1
-        else:
-            tally.drained += 1
-        if self._opening:
-            self._opening = False
-        else:
-            tally.latencies_ns.append(now - self._sent_ns)
+        group = self._group
+        self._got = b""
+        self._finish(now)
         if group.keeps_alive and reusable:
             self._reused = True
         else:
             if group.keeps_alive:
-                tally.closed_by_server += 1
+                group.tally.closed_by_server += 1
             self.close()
         if now < group.deadline_ns:
             self.start()
@@ -239,15 +148,8 @@ class HttpConnection:
             self._group.tally.fail("body", f"bytes that nobody asked for: {data[:120]!r}")
         self.close()
 
-    def _fail(self, kind: str, example: str) -> None:
-        group = self._group
-        group.tally.fail(kind, example)
-        self.close()
-        if not self.in_flight:
-            return
-        self.in_flight = False
-        group.in_flight -= 1
-        group.loop.rest(self._resume)
+    def _after_failure(self) -> None:
+        self._group.loop.rest(self._resume)
 
     def _resume(self) -> None:
         if not self.in_flight and clock_ns() < self._group.deadline_ns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import struct
 from random import getrandbits
@@ -22,11 +21,11 @@ from wsproto.events import (
 )
 
 from loadtests.engine.loop import clock_ns
+from loadtests.engine.slot import Slot
 
 if TYPE_CHECKING:
     from loadtests.engine.group import Group
 
-READ, WRITE = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
 HANDSHAKE_TIMEOUT_S = 2.0
 SEQUENCE_DIGITS = 16
 
@@ -41,45 +40,22 @@ def frame_head(length: int, *, masked: bool) -> bytes:
     return b"\x81" + bytes((mask_bit | 127,)) + struct.pack("!Q", length)
 
 
-class WebSocketConnection:
+class WebSocketConnection(Slot):
     """A slot with one open WebSocket and one message in flight.
 
     An echo that is byte for byte the expected frame is accepted; anything else (fragments, pings, a close,
     another payload) goes through wsproto.
     """
 
-    __slots__ = (
-        "_expected",
-        "_got",
-        "_group",
-        "_message",
-        "_opening",
-        "_parsing",
-        "_payload",
-        "_protocol",
-        "_sent_ns",
-        "_sequence",
-        "_socket",
-        "_unsent",
-        "in_flight",
-    )
+    __slots__ = ("_expected", "_got", "_message", "_parsing", "_payload", "_protocol", "_sequence")
 
     def __init__(self, group: Group) -> None:
-        self._group = group
-        self._socket: socket.socket | None = None
+        super().__init__(group)
         self._protocol: wsproto.WSConnection | None = None
         self._sequence = getrandbits(40)
-        self._payload = self._expected = self._got = self._unsent = b""
+        self._payload = self._expected = self._got = b""
         self._message = bytearray()
-        self._sent_ns = 0
-        self._opening = True
         self._parsing = False
-        self.in_flight = False
-
-    @property
-    def sent_ns(self) -> int:
-        """When the message in flight was sent."""
-        return self._sent_ns
 
     def prepare(self) -> None:
         """Opens the WebSocket where it is not open, untimed and blocking for `HANDSHAKE_TIMEOUT_S` at most.
@@ -94,11 +70,8 @@ class WebSocketConnection:
     def start(self) -> None:
         """Sends the next numbered message."""
         group = self._group
-        self._sent_ns = clock_ns()
-        self.in_flight = True
-        group.in_flight += 1
-        connection = self._socket
-        if connection is None:
+        self._begin()
+        if self._socket is None:
             self._fail("refused", "no WebSocket: " + group.handshake_failure)
             return
         self._sequence += 1
@@ -109,35 +82,18 @@ class WebSocketConnection:
         key = getrandbits(32)
         mask = key * group.mask_factor >> group.mask_shift
         masked = (int.from_bytes(payload, "big") ^ mask).to_bytes(length, "big")
-        frame = group.masked_frame_head + key.to_bytes(4, "big") + masked
-        try:
-            sent = connection.send(frame)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._fail("reset", f"send: {error}")
-            return
-        group.tally.bytes_sent += sent
-        if sent < len(frame):
-            self._unsent = frame[sent:]
-            group.loop.rewatch(connection.fileno(), READ | WRITE)
-
-    def time_out(self) -> None:
-        """Gives up on the message in flight."""
-        self._fail("timeout", f"no echo in {self._group.target.timeout_s:g} s")
+        self._send(self._socket, group.masked_frame_head + key.to_bytes(4, "big") + masked)
 
     def close(self) -> None:
         """Closes the connection, with a close frame where the server can still read one."""
-        if self._socket is None:
-            return
-        self._group.loop.forget(self._socket.fileno())
-        if self._protocol is not None and self._protocol.state is ConnectionState.OPEN and not self._unsent:
+        protocol, connection = self._protocol, self._socket
+        is_open = protocol is not None and protocol.state is ConnectionState.OPEN
+        if connection is not None and protocol is not None and is_open and not self._unsent:
             with contextlib.suppress(OSError):  # the server may be gone already
-                self._socket.send(self._protocol.send(CloseConnection(code=1000)))
-        self._socket.close()
-        self._socket = None
+                connection.send(protocol.send(CloseConnection(code=1000)))
+        super().close()
         self._protocol = None
-        self._got = self._unsent = b""
+        self._got = b""
         self._message.clear()
         self._parsing = False
 
@@ -155,9 +111,8 @@ class WebSocketConnection:
             group.handshake_failure = str(error)
             raise ConnectionError(str(error)) from error
         connection.setblocking(False)
-        self._socket, self._protocol = connection, protocol
-        group.tally.opened += 1
-        group.loop.watch(connection.fileno(), READ, self._on_event)
+        self._protocol = protocol
+        self._watch(connection)
 
     def _await_acceptance(self, connection: socket.socket, protocol: wsproto.WSConnection) -> None:
         while True:
@@ -172,28 +127,6 @@ class WebSocketConnection:
                     return
                 if isinstance(event, RejectConnection):
                     raise ConnectionError(f"the upgrade was refused with status {event.status_code}")
-
-    def _on_event(self, mask: int) -> None:
-        if mask & WRITE and self._unsent:
-            self._send_rest()
-        if mask & ~WRITE:
-            self._read()
-
-    def _send_rest(self) -> None:
-        connection, group = self._socket, self._group
-        if connection is None:
-            return
-        try:
-            sent = connection.send(self._unsent)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail("reset", f"send: {error}")
-            return
-        group.tally.bytes_sent += sent
-        self._unsent = self._unsent[sent:]
-        if not self._unsent:
-            group.loop.rewatch(connection.fileno(), READ)
 
     def _read(self) -> None:
         connection, group = self._socket, self._group
@@ -278,32 +211,14 @@ class WebSocketConnection:
             self._complete(now)
 
     def _complete(self, now: int) -> None:
-        group, tally = self._group, self._group.tally
-        tally.completed_ns.append(now)
-        self.in_flight = False
         self._parsing = False
-        group.in_flight -= 1
-        if now <= group.deadline_ns:
-            tally.completed += 1
-        else:
-            tally.drained += 1
-        if self._opening:
-            self._opening = False
-        else:
-            tally.latencies_ns.append(now - self._sent_ns)
-        if now < group.deadline_ns:
+        self._finish(now)
+        if now < self._group.deadline_ns:
             self.start()
 
-    def _fail(self, kind: str, example: str) -> None:
-        group = self._group
-        group.tally.fail(kind, example)
-        self.close()
-        if not self.in_flight:
-            return
-        self.in_flight = False
-        group.in_flight -= 1
-        if group.endless:
-            group.loop.rest(self._reopen)
+    def _after_failure(self) -> None:
+        if self._group.endless:
+            self._group.loop.rest(self._reopen)
 
     def _reopen(self) -> None:
         """Endless load only: inside a slice a lost WebSocket stays closed until the next `prepare`."""

@@ -1,0 +1,131 @@
+"""What one connection slot does whatever it speaks: send, wait, count, time, fail, rest."""
+
+from __future__ import annotations
+
+import select
+import socket
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from loadtests.engine.loop import clock_ns
+
+if TYPE_CHECKING:
+    from loadtests.engine.group import Group
+
+READ, WRITE = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
+
+
+class Slot(ABC):
+    """One connection at a time, with one request in flight at the most.
+
+    A subclass opens it (`prepare`), sends (`start`, with `_send`), reads (`_read`) and calls `_finish` or
+    `_fail` once for each request.
+    """
+
+    __slots__ = ("_group", "_opening", "_sent_ns", "_socket", "_unsent", "in_flight")
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._socket: socket.SocketType | None = None
+        self._unsent = b""
+        self._sent_ns = 0
+        self._opening = True
+        self.in_flight = False
+
+    @property
+    def sent_ns(self) -> int:
+        """When the request in flight was sent (for `close`: when its connection was begun)."""
+        return self._sent_ns
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Gets ready for a slice, untimed: opens the connection where it stays open between requests.
+
+        Raises:
+            OSError: the server did not accept it; the next `start` counts that.
+        """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Sends the next request."""
+
+    def time_out(self) -> None:
+        """Gives up on the request in flight."""
+        self._fail("timeout", f"no whole answer in {self._group.target.timeout_s:g} s")
+
+    def close(self) -> None:
+        """Closes the connection, whatever state it is in."""
+        if self._socket is not None:
+            self._group.loop.forget(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+        self._unsent = b""
+
+    @abstractmethod
+    def _read(self) -> None:
+        """Takes what has arrived, or the end of the connection."""
+
+    @abstractmethod
+    def _after_failure(self) -> None:
+        """What follows a failed request."""
+
+    def _begin(self) -> None:
+        """A request is on its way from now on."""
+        self._sent_ns = clock_ns()
+        self.in_flight = True
+        self._group.in_flight += 1
+
+    def _watch(self, connection: socket.SocketType) -> None:
+        """Takes an open connection, or one that is being opened."""
+        self._socket = connection
+        self._group.tally.opened += 1
+        self._group.loop.watch(connection.fileno(), READ, self._on_event)
+
+    def _send(self, connection: socket.SocketType, data: bytes) -> None:
+        """Sends, now as far as the kernel takes it, and the rest when it takes more."""
+        try:
+            sent = connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            refused = isinstance(error, ConnectionRefusedError)
+            self._fail("refused" if refused else "reset", f"send: {error}")
+            return
+        self._group.tally.bytes_sent += sent
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._group.loop.rewatch(connection.fileno(), READ | WRITE)
+        elif self._unsent:
+            self._unsent = b""
+            self._group.loop.rewatch(connection.fileno(), READ)
+
+    def _on_event(self, mask: int) -> None:
+        if mask & WRITE and self._unsent and self._socket is not None:
+            self._send(self._socket, self._unsent)
+        if mask & ~WRITE and self._socket is not None:
+            self._read()
+
+    def _finish(self, now: int) -> None:
+        """Counts a correct answer. A slice's first on a connection is not timed: queues still fill."""
+        group, tally = self._group, self._group.tally
+        self.in_flight = False
+        group.in_flight -= 1
+        tally.completed_ns.append(now)
+        if now <= group.deadline_ns:
+            tally.completed += 1
+        else:
+            tally.drained += 1
+        if self._opening:
+            self._opening = False
+        else:
+            tally.latencies_ns.append(now - self._sent_ns)
+
+    def _fail(self, kind: str, example: str) -> None:
+        """Counts a failure and closes the connection."""
+        group = self._group
+        group.tally.fail(kind, example)
+        self.close()
+        if self.in_flight:
+            self.in_flight = False
+            group.in_flight -= 1
+            self._after_failure()
