@@ -14,30 +14,18 @@ from gatebench.cores import Cores
 from gatebench.errors import ServerFailure
 from gatebench.measure import hold_all_to_contract
 from gatebench.model import Subject
-from gatebench.processes import Owner, sweep
-from gatebench.runner import Budget, Instance
-from gatebench.runner_process import ProcessRunner
-from gatebench.watch import watched
+from gatebench.runner import Instance
+from gatebench.runner_process import process_runner
 
 
 def check_subjects(subjects: Sequence[Subject], *, cores: Cores, cache: Path, console: Console) -> bool:
     """Checks all subjects and prints a table; returns whether every one that could be started holds."""
-    sweep()
-    owner = Owner.this()
-    scratch = owner.scratch()
     contract = load_contract()
     table = Table(title="contract", title_justify="left")
     for column in ("subject", "verdict", "differences"):
         table.add_column(column, overflow="fold")
     failures: dict[str, ServerFailure] = {}
-    with watched(owner):
-        runner = ProcessRunner(
-            budget=Budget(cores.server),
-            owner=owner,
-            scratch=scratch,
-            cache=cache,
-            report=lambda line: console.print(line, markup=False, soft_wrap=True),
-        )
+    with process_runner(cores=cores, cache=cache, console=console) as (runner, scratch):
         readiness = runner.prepare(subjects)
         instances: list[Instance] = []
         for subject in subjects:

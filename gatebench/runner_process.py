@@ -9,10 +9,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rich.console import Console
+
+from gatebench.cores import Cores
 from gatebench.environments import Environment, Unavailable, missing_needs, prepare, remedy_for
 from gatebench.errors import ServerFailure
 from gatebench.model import Server, Subject
@@ -24,9 +27,11 @@ from gatebench.processes import (
     kill,
     memory_mib,
     signal_number,
+    sweep,
     tree,
 )
 from gatebench.runner import HOST, Budget, Readiness
+from gatebench.watch import watched
 
 STOP_GRACE_S = 3.0
 LOG_TAIL_LINES = 12
@@ -252,6 +257,25 @@ class ProcessRunner:
                 raise ServerFailure("start", f"{argv[0]}: {error.strerror}") from error
             finally:
                 os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def process_runner(*, cores: Cores, cache: Path, console: Console) -> Iterator[tuple[ProcessRunner, Path]]:
+    """A runner with its scratch folder, for a command that measures nothing; all it started ends with it."""
+    sweep()
+    owner = Owner.this()
+    scratch = owner.scratch()
+    with watched(owner):
+        yield (
+            ProcessRunner(
+                budget=Budget(cores.server),
+                owner=owner,
+                scratch=scratch,
+                cache=cache,
+                report=lambda line: console.print(line, markup=False, soft_wrap=True),
+            ),
+            scratch,
+        )
 
 
 def await_end(instances: Sequence[ProcessInstance], poll_s: float = 0.2) -> None:

@@ -15,11 +15,8 @@ from gatebench.cores import Cores
 from gatebench.errors import GatebenchError
 from gatebench.measure import hold_to_contract
 from gatebench.model import Capability, Subject
-from gatebench.processes import Owner, sweep
-from gatebench.runner import Budget
-from gatebench.runner_process import ProcessInstance, ProcessRunner, await_end
+from gatebench.runner_process import ProcessInstance, await_end, process_runner
 from gatebench.selection import ROOT
-from gatebench.watch import watched
 
 USERS: dict[Capability, str] = {
     "keep-alive": "KeepAliveUser",
@@ -76,17 +73,7 @@ def running(
     subject: Subject, *, port: int, cores: Cores, cache: Path, console: Console
 ) -> Iterator[ProcessInstance]:
     """A subject that is up and holds to the contract; it is ended with the block."""
-    sweep()
-    owner = Owner.this()
-    scratch = owner.scratch()
-    with watched(owner):
-        runner = ProcessRunner(
-            budget=Budget(cores.server),
-            owner=owner,
-            scratch=scratch,
-            cache=cache,
-            report=lambda line: console.print(line, markup=False, soft_wrap=True),
-        )
+    with process_runner(cores=cores, cache=cache, console=console) as (runner, scratch):
         if reason := runner.prepare([subject])[subject.id].reason:
             raise GatebenchError(f"{subject.id} is unavailable: {reason}")
         instance = runner.start(subject, log=scratch / "server.log", hash_seed=0, port=port)
