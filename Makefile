@@ -17,6 +17,8 @@ run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BU
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 check_options = $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
+serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') \
+	$(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
 list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 
@@ -47,10 +49,12 @@ notebook: $(VENV)/.notebook ## open the notebooks on a run (RUN=results/latest)
 	@GATEBENCH_RUN='$(abspath $(RUN))' $(BIN)/jupyter lab analysis/notebooks
 
 serve: $(VENV)/.lab ## run one subject in the foreground (SERVER=uvicorn PORT=8000)
-	@$(BIN)/gatebench serve '$(SERVER)' --port '$(PORT)'
+	@test -n '$(SERVER)' || { echo 'name a subject: make serve SERVER=uvicorn (make list shows them)' >&2; exit 2; }
+	@$(BIN)/gatebench serve '$(SERVER)' --port '$(PORT)' $(serve_options)
 
 ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicorn PORT=8000)
-	@$(BIN)/gatebench ui '$(SERVER)' --port '$(PORT)'
+	@test -n '$(SERVER)' || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
+	@$(BIN)/gatebench ui '$(SERVER)' --port '$(PORT)' $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)')
 
 test: $(VENV)/.dev ## run every test
 	@$(BIN)/pytest

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from analysis import meta
 from gatebench.errors import GatebenchError
+from loadtests.engine.tally import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # Arrow's own allocators keep what they once held; a report may be made beside a run that goes on.
 pa.set_memory_pool(pa.system_memory_pool())
 
-ERROR_KINDS = ("refused", "reset", "short", "status", "body", "timeout")
+ERROR_KINDS = FAILURES
 
 _TEXT, _INTEGER, _REAL = "str", "int64", "float64"
 SLICE_COLUMNS: Mapping[str, str] = {
@@ -51,6 +52,12 @@ SLICE_COLUMNS: Mapping[str, str] = {
 }
 HISTOGRAM_COLUMNS = ("block", "subject", "workload", "level", "latency_us", "count")
 _Type: TypeAlias = "str | pd.CategoricalDtype"
+_EVENT_KEYS = {
+    "None": {"kind"},
+    "block-finished": {"block"},
+    "failed": {"block", "subject", "code", "text"},
+    "argv": {"subject", "argv"},
+}
 _SLICE_KEY = ["block", "round", "subject", "workload", "level"]
 
 
@@ -130,7 +137,7 @@ def load_run(folder: Path) -> Run:
         GatebenchError: no such run, an unknown schema, or a missing or corrupt file; it names the file.
     """
     if not folder.is_dir():
-        raise GatebenchError(f"{folder}: no such folder; name the folder of a run, such as results/latest")
+        raise GatebenchError(f"{folder}: is no folder; name the folder of a run, such as results/latest")
     run_file = folder / "run.json"
     run_meta = meta.parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
@@ -148,7 +155,24 @@ def load_run(folder: Path) -> Run:
         raise GatebenchError(
             f"{folder / 'slices.parquet'}: two slices of one cell in the same round: {first}"
         )
+    _check_latencies(folder, slices, histograms)
     return run
+
+
+def _check_latencies(folder: Path, slices: pd.DataFrame, histograms: pd.DataFrame) -> None:
+    """Refuses histograms that do not hold the latencies that the slices counted."""
+    cell = ["block", "subject", "workload", "level"]
+    counted = slices.groupby(cell)["latency_count"].sum()
+    held = histograms.groupby(cell, observed=True)["count"].sum().reset_index()
+    names = dict.fromkeys(cell[1:], "str")
+    difference = held.astype(names).set_index(cell)["count"].sub(counted, fill_value=0)
+    wrong = difference[difference != 0]
+    if not wrong.empty:
+        block, subject, workload, level = wrong.index[0]
+        raise GatebenchError(
+            f"{folder}: the histograms of {subject} under {workload}/{level} in block {block} hold "
+            f"{wrong.iloc[0]:+,.0f} latencies against the slices: raw data are missing or changed"
+        )
 
 
 def _read(file: Path) -> str:
@@ -170,7 +194,7 @@ def _events(file: Path) -> tuple[Mapping[str, Any], ...]:
             if number == len(lines):  # no newline after it: the run was cut off while writing it
                 break
             raise GatebenchError(f"{file}: line {number} is damaged ({error})") from error
-        if not isinstance(event, dict) or "kind" not in event:
+        if not isinstance(event, dict) or not _EVENT_KEYS.get(str(event.get("kind")), set()) <= set(event):
             raise GatebenchError(f"{file}: line {number} is not an event")
         events.append(event)
     return tuple(events)
@@ -200,7 +224,11 @@ def _table(folder: Path, columns: Mapping[str, _Type], only: Collection[str] | N
 def _part(file: Path, columns: Mapping[str, _Type]) -> pd.DataFrame:
     try:
         # One file at a time: pandas.read_parquet on the folder could not say which part is damaged.
-        frame: pd.DataFrame = pq.ParquetFile(file).read(use_threads=False).to_pandas(use_threads=False)
+        frame: pd.DataFrame = (
+            pq.ParquetFile(file, page_checksum_verification=True)
+            .read(use_threads=False)
+            .to_pandas(use_threads=False)
+        )
     except (OSError, pa.ArrowException) as error:
         raise GatebenchError(f"{file}: damaged or not Parquet ({error})") from error
     missing = sorted(set(columns) - set(frame.columns))

@@ -34,6 +34,7 @@ from gatebench.selection import (
     CACHE,
     RESULTS,
     RunRequest,
+    all_of,
     choose_profile,
     choose_runner,
     choose_subjects,
@@ -138,11 +139,15 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
-    chosen_profile = choose_profile(profile, budget)
-    runner_name, runner_reason = choose_runner(runner)
+    (runner_name, runner_reason), chosen_profile, subjects, chosen_workloads = all_of(
+        lambda: choose_runner(runner),
+        lambda: choose_profile(profile, budget),
+        lambda: choose_subjects(registry, words(servers), words(apps)),
+        lambda: choose_workloads(registry, words(workloads), profile),
+    )
     request = RunRequest(
-        subjects=choose_subjects(registry, words(servers), words(apps)),
-        workloads=choose_workloads(registry, words(workloads), chosen_profile),
+        subjects=subjects,
+        workloads=chosen_workloads,
         profile=chosen_profile,
         seed=new_seed() if seed is None else seed,
         out=out if out is not None else RESULTS / new_run_id(),
@@ -188,7 +193,7 @@ def report(
 @app.command()
 def serve(
     subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn.")],
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8000,
     servers_dir: ServersDirs = None,
     apps: Apps = None,
     apps_dir: AppsDirs = None,
@@ -203,8 +208,8 @@ def serve(
 @app.command()
 def ui(
     subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn.")],
-    port: Annotated[int, typer.Option(help="Port of the subject on 127.0.0.1.")] = 8000,
-    web_port: Annotated[int, typer.Option(help="Port of Locust's web UI on 127.0.0.1.")] = 8089,
+    port: Annotated[int, typer.Option(help="Port of the subject on 127.0.0.1.", min=1, max=65535)] = 8000,
+    web_port: Annotated[int, typer.Option(help="Port of Locust's web UI.", min=1, max=65535)] = 8089,
     servers_dir: ServersDirs = None,
 ) -> None:
     """Runs one subject with Locust's web UI in front of it."""

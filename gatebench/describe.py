@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gatebench
@@ -23,6 +23,7 @@ def describe_run(
     readiness: Mapping[str, Readiness],
     budget: Budget,
     cores: Cores,
+    notices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`run.json`, but for its schema and the run's ID."""
     hashes = {"engine": content_hash(ROOT / "loadtests" / "engine")}
@@ -55,7 +56,10 @@ def describe_run(
         "machine": machine(),
         "versions": versions(),
         "hashes": hashes,
-        "notices": [f"the requirements of {name} are not pinned and hashed" for name in unpinned],
+        "notices": [
+            *notices,
+            *(f"the requirements of {name} are not pinned and hashed" for name in unpinned),
+        ],
         "subjects": [_subject_description(each, readiness[each.id]) for each in request.subjects],
         "workloads": [_workload_description(each) for each in request.workloads],
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from gatebench.model import Server
+from gatebench.processes import OWNER_VARIABLE, Owner
 
 LAST_LINES = 8
 
@@ -57,7 +58,7 @@ _NEXT_STEPS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("failed to build",),
-        "the package has to be compiled here and that failed: its output above names what is missing",
+        "the package has to be compiled here and that failed: its output below names what is missing",
     ),
 )
 
@@ -107,11 +108,12 @@ def uv_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def explain(output: str) -> str:
-    """The last lines of uv's output, and the next step where the cause is a known one."""
-    lines = [line for line in output.splitlines() if line.strip()][-LAST_LINES:]
+    """The next step where the cause is a known one, and the last lines of uv's output."""
+    said = (line for line in output.splitlines() if line.strip() and not line.startswith("Using Python "))
+    lines = list(said)[-LAST_LINES:]
     lowered = output.lower()
     step = next((text for signs, text in _NEXT_STEPS if any(sign in lowered for sign in signs)), "")
-    return "\n".join(filter(None, (*lines, step)))
+    return "\n".join(filter(None, (step, *lines)))
 
 
 def _run(command: tuple[str, ...], directory: Path, variables: Mapping[str, str]) -> None:
@@ -119,7 +121,7 @@ def _run(command: tuple[str, ...], directory: Path, variables: Mapping[str, str]
     done = subprocess.run(
         command,
         cwd=directory,
-        env=variables,
+        env={**variables, OWNER_VARIABLE: str(Owner.this())},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

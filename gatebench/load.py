@@ -114,4 +114,5 @@ class LoadProcess:
 
     def _describe(self, what: str) -> str:
         tail = self._log.read_text(errors="replace").splitlines()[-8:] if self._log.exists() else []
-        return "\n".join((f"the load process {what}; its last lines ({self._log}):", *tail))
+        said = (f"its last lines ({self._log}):", *tail) if tail else ("it had written nothing",)
+        return "\n".join((f"the load process {what}; what was measured is kept, start again.", *said))

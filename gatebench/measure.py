@@ -108,11 +108,12 @@ def hold_to_contract(instance: Instance, contract: Contract, *, thorough: bool) 
         thorough=thorough,
         timeout_s=CASE_TIMEOUT_S,
     )
+    # First of all whether it is this server that answered: a port can be somebody else's by now.
+    if fault := instance.fault():
+        raise failed(instance, "died", fault)
     if differences:
         raise failed(instance, "contract", describe(differences))
     instance.settle()
-    if fault := instance.fault():
-        raise failed(instance, "died", fault)
 
 
 def hold_all_to_contract(

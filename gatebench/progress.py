@@ -107,7 +107,9 @@ class TerminalObserver:
         self._expected_s = elapsed_s / done * blocks
         if not self._console.is_terminal:
             left_s = self._expected_s - elapsed_s
-            self._console.print(f"block {done} of {blocks} measured; about {left_s:.0f} s left; so far:")
+            self._console.print(
+                f"block {done} of {blocks} measured; about {left_s:.0f} s left; so far, unchecked:"
+            )
             for level in self._standings.levels:
                 best = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in self._standings.best(level)[:ROWS])
                 self._console.print(f"  {level}: {best}", soft_wrap=True)

@@ -262,7 +262,7 @@ def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Sch
     lines = "\n".join(map(json.dumps, rows)).encode()
     table = _parse(lines, schema) if lines else schema.empty_table()
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_atomically(path, sink.getvalue().to_pybytes())
 
 

@@ -20,11 +20,14 @@ from gatebench.load import LoadProcess
 from gatebench.measure import Block, Observer
 from gatebench.model import Cell, Subject
 from gatebench.plan import Plan, make_plan, replan, subject_groups
-from gatebench.processes import Owner, memory_mib, sweep, tree
+from gatebench.processes import OWNER_VARIABLE, Owner, marked_processes, memory_mib, sweep, tree
 from gatebench.record import Record, RecordError, point_latest
 from gatebench.runner import Budget, Runner
 from gatebench.selection import RunRequest
 from gatebench.watch import watched
+
+INTERIM_REPORT_FROM_S = 30.0
+"""A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -81,6 +84,7 @@ class Run:
         self._load_s = 0.0
         self._memory_mib = 0.0
         self._own_pids: list[int] = []
+        self._notices: list[str] = []
 
     def execute(self) -> Outcome:
         """Runs everything; whatever happens, what was measured is kept and reported, and nothing is left.
@@ -92,26 +96,46 @@ class Run:
         if killed:
             self._observer.note(f"ended {len(killed)} processes that an earlier, killed run had left behind")
         scratch = self._owner.scratch()
-        outcome, status, text = "complete", EXIT_DONE, ""
         with watched(self._owner) as watch_pid:
             self._own_pids = [self._owner.pid, watch_pid]
             try:
-                self._measure(scratch)
-            except KeyboardInterrupt:
-                outcome, status, text = "interrupted", EXIT_INTERRUPTED, "interrupted"
-            except RecordError as error:
-                outcome, status, text = "disk-full", EXIT_FAILED, str(error)
+                kind, outcome = self._try_to_measure(scratch)
             except ConfigurationError:
                 raise
-            except GatebenchError as error:
-                outcome, status, text = "error", EXIT_FAILED, str(error)
-        self._finish(outcome, text)
-        return Outcome(status, self._record.folder, text)
+            except BaseException as error:
+                # A fault of the lab itself: what was measured before it is kept, and the fault is shown.
+                self._finish("error", repr(error))
+                raise
+            try:
+                self._finish(kind, outcome.text)
+            except KeyboardInterrupt:
+                text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
+                return Outcome(EXIT_INTERRUPTED, self._record.folder, text)
+        return outcome
+
+    def _try_to_measure(self, scratch: Path) -> tuple[str, Outcome]:
+        """Measures, and turns what may end a run early into how it ended."""
+        folder = self._record.folder
+        try:
+            self._measure(scratch)
+        except KeyboardInterrupt:
+            return "interrupted", Outcome(EXIT_INTERRUPTED, folder, "interrupted")
+        except RecordError as error:
+            return "disk-full", Outcome(EXIT_FAILED, folder, str(error))
+        except ConfigurationError:
+            raise
+        except GatebenchError as error:
+            return "error", Outcome(EXIT_FAILED, folder, str(error))
+        return "complete", Outcome(EXIT_DONE, folder)
 
     def _measure(self, scratch: Path) -> None:
         request, record = self._request, self._record
         budget = Budget(self._cores.server)
         runner = self._make_runner(self._owner, scratch, budget)
+        for other in sorted({owner.pid for owner in marked_processes().values()} - {self._owner.pid}):
+            self._note(
+                f"process {other} is another lab at work on this machine; both disturb each other's figures"
+            )
         self._observer.stage("installing the servers")
         readiness = runner.prepare(request.subjects)
         ready = [subject for subject in request.subjects if not readiness[subject.id].reason]
@@ -126,10 +150,17 @@ class Run:
         ]
         measurable = [cell for cell in cells if not cell.missing]
         plan = make_plan(measurable, request.profile, request.seed)
+        self._warn_of_few_rounds(plan)
         # Also where there is nothing to measure: why is a row of the result.
         record.write_run(
             describe_run(
-                request, plan, runner=runner.name, readiness=readiness, budget=budget, cores=self._cores
+                request,
+                plan,
+                runner=runner.name,
+                readiness=readiness,
+                budget=budget,
+                cores=self._cores,
+                notices=self._notices,
             )
         )
         if not measurable:
@@ -178,10 +209,25 @@ class Run:
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids))
             self._observer.block_finished(number + 1, plan.profile.blocks, time.monotonic() - began)
             remaining = plan.profile.blocks - number - 1
-            if remaining:
+            if remaining and wall_s >= INTERIM_REPORT_FROM_S:
                 self._start_report()
+            if remaining:
                 left_s = plan.profile.budget_s - (time.monotonic() - began)
                 plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
+
+    def _note(self, text: str) -> None:
+        """Tells the person now, and the report later."""
+        self._observer.note(text)
+        self._notices.append(text)
+
+    def _warn_of_few_rounds(self, plan: Plan) -> None:
+        single = [level.id for level in plan.levels if level.rounds == 1]
+        if single and plan.profile.max_rounds is None:
+            self._note(
+                f"the budget leaves a single round a block for {', '.join(single)}: one stray slice then "
+                "decides, and the run may take longer than its budget. Give it more time (--budget), or "
+                "fewer servers or workloads"
+            )
 
     def _start_report(self) -> None:
         """Makes the report of what there is so far, beside the start of the next block's servers."""
@@ -191,7 +237,12 @@ class Run:
         try:
             with log.open("ab") as output:
                 self._report = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                    command,
+                    env={**os.environ, OWNER_VARIABLE: str(self._owner)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
                 )
         except OSError as error:
             self._observer.note(f"no report yet: {error}")

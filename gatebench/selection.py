@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import gatebench
 from gatebench.errors import ConfigurationError
@@ -12,6 +13,11 @@ from gatebench.model import PLAIN_APPLICATION, Subject, Workload
 from gatebench.plan import PROFILES, Profile
 from gatebench.registry import Registry, load_registry, select
 from gatebench.strict import seconds
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_D = TypeVar("_D")
 
 ROOT = Path(gatebench.__file__).resolve().parent.parent
 CACHE = ROOT / ".gatebench" / "environments"
@@ -35,6 +41,26 @@ class RunRequest:
 def words(values: Sequence[str] | None) -> tuple[str, ...]:
     """`["gunicorn-* uvicorn", "daphne,waitress"]` → its four words."""
     return tuple(word for value in values or () for word in value.replace(",", " ").split())
+
+
+def all_of(
+    first: Callable[[], _A], second: Callable[[], _B], third: Callable[[], _C], fourth: Callable[[], _D]
+) -> tuple[_A, _B, _C, _D]:
+    """What the four choices give.
+
+    Raises:
+        ConfigurationError: with the problems of all of them, not only of the first that fails.
+    """
+    results: list[Any] = []
+    problems: list[str] = []
+    for choose in (first, second, third, fourth):
+        try:
+            results.append(choose())
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigurationError(problems)
+    return results[0], results[1], results[2], results[3]
 
 
 def open_registry(
@@ -61,6 +87,8 @@ def choose_profile(name: str, budget: str | None) -> Profile:
         budget_s = seconds(budget)
     except ValueError as error:
         raise ConfigurationError(f"--budget: {error}") from error
+    if budget_s <= 0:
+        raise ConfigurationError(f'--budget: "{budget}" leaves no time to measure')
     return replace(profile, budget_s=budget_s)
 
 
@@ -82,7 +110,7 @@ def choose_subjects(
     return chosen
 
 
-def choose_workloads(registry: Registry, patterns: Sequence[str], profile: Profile) -> tuple[Workload, ...]:
+def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) -> tuple[Workload, ...]:
     """The workloads that match the patterns, or those of the profile where there are none.
 
     Raises:
@@ -91,11 +119,9 @@ def choose_workloads(registry: Registry, patterns: Sequence[str], profile: Profi
     if patterns:
         names = select(patterns, registry.workloads, "workload")
         return tuple(registry.workloads[name] for name in names)
-    chosen = tuple(each for each in registry.workloads.values() if profile.name in each.profiles)
-    if not chosen:
-        raise ConfigurationError(
-            f"no workload belongs to the profile {profile.name!r}; name some (--workloads)"
-        )
+    chosen = tuple(each for each in registry.workloads.values() if profile in each.profiles)
+    if not chosen and profile in PROFILES:
+        raise ConfigurationError(f"no workload belongs to the profile {profile!r}; name some (--workloads)")
     return chosen
 
 

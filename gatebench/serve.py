@@ -15,6 +15,8 @@ from gatebench.cores import Cores
 from gatebench.errors import GatebenchError
 from gatebench.measure import hold_to_contract
 from gatebench.model import Capability, Subject
+from gatebench.ports import is_free
+from gatebench.runner import HOST
 from gatebench.runner_process import ProcessInstance, await_end, process_runner
 from gatebench.selection import ROOT
 
@@ -44,6 +46,8 @@ def locust_ui(
     Raises:
         GatebenchError: the subject is unavailable, did not get ready, or Locust ended by itself.
     """
+    if not is_free(HOST, web_port):
+        raise GatebenchError(f"port {web_port} is in use; choose another one for the web UI (--web-port)")
     with running(subject, port=port, cores=cores, cache=cache, console=console) as instance:
         users = [USERS[capability] for capability in USERS if capability in subject.variant.supports]
         command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py"), *users]

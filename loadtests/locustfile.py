@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -34,7 +35,22 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 def start_session(environment: Environment, **_: Any) -> None:
     """Starts the engine before the first user."""
     options = environment.parsed_options
-    LoadSession(environment, cpu=options.engine_cpu if options else None)
+    LoadSession(
+        environment,
+        cpu=options.engine_cpu if options else None,
+        on_engine_end=lambda: fail_without_engine(environment),
+    )
+
+
+def fail_without_engine(environment: Environment) -> None:
+    """Ends the test as failed: without its engine, Locust would go on showing the last figures."""
+    environment.stats.log_error(
+        "ENGINE", "load engine", "the load engine's process ended in the middle of the test"
+    )
+    environment.process_exit_code = 1
+    runner, options = environment.runner, environment.parsed_options
+    if runner is not None:
+        gevent.spawn(runner.quit if options is not None and options.headless else runner.stop)
 
 
 @events.quitting.add_listener

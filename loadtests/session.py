@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
 from locust.env import Environment
@@ -24,15 +24,22 @@ class LoadSession:
 
     Args:
         cpu: the core to pin the engine to, or None.
+        on_engine_end: called when the engine process ends before it is told to.
     """
 
-    def __init__(self, environment: Environment, *, cpu: int | None = None) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        cpu: int | None = None,
+        on_engine_end: Callable[[], None] | None = None,
+    ) -> None:
         self._environment = environment
         self._targets: dict[str, Target] = {}
         self._driven: list[str] = []
         self._names = itertools.count()
         self.connections = 0
-        self.fleet = Fleet(cpu=cpu, on_report=self.count)
+        self.fleet = Fleet(cpu=cpu, on_report=self.count, on_end=on_engine_end)
         _sessions[environment] = self
 
     @staticmethod
@@ -87,7 +94,8 @@ class LoadSession:
     def leave(self, group: str, name: str) -> None:
         """Closes the connection of a user who stops."""
         self.connections -= 1
-        self.fleet.discard(group, name)
+        with contextlib.suppress(EngineError):  # an engine that has ended holds no connection
+            self.fleet.discard(group, name)
 
     def count_the_rest(self) -> None:
         """Merges what driven groups counted since their last report."""

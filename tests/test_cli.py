@@ -35,6 +35,7 @@ def refused(folder: Path, *arguments: str, cores: set[int] | None = None) -> str
         (["--profile", "standart"], 'unknown profile "standart" (did you mean "standard"?)'),
         (["--runner", "proces"], 'unknown runner "proces" (did you mean "process"?)'),
         (["--budget", "soon"], '--budget: "soon" is not a time such as'),
+        (["--budget", "0s"], '--budget: "0s" leaves no time to measure'),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(
@@ -45,8 +46,10 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
 
 @pytest.mark.real
 def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None:
-    said = refused(tmp_path, "--servers", "honest-wsgy nobody")
-    assert "2 problem(s); nothing was started:" in said
+    said = refused(tmp_path, "--servers", "honest-wsgy nobody", "--workloads", "nope", "--profile", "fast")
+    assert "4 problem(s); nothing was started:" in said
+    assert 'unknown workload "nope"' in said
+    assert 'unknown profile "fast"' in said
     assert 'unknown server "honest-wsgy"' in said
     assert 'unknown server "nobody"' in said
 

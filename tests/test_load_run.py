@@ -130,7 +130,7 @@ def test_a_missing_file_is_refused_by_name(folder: Path, name: str) -> None:
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GatebenchError, match="no such folder"):
+    with pytest.raises(GatebenchError, match="is no folder"):
         load_run(tmp_path / "none")
 
 
@@ -166,3 +166,21 @@ def test_a_histogram_whose_slices_were_never_written_is_left_out(folder: Path) -
     part.with_name("part-99999.parquet").write_bytes(part.read_bytes())
 
     assert load_run(folder).histograms["count"].sum() == before
+
+
+def test_histograms_that_hold_other_latencies_than_the_slices_counted_are_refused(folder: Path) -> None:
+    part = next((folder / "histograms.parquet").glob("*.parquet"))
+    frame = pd.read_parquet(part)
+    frame["count"] += frame.index == 0
+    frame.to_parquet(part)
+
+    with pytest.raises(GatebenchError, match=r"hold \+1 latencies against the slices"):
+        load_run(folder)
+
+
+def test_an_event_without_what_it_must_say_is_refused_with_its_line(folder: Path) -> None:
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('{"kind": "failed"}\n')
+
+    with pytest.raises(GatebenchError, match=r"events\.jsonl: line \d+ is not an event"):
+        load_run(folder)

@@ -190,3 +190,23 @@ def test_the_engine_ends_with_locust_even_after_kill_9(tmp_path: Path) -> None:
         _, alive = psutil.wait_procs(engines, timeout=PATIENCE_S)
         assert alive == []
         wait_until("the connections to be closed", lambda: server.open == 0)
+
+
+def test_an_engine_that_dies_ends_the_test_as_failed(tmp_path: Path) -> None:
+    log = tmp_path / "locust.log"
+    command = [*LOCUST, "KeepAliveUser", "--headless", "-u", "2", "-r", "2", "-t", f"{PATIENCE_S:.0f}s"]
+    with (
+        CountingServer() as server,
+        log.open("w") as output,
+        subprocess.Popen(
+            [*command, "--host", f"http://{HOST}:{server.port}"], stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            wait_until("the users' connections", lambda: server.open == 2)
+            (engine,) = psutil.Process(process.pid).children()
+            engine.kill()
+            assert process.wait(PATIENCE_S) == 1
+        finally:
+            process.kill()
+    assert "the load engine's process ended in the middle of the test" in log.read_text()

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gatebench.errors import ConfigurationError
@@ -131,3 +133,16 @@ def test_an_atomic_write_replaces_the_file_whole(tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", b"second")
     assert (tmp_path / "file").read_bytes() == b"second"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5])
+def test_a_flipped_bit_in_a_part_is_found_when_it_is_read(tmp_path: Path, place: float) -> None:
+    record = Record.create(tmp_path / "run")
+    record.add(a_row(CELLS[0], 0, {latency: 1 + latency % 7 for latency in range(5000)}))
+    record.flush()
+    part = next((tmp_path / "run" / "histograms.parquet").iterdir())
+    data = bytearray(part.read_bytes())
+    data[int(len(data) * place)] ^= 1
+    part.write_bytes(data)
+    with pytest.raises((OSError, pa.ArrowException)):
+        pq.ParquetFile(part, page_checksum_verification=True).read()

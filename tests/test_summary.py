@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,18 @@ def small(tmp_path: Path, *subjects: Truth, plan: Plan = QUIET, **more: Any) -> 
 
 def places(rows: list[Standing]) -> dict[str, str]:
     return {row.cell.subject: row.places for row in rows}
+
+
+def keep(folder: Path, part: str, kept: Callable[[pd.DataFrame], pd.Series[bool]]) -> None:
+    """Takes slices out of a part, and what they timed out of its histograms."""
+    slices = pd.read_parquet(folder / "slices.parquet" / part)
+    slices = slices[kept(slices)].assign(latency_count=0)
+    histograms = pd.read_parquet(folder / "histograms.parquet" / part)
+    histograms = histograms[histograms["subject"].isin(slices["subject"])]
+    for subject, count in histograms.groupby("subject")["count"].sum().items():
+        slices.loc[slices.index[slices["subject"] == subject][0], "latency_count"] = count
+    slices.to_parquet(folder / "slices.parquet" / part)
+    histograms.to_parquet(folder / "histograms.parquet" / part)
 
 
 @pytest.mark.parametrize("subject", ["granian-asgi", "uvicorn", "hypercorn"])
@@ -191,9 +204,7 @@ def test_one_block_gives_estimates_without_interval_and_no_place(tmp_path: Path)
 
 def test_a_block_that_was_cut_off_does_not_count_beside_whole_ones(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"]], [KEEP_ALIVE], finished=False)
-    part = folder / "slices.parquet" / "part-0004.parquet"
-    frame = pd.read_parquet(part)
-    frame[frame["round"] < 3].assign(completed=50).to_parquet(part)
+    keep(folder, "part-0004.parquet", lambda slices: slices["round"] < 3)
     events = (folder / "events.jsonl").read_text().splitlines()
     (folder / "events.jsonl").write_text("\n".join(events[:-1]) + "\n")
 
@@ -212,9 +223,7 @@ def test_a_level_that_got_all_its_rounds_counts_although_its_block_was_cut_off(t
 
 def test_a_first_block_that_was_cut_off_is_shown_with_a_note(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", replace(QUIET, blocks=1), [BY_ID["uvicorn"]], [KEEP_ALIVE])
-    part = folder / "slices.parquet" / "part-0000.parquet"
-    frame = pd.read_parquet(part)
-    frame[frame["round"] < 3].to_parquet(part)
+    keep(folder, "part-0000.parquet", lambda slices: slices["round"] < 3)
     (folder / "events.jsonl").write_text('{"kind": "block-started", "block": 0}\n')
 
     found = cell(summarize(load_run(folder)), "uvicorn")
@@ -259,9 +268,7 @@ def test_a_cell_whose_server_died_before_its_turn_says_so(tmp_path: Path) -> Non
 
 def test_a_cell_with_fewer_blocks_than_its_level_says_so(summary: Summary, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"], BY_ID["waitress"]], [KEEP_ALIVE])
-    part = folder / "slices.parquet" / "part-0002.parquet"
-    frame = pd.read_parquet(part)
-    frame[frame["subject"] == "waitress"].to_parquet(part)
+    keep(folder, "part-0002.parquet", lambda slices: slices["subject"] == "waitress")
 
     found = cell(summarize(load_run(folder)), "uvicorn")
 

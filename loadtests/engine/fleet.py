@@ -33,12 +33,18 @@ class Fleet:
     Args:
         cpu: the core to pin the engine to, or None.
         on_report: called with the group's name and what it counted, twice a second while it is driven.
+        on_end: called when the engine ends although nobody closed this.
     """
 
     def __init__(
-        self, *, cpu: int | None = None, on_report: Callable[[str, SliceResult], None] | None = None
+        self,
+        *,
+        cpu: int | None = None,
+        on_report: Callable[[str, SliceResult], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._on_report = on_report
+        self._on_end = on_end
         self._ids = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Message | None]] = {}
         self._sending = threading.Lock()
@@ -138,6 +144,8 @@ class Fleet:
                 self._waiting.pop(message["id"]).put(message)
         for answer in self._waiting.values():
             answer.put(None)
+        if self._on_end is not None and not self._ended:
+            self._on_end()
 
     def _receive(self) -> Message | None:
         try:
