@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import os
 import platform
-import re
 import shutil
 import sys
 import sysconfig
@@ -28,7 +27,6 @@ SYSTEM_PATH = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 """Where system commands may be that an ordinary user's PATH leaves out, such as apxs."""
 
 _MARKER = ".gatebench-complete"
-_FOLDER_NAME = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +90,6 @@ def remedy_for(server: Server, missing: Sequence[str]) -> str:
         + (f"run `{server.remedies[command]}`" if command in server.remedies else "install it")
         for command in missing
     )
-
-
-def remove_unused(servers: Sequence[Server], cache: Path) -> tuple[Path, ...]:
-    """Removes the environments in `cache` that belong to none of `servers` as they are now; returns them."""
-    used = {environment_folder(server, cache) for server in servers}
-    unused = tuple(
-        folder
-        for folder in sorted(cache.glob("*-*"))
-        if folder.is_dir() and _FOLDER_NAME.fullmatch(folder.name) and folder not in used
-    )
-    for folder in unused:
-        with _locked(folder):
-            # The marker goes first: what a kill leaves behind must not pass for complete.
-            (folder / _MARKER).unlink(missing_ok=True)
-            shutil.rmtree(folder)
-    return unused
 
 
 def environment_folder(server: Server, cache: Path) -> Path:

@@ -20,7 +20,6 @@ from gatebench.environments import (
     missing_needs,
     prepare,
     remedy_for,
-    remove_unused,
 )
 from gatebench.errors import GatebenchError
 from gatebench.installer import explain, uv_variables
@@ -199,19 +198,6 @@ def test_a_cache_that_cannot_be_made_is_an_error_that_names_it(shelf: Shelf) -> 
     shelf.cache.touch()
     with pytest.raises(GatebenchError, match="environments: cannot be made"):
         shelf.prepare()
-
-
-def test_only_environments_that_no_server_uses_are_removed(shelf: Shelf) -> None:
-    used = shelf.server(shelf.add_wheel("1.0"), "used")
-    changed = shelf.server(shelf.add_wheel("1.0"), "changed")
-    made, _ = shelf.prepare(used, changed)
-    old = environment(made["changed"]).bin.parent
-    (shelf.cache / "my-notes").mkdir()
-    changed.requirements.write_text(shelf.add_wheel("2.0"))
-    assert remove_unused((used, changed), shelf.cache) == (old,)
-    assert not old.exists()
-    assert environment(made["used"]).bin.exists()
-    assert (shelf.cache / "my-notes").exists()
 
 
 def test_a_users_settings_of_uv_change_nothing_but_where_packages_come_from() -> None:
