@@ -30,7 +30,7 @@ help: ## print this help
 	@printf '\nVariables, as in: make bench BUDGET=5m SERVERS="gunicorn-* uvicorn" OUT=results/demo\n'
 	@sed -n 's/^# Variables: /  /p' $(MAKEFILE_LIST)
 
-bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 11 minutes) and make the report
+bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 11 minutes) and report on it
 	@$(BIN)/gatebench run --profile '$(PROFILE)' $(run_options)
 
 smoke: $(VENV)/.lab ## every server and workload once, under two minutes: does it all work here?
@@ -42,7 +42,7 @@ verify: $(VENV)/.lab ## hold every server to the whole contract
 list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 	@$(BIN)/gatebench list $(list_options)
 
-report: $(VENV)/.lab ## make the report again from raw data (RUN=results/latest)
+report: $(VENV)/.lab ## draw the report again from raw data (RUN=results/latest)
 	@$(BIN)/gatebench report '$(RUN)'
 
 notebook: $(VENV)/.notebook ## open the notebooks on a run (RUN=results/latest)

@@ -1,88 +1,31 @@
-"""From a run's folder to its result: statuses, figures, reasons, comparisons, places and sentences."""
+"""From a run's folder to its result: statuses, figures, reasons and comparisons."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from analysis.cells import level_data, totals
-from analysis.load import load_run
-from analysis.standings import Standing, standings
+from analysis.load import Run, load_run
+from analysis.results import Summary
+from analysis.standings import standings
 from analysis.summary import as_json, summarize
-from analysis.tables import standings_table
-from analysis.wording import findings
-from tests.synthetic import CONNECTIONS, LOADS, SUBJECTS, Plan, Truth, make_run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analysis.load import Run
-    from analysis.results import CellResult, Summary
-
-BY_ID = {truth.id: truth for truth in SUBJECTS}
-KEEP_ALIVE, CLOSE = LOADS[0], LOADS[1]
-QUIET = Plan(blocks=5, rounds=10, drift=0.003, slice_noise=0.01, block_noise=0.003)
+from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, QUIET, cell, failure, keep, places, small, whole_run
+from tests.synthetic import CONNECTIONS, LOADS, SUBJECTS, make_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """All subjects, all workloads, five blocks; one subject unavailable, one that died in block 4."""
-    subjects = [
-        replace(truth, unavailable="apxs is not installed: apt-get install apache2-dev")
-        if truth.id == "mod_wsgi"
-        else truth
-        for truth in SUBJECTS
-    ]
-    died = failure(3, "daphne", "close")
-    return load_run(make_run(tmp_path_factory.mktemp("whole") / "run", QUIET, subjects, failures=[died]))
+    return whole_run(tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture(scope="module")
 def summary(run: Run) -> Summary:
     return summarize(run)
-
-
-def failure(block: int, subject: str, workload: str | None, code: str = "died") -> dict[str, Any]:
-    level = f"c{CONNECTIONS}" if workload else None
-    text = "the process ended with status 139\nlast lines of its log: boom"
-    return {
-        "block": block,
-        "subject": subject,
-        "workload": workload,
-        "level": level,
-        "code": code,
-        "text": text,
-    }
-
-
-def cell(summary: Summary, subject: str, workload: str = "keep-alive") -> CellResult:
-    return next(found for found in summary.cells if (found.subject, found.workload) == (subject, workload))
-
-
-def small(tmp_path: Path, *subjects: Truth, plan: Plan = QUIET, **more: Any) -> Summary:
-    return summarize(load_run(make_run(tmp_path / "run", plan, subjects, [KEEP_ALIVE, CLOSE], **more)))
-
-
-def places(rows: list[Standing]) -> dict[str, str]:
-    return {row.cell.subject: row.places for row in rows}
-
-
-def keep(folder: Path, part: str, kept: Callable[[pd.DataFrame], pd.Series[bool]]) -> None:
-    """Takes slices out of a part, and what they timed out of its histograms."""
-    slices = pd.read_parquet(folder / "slices.parquet" / part)
-    slices = slices[kept(slices)].assign(latency_count=0)
-    histograms = pd.read_parquet(folder / "histograms.parquet" / part)
-    histograms = histograms[histograms["subject"].isin(slices["subject"])]
-    for subject, count in histograms.groupby("subject")["count"].sum().items():
-        slices.loc[slices.index[slices["subject"] == subject][0], "latency_count"] = count
-    slices.to_parquet(folder / "slices.parquet" / part)
-    histograms.to_parquet(folder / "histograms.parquet" / part)
 
 
 @pytest.mark.parametrize("subject", ["granian-asgi", "uvicorn", "hypercorn"])
@@ -322,61 +265,3 @@ def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> Non
     assert list(content["comparisons"][0]) == [
         "workload", "level", "metric", "left", "right", "ratio", "low", "high", "p", "verdict",
     ]  # fmt: skip
-
-
-def test_places_leave_open_what_the_comparisons_leave_open(summary: Summary) -> None:
-    found = places(standings(summary.levels[0]))
-
-    assert found["granian-asgi"] == "1"
-    assert found["uvicorn"] == found["gunicorn-uvicorn"] == "3 to 4"
-    assert found["uwsgi-http11"] == found["gunicorn-sync"] == ""
-
-
-def test_only_the_leader_and_its_ties_lead(tmp_path: Path) -> None:
-    twins = small(tmp_path, BY_ID["uvicorn"], BY_ID["gunicorn-uvicorn"], BY_ID["hypercorn"])
-
-    leads = {row.cell.subject for row in standings(twins.levels[0]) if row.leads}
-
-    assert leads == {"uvicorn", "gunicorn-uvicorn"}
-
-
-def test_a_tied_leader_is_never_called_the_fastest(tmp_path: Path, run: Run) -> None:
-    twins = small(tmp_path, BY_ID["uvicorn"], BY_ID["gunicorn-uvicorn"], BY_ID["hypercorn"])
-
-    sentences = findings(twins.levels[0], run.meta.workload("keep-alive"))
-
-    assert "cannot be told apart from it" in sentences[0]
-    assert "has the highest figure" not in " ".join(sentences)
-
-
-def test_a_clear_leader_is_named_with_its_ratio_to_the_next(run: Run, summary: Summary) -> None:
-    first, *_, last = findings(summary.levels[0], run.meta.workload("keep-alive"))
-
-    assert first.startswith("Of the valid results, granian-asgi has the highest figure")
-    assert "the requests/s of the next, granian-wsgi" in first
-    assert last == "Left out of the comparison: uwsgi-http11 (invalid: reuse)."
-
-
-def test_waiting_requests_are_told_as_how_many_wait_at_once(run: Run, summary: Summary) -> None:
-    sentences = " ".join(findings(summary.levels[3], run.meta.workload("wait")))
-
-    assert "With requests that wait 10 ms, granian-asgi kept 5" in sentences
-
-
-def test_one_block_is_told_without_a_ranking(tmp_path: Path, run: Run) -> None:
-    one = small(tmp_path, BY_ID["uvicorn"], BY_ID["granian-asgi"], plan=replace(QUIET, blocks=1))
-
-    assert findings(one.levels[0], run.meta.workload("keep-alive"))[0].startswith(
-        "No ranking: that needs 3 blocks"
-    )
-
-
-def test_the_terminal_table_shows_places_ties_and_reasons(summary: Summary) -> None:
-    console = Console(width=200, record=True, file=None, quiet=False, force_terminal=False)
-    with console.capture() as captured:
-        console.print(standings_table(summary.levels[0], "keep-alive"))
-
-    text = captured.get()
-    assert "3 to 4" in text
-    assert "invalid: reuse" in text
-    assert "unsupported: does not declare keep-alive" in text
