@@ -66,19 +66,8 @@ class HttpConnection(Slot):
             connection.close()
             self._fail("refused", f"connect: {errno.errorcode.get(status, status)}")
 
-    def _read(self) -> None:
-        connection, group = self._socket, self._group
-        if connection is None:
-            return
-        try:
-            piece = connection.recv(group.receive_bytes)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._receive_failed(error)
-            return
-        now = clock_ns()
-        group.tally.bytes_received += len(piece)
+    def _take(self, piece: bytes, now: int) -> None:
+        group = self._group
         if not self.in_flight:
             self._on_idle_data(piece)
             return
@@ -116,14 +105,6 @@ class HttpConnection(Slot):
             self._group.accept(self._got, reusable=verdict.reusable)
         self._reader = None
         self._complete(now, reusable=verdict.reusable and not verdict.until_eof)
-
-    def _receive_failed(self, error: OSError) -> None:
-        if not self.in_flight:
-            self.close()
-        elif isinstance(error, ConnectionRefusedError):
-            self._fail("refused", f"connect: {error}")
-        else:
-            self._fail("reset", f"receive: {error}")
 
     def _closed_without_an_answer(self) -> None:
         if self._group.keeps_alive and self._reused:

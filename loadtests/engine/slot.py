@@ -18,8 +18,8 @@ READ, WRITE = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
 class Slot(ABC):
     """One connection at a time, with one request in flight at the most.
 
-    A subclass opens it (`prepare`), sends (`start`, with `_send`), reads (`_read`) and calls `_finish` or
-    `_fail` once for each request.
+    A subclass opens it (`prepare`), sends (`start`, with `_send`), takes what came (`_take`) and calls
+    `_finish` or `_fail` once for each request.
     """
 
     __slots__ = ("_group", "_opening", "_sent_ns", "_socket", "_unsent", "in_flight")
@@ -62,8 +62,8 @@ class Slot(ABC):
         self._unsent = b""
 
     @abstractmethod
-    def _read(self) -> None:
-        """Takes what has arrived, or the end of the connection."""
+    def _take(self, piece: bytes, now: int) -> None:
+        """Takes what has arrived; `b""` is the end of the connection."""
 
     @abstractmethod
     def _after_failure(self) -> None:
@@ -103,7 +103,24 @@ class Slot(ABC):
         if mask & WRITE and self._unsent and self._socket is not None:
             self._send(self._socket, self._unsent)
         if mask & ~WRITE and self._socket is not None:
-            self._read()
+            self._read(self._socket)
+
+    def _read(self, connection: socket.SocketType) -> None:
+        try:
+            piece = connection.recv(self._group.receive_bytes)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if not self.in_flight:
+                self.close()
+            elif isinstance(error, ConnectionRefusedError):
+                self._fail("refused", f"connect: {error}")
+            else:
+                self._fail("reset", f"receive: {error}")
+            return
+        now = clock_ns()
+        self._group.tally.bytes_received += len(piece)
+        self._take(piece, now)
 
     def _finish(self, now: int) -> None:
         """Counts a correct answer. A slice's first on a connection is not timed: queues still fill."""

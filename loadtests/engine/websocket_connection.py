@@ -20,7 +20,6 @@ from wsproto.events import (
     TextMessage,
 )
 
-from loadtests.engine.loop import clock_ns
 from loadtests.engine.slot import Slot
 
 if TYPE_CHECKING:
@@ -128,22 +127,7 @@ class WebSocketConnection(Slot):
                 if isinstance(event, RejectConnection):
                     raise ConnectionError(f"the upgrade was refused with status {event.status_code}")
 
-    def _read(self) -> None:
-        connection, group = self._socket, self._group
-        if connection is None:
-            return
-        try:
-            piece = connection.recv(group.receive_bytes)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if self.in_flight:
-                self._fail("reset", f"receive: {error}")
-            else:
-                self.close()
-            return
-        now = clock_ns()
-        group.tally.bytes_received += len(piece)
+    def _take(self, piece: bytes, now: int) -> None:
         if not piece:
             self._ended()
             return
