@@ -19,6 +19,8 @@ import psutil
 
 OWNER_VARIABLE = "GATEBENCH_OWNER"
 SCRATCH_PREFIX = "gatebench-"
+EXEC_CHECKS = 20
+EXEC_CHECK_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,37 @@ def marked_processes() -> dict[int, Owner]:
     """Every process of this user that carries a mark: process ID → its owner."""
     found: dict[int, Owner] = {}
     needle = f"{OWNER_VARIABLE}=".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-        except OSError:
-            continue  # ended meanwhile, or somebody else's
-        for variable in environment.split(b"\0"):
+    for pid in psutil.pids():
+        for variable in _environment(pid).split(b"\0"):
             if variable.startswith(needle):
                 owner = Owner.parse(variable[len(needle) :].decode("ascii", "replace"))
                 if owner is not None:
-                    found[int(entry.name)] = owner
+                    found[pid] = owner
     return found
+
+
+def _environment(pid: int) -> bytes:
+    """A process's environment as it was started; empty when the process is gone or somebody else's.
+
+    Linux shows an empty one too for an instant, while a new process is exchanging its program: ask again.
+    """
+    for _ in range(EXEC_CHECKS):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return b""
+        if environment or not _has_memory(pid):
+            return environment
+        time.sleep(EXEC_CHECK_S)
+    return b""
+
+
+def _has_memory(pid: int) -> bool:
+    """Whether a process has an address space: not the kernel's own, and not ended (proc(5), `statm`)."""
+    try:
+        return not Path(f"/proc/{pid}/statm").read_bytes().startswith(b"0 ")
+    except OSError:
+        return False
 
 
 def sweep(*, also: Owner | None = None) -> tuple[int, ...]:
