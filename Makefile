@@ -1,5 +1,5 @@
 # Gatebench: `make` alone prints this help.
-# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 RUN SERVER PORT PYTHON
+# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND RUN SERVER PORT PYTHON
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -13,6 +13,8 @@ run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BU
 	$(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
 	$(if $(WORKLOADS),--workloads '$(WORKLOADS)') $(if $(SEED),--seed '$(SEED)') \
 	$(if $(OUT),--out '$(OUT)') $(if $(EXCLUSIVE),--exclusive) \
+	$(if $(ENGINES),--engines '$(ENGINES)') $(if $(LOAD_WORKERS),--load-workers '$(LOAD_WORKERS)') \
+	$(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 check_options = $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
@@ -22,7 +24,7 @@ serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--se
 list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 
-.PHONY: help bench smoke verify list report notebook ui serve test test-fast check bench-engine lock clean
+.PHONY: help bench smoke verify list calibrate report notebook ui serve test test-fast check bench-engine lock clean
 
 help: ## print this help
 	@printf 'Gatebench compares Python'"'"'s WSGI and ASGI servers.\n\n'
@@ -30,7 +32,7 @@ help: ## print this help
 	@printf '\nVariables, as in: make bench BUDGET=5m SERVERS="gunicorn-* uvicorn" OUT=results/demo\n'
 	@sed -n 's/^# Variables: /  /p' $(MAKEFILE_LIST)
 
-bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 11 minutes) and report on it
+bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 13 minutes) and report on it
 	@$(BIN)/gatebench run --profile '$(PROFILE)' $(run_options)
 
 smoke: $(VENV)/.lab ## every server and workload once, under two minutes: does it all work here?
@@ -41,6 +43,9 @@ verify: $(VENV)/.lab ## hold every server to the whole contract
 
 list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 	@$(BIN)/gatebench list $(list_options)
+
+calibrate: $(VENV)/.lab ## what the load engine can do on this machine, by transport and size
+	@$(BIN)/gatebench calibrate
 
 report: $(VENV)/.lab ## draw the report again from raw data (RUN=results/latest)
 	@$(BIN)/gatebench report '$(RUN)'
@@ -67,8 +72,8 @@ check: $(VENV)/.dev ## ruff and the strict type checker
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench-engine: $(VENV)/.lab ## compare the load engine with wrk and with Locust's own client
-	@$(BIN)/python -m loadtests.bench_engine
+bench-engine: $(VENV)/.dev ## compare the load engine with wrk, h2load, ab, picows and Locust's own client
+	@$(BIN)/python -m loadtests.bench
 
 lock: $(VENV)/.lab ## pin every requirement anew, with hashes and without index addresses
 	@sh requirements/lock.sh

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.load import ERROR_KINDS
-from analysis.percentiles import Percentiles, percentiles
+from analysis.percentiles import Percentiles, of_histogram, quantile
+from loadtests.engine.tally import CLOCKS
 
 if TYPE_CHECKING:
     from analysis.load import Run
@@ -49,6 +50,7 @@ class Totals:
 
     Attributes:
         requests: correct answers, those drained after the window included.
+        counted, counted_s: the answers that make the throughput, and the time they took.
         errors: kind of failure → how often.
         busy_share: median over slices of the engine's busy share; a single slice that lost its core to a
             neighbour says nothing about the instrument.
@@ -60,11 +62,24 @@ class Totals:
             lives for a whole block, so a block used its level's connections and one more for each that the
             server closed; or the connections it opened, where these are more (after closures between slices).
         typical_completed: median over slices of the correct answers inside the window.
+        missed_share: open loop: median over slices of the share of the offered requests that were not
+            answered in the window, those in flight left aside; 0 elsewhere.
+        lag_us: open loop: p99 of how late the engine sent; None elsewhere.
+        in_flight: closed loop: throughput times mean latency, which is the number of requests in flight if
+            both are right (Little's law); None elsewhere.
+        steal_share: share of the measured cores' time that the hypervisor took; None where it was never read.
+        port_use: highest share of the local ports towards the server that was taken; None where never read.
+        no_port: connections that found no free local port.
+        workers_missing: most Locust workers that gave no count, or a late one, in any slice.
+        percentiles, service, last: of the clocks `response`, `service` and `last`
+            (`loadtests.engine.tally.CLOCKS`).
     """
 
     subject: str
     blocks: int
     requests: int
+    counted: int
+    counted_s: float
     errors: Mapping[str, int]
     closed_by_server: int
     listen_drops: int
@@ -74,7 +89,21 @@ class Totals:
     cpu_us_per_request: float | None
     memory_mib: float | None
     typical_completed: float
+    missed_share: float
+    lag_us: float | None
+    in_flight: float | None
+    steal_share: float | None
+    port_use: float | None
+    no_port: int
+    workers_missing: int
     percentiles: Percentiles
+    service: Percentiles
+    last: Percentiles
+
+    @property
+    def rate_per_s(self) -> float:
+        """Answers a second over all slices."""
+        return self.counted / self.counted_s
 
     @property
     def attempts(self) -> int:
@@ -103,12 +132,24 @@ def _of_level(frame: pd.DataFrame, plan: LevelPlan) -> pd.DataFrame:
     return frame[(frame["workload"] == plan.workload) & (frame["level"] == plan.level)]
 
 
-def totals(data: LevelData, subject: str, transport: str) -> Totals | None:
-    """The totals of one subject in one level; None where it has no slice."""
+def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Totals | None:
+    """The totals of one subject in one level; None where it has no slice.
+
+    Args:
+        data: the level.
+        subject: which one.
+        transport: of the workload.
+        cores: how many cores were measured, those of server and engine.
+    """
     slices = data.slices[data.slices["subject"] == subject]
     if slices.empty:
         return None
     histogram = data.histograms[data.histograms["subject"] == subject]
+    clocks = {clock: histogram[histogram["clock"] == clock] for clock in CLOCKS}
+    service = of_histogram(clocks["service"])
+    steal = slices[slices["steal_s"].notna()]
+    steal_share = float(steal["steal_s"].sum() / (steal["elapsed_s"].sum() * cores)) if len(steal) else None
+    port_use = slices["port_use"].max()
     requests = int(slices["completed"].sum() + slices["drained"].sum())
     cpu_share, cpu_us = _cpu(slices)
     memory = slices["server_memory_mib"].max()
@@ -116,6 +157,8 @@ def totals(data: LevelData, subject: str, transport: str) -> Totals | None:
         subject=subject,
         blocks=int(slices["block"].nunique()),
         requests=requests,
+        counted=int(slices["counted"].sum()),
+        counted_s=float(slices["counted_s"].sum()),
         errors={kind: int(slices[f"errors_{kind}"].sum()) for kind in ERROR_KINDS},
         closed_by_server=int(slices["closed_by_server"].sum()),
         listen_drops=int(slices["listen_drops"].sum()),
@@ -125,8 +168,40 @@ def totals(data: LevelData, subject: str, transport: str) -> Totals | None:
         cpu_us_per_request=cpu_us,
         memory_mib=None if pd.isna(memory) else float(memory),
         typical_completed=float(slices["completed"].median()),
-        percentiles=percentiles(histogram["latency_us"].to_numpy(), histogram["count"].to_numpy()),
+        missed_share=_missed(slices, clocks["service"]) if data.plan.paces else 0.0,
+        lag_us=quantile(clocks["lag"], 0.99),
+        in_flight=_in_flight(slices) if data.plan.model == "closed" else None,
+        steal_share=steal_share,
+        port_use=None if pd.isna(port_use) else float(port_use),
+        no_port=int(slices["no_port"].sum()),
+        workers_missing=int(slices["workers_missing"].max()),
+        percentiles=of_histogram(clocks["response"]),
+        service=service,
+        last=of_histogram(clocks["last"]),
     )
+
+
+def _missed(slices: pd.DataFrame, service: pd.DataFrame) -> float:
+    """The share of the offered requests that the median slice did not answer in its window.
+
+    As many as are in flight at any time at that rate are not held against the server: at the end of a window
+    they are on their way, not missed. By Little's law that is the rate times the mean service time; with the
+    median, a wide spread of service times would be held against the server.
+    """
+    samples = int(service["count"].sum())
+    mean_us = float((service["latency_us"] * service["count"]).sum()) / samples if samples else 0.0
+    in_flight = slices["rate_per_s"] * mean_us / 1e6
+    behind = slices["offered"] - slices["completed"] - in_flight
+    return max(0.0, float((behind / slices["offered"].clip(lower=1)).median()))
+
+
+def _in_flight(slices: pd.DataFrame) -> float | None:
+    """Throughput times mean latency, of the answers that came while every connection was busy."""
+    timed = int(slices["timed_in_window"].sum())
+    if not timed:
+        return None
+    mean_s = float(slices["timed_in_window_us"].sum()) / timed / 1e6
+    return float(slices["counted"].sum() / slices["counted_s"].sum()) * mean_s
 
 
 def _cpu(slices: pd.DataFrame) -> tuple[float | None, float | None]:

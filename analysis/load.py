@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from analysis import meta
 from gatebench.errors import GatebenchError
-from loadtests.engine.tally import FAILURES
+from loadtests.engine.tally import CLOCKS, FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -49,8 +50,34 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "server_cpu_s": _REAL,
     "server_memory_mib": _REAL,
     "listen_drops": _REAL,
+    "rate_per_s": _REAL,
+    "offered": _INTEGER,
+    "unsent": _INTEGER,
+    "objective_met": _REAL,
+    "connections": _INTEGER,
+    "steal_s": _REAL,
+    "port_use": _REAL,
+    "no_port": _INTEGER,
+    "timed_in_window": _INTEGER,
+    "timed_in_window_us": _INTEGER,
+    "workers_missing": _INTEGER,
 }
-HISTOGRAM_COLUMNS = ("block", "subject", "workload", "level", "latency_us", "count")
+HISTOGRAM_COLUMNS = ("block", "subject", "workload", "level", "clock", "latency_us", "count")
+SINCE_SCHEMA_2: Mapping[str, float | str] = {
+    "rate_per_s": math.nan,
+    "offered": 0,
+    "unsent": 0,
+    "objective_met": math.nan,
+    "connections": 0,
+    "steal_s": math.nan,
+    "port_use": math.nan,
+    "no_port": 0,
+    "timed_in_window": 0,
+    "timed_in_window_us": 0,
+    "workers_missing": 0,
+    "clock": "response",
+}
+"""What stands for the columns that runs of schema 1 do not have."""
 _Type: TypeAlias = "str | pd.CategoricalDtype"
 _EVENT_KEYS = {
     "None": {"kind"},
@@ -141,13 +168,13 @@ def load_run(folder: Path) -> Run:
     run_file = folder / "run.json"
     run_meta = meta.parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
-    slices = _table(folder / "slices.parquet", SLICE_COLUMNS)
+    missing = SINCE_SCHEMA_2 if run_meta.schema == 1 else {}
+    slices = _table(folder / "slices.parquet", SLICE_COLUMNS, missing)
     # A run that was killed between the two files of a part leaves a histogram without its slices.
     written = {file.name for file in (folder / "slices.parquet").glob("*.parquet")}
-    histograms = _table(folder / "histograms.parquet", _histogram_types(run_meta), only=written)
+    histograms = _table(folder / "histograms.parquet", _histogram_types(run_meta), missing, only=written)
     run = Run(folder, run_meta, events, slices, histograms)
-    measurable = any(subject.ready for subject in run_meta.subjects) and not run.failures
-    if run.finished_blocks and slices.empty and measurable:
+    if run.finished_blocks and slices.empty and not run.failures and _has_cells(run_meta):
         raise GatebenchError(f"{folder / 'slices.parquet'}: holds no slices although a block was finished")
     repeated = slices.loc[slices.duplicated(_SLICE_KEY), _SLICE_KEY]
     if not repeated.empty:
@@ -159,9 +186,20 @@ def load_run(folder: Path) -> Run:
     return run
 
 
+def _has_cells(run: meta.RunMeta) -> bool:
+    """Whether anything could be measured: a subject that takes part in a level whose rate is known."""
+    return any(
+        subject.ready and run.workload(plan.workload).needs <= subject.supports
+        for plan in run.levels
+        if plan.model != "ladder" or plan.rate_per_s is not None
+        for subject in run.subjects
+    )
+
+
 def _check_latencies(folder: Path, slices: pd.DataFrame, histograms: pd.DataFrame) -> None:
     """Refuses histograms that do not hold the latencies that the slices counted."""
     cell = ["block", "subject", "level"]
+    histograms = histograms[histograms["clock"] == "response"]
     for workload in histograms["workload"].cat.categories:
         # One workload at a time, because grouping copies what it groups.
         part = histograms.loc[histograms["workload"] == workload, [*cell, "count"]]
@@ -210,21 +248,27 @@ def _histogram_types(run: meta.RunMeta) -> dict[str, _Type]:
         "subject": pd.CategoricalDtype([subject.id for subject in run.subjects]),
         "workload": pd.CategoricalDtype(sorted({plan.workload for plan in run.levels})),
         "level": pd.CategoricalDtype(sorted({plan.level for plan in run.levels})),
+        "clock": pd.CategoricalDtype(list(CLOCKS)),
         "latency_us": "int32",
         "count": "int32",
     }
 
 
-def _table(folder: Path, columns: Mapping[str, _Type], only: Collection[str] | None = None) -> pd.DataFrame:
+def _table(
+    folder: Path,
+    columns: Mapping[str, _Type],
+    missing: Mapping[str, float | str],
+    only: Collection[str] | None = None,
+) -> pd.DataFrame:
     """All parts of `folder` as one frame; a file under any other name is an unfinished write."""
     files = [file for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
-    parts = [_part(file, columns) for file in files if only is None or file.name in only]
+    parts = [_part(file, columns, missing) for file in files if only is None or file.name in only]
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     return pd.concat(parts, ignore_index=True)
 
 
-def _part(file: Path, columns: Mapping[str, _Type]) -> pd.DataFrame:
+def _part(file: Path, columns: Mapping[str, _Type], missing: Mapping[str, float | str]) -> pd.DataFrame:
     try:
         # One file at a time: pandas.read_parquet on the folder could not say which part is damaged.
         frame: pd.DataFrame = (
@@ -234,9 +278,12 @@ def _part(file: Path, columns: Mapping[str, _Type]) -> pd.DataFrame:
         )
     except (OSError, pa.ArrowException) as error:
         raise GatebenchError(f"{file}: damaged or not Parquet ({error})") from error
-    missing = sorted(set(columns) - set(frame.columns))
-    if missing:
-        raise GatebenchError(f"{file}: the columns {', '.join(missing)} are missing")
+    for name, value in missing.items():
+        if name in columns and name not in frame.columns:
+            frame[name] = value
+    absent = sorted(set(columns) - set(frame.columns))
+    if absent:
+        raise GatebenchError(f"{file}: the columns {', '.join(absent)} are missing")
     try:
         typed: pd.DataFrame = frame[list(columns)].astype(dict(columns))
     except (ValueError, TypeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import UnionType
 
-SCHEMA = 1
+SCHEMAS = (1, 2)
 
 T = TypeVar("T")
 
@@ -25,6 +26,10 @@ class LevelPlan:
     Attributes:
         rounds: slices of each subject in one block.
         slice_s: length of one slice in seconds.
+        model: how it is loaded; see `gatebench.model.Level`, as for `window`, `rate_per_s` and
+            `capacity_share`.
+        objective: what a search keeps to, such as `p99-10ms`, or None.
+        ceiling_per_s: what the engine did against the null responder; None where that was not asked.
     """
 
     workload: str
@@ -32,6 +37,41 @@ class LevelPlan:
     connections: int
     rounds: int
     slice_s: float
+    model: str = "closed"
+    window: int = 1
+    rate_per_s: float | None = None
+    capacity_share: float | None = None
+    objective: str | None = None
+    ceiling_per_s: float | None = None
+
+    @property
+    def paced(self) -> bool:
+        """Whether every subject was sent the same rate."""
+        return self.model in {"open", "ladder"}
+
+    @property
+    def paces(self) -> bool:
+        """Whether requests left at their moments, at one rate for all or at the rate of a search."""
+        return self.paced or self.model == "objective"
+
+    @property
+    def aim(self) -> str:
+        """`p99 within 10 ms`, which is what a search keeps to; empty elsewhere."""
+        return " within ".join((self.objective or "").split("-")).replace("ms", " ms")
+
+    @property
+    def load(self) -> str:
+        """How it is loaded, in words."""
+        if self.model == "locust":
+            return f"{self.connections} Locust users"
+        if self.model == "idle":
+            return f"up to {self.connections:,} idle connections"
+        connections = f"{self.connections} connections"
+        if self.rate_per_s is not None:
+            return f"{self.rate_per_s:,.0f} requests/s over {connections}"
+        if self.model == "objective":
+            return f"{self.aim} over {connections}"
+        return f"{connections}, {self.window} messages in flight on each" if self.window > 1 else connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +109,9 @@ class WorkloadMeta:
     Attributes:
         saturates: whether its figure is meant as a capacity.
         service_s: time a request waits by design, in seconds.
+        steps: idle: the numbers of connections.
+        arrivals: open loops: `poisson` or `constant`.
+        reference: ladder: the subject whose capacity the rates are shares of; empty elsewhere.
     """
 
     name: str
@@ -78,6 +121,19 @@ class WorkloadMeta:
     needs: frozenset[str]
     saturates: bool
     service_s: float
+    steps: tuple[int, ...] = ()
+    arrivals: str = "poisson"
+    reference: str = ""
+
+    @property
+    def exchange(self) -> str:
+        """What a WebSocket is for; empty for HTTP."""
+        return str(self.request.get("exchange") or ("echo" if self.transport == "websocket" else ""))
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the bodies of one request and its answer; 0 where they are not known."""
+        return int(self.request.get("body_bytes") or 0) + int(self.request.get("answer_bytes") or 0)
 
     @property
     def waits(self) -> bool:
@@ -89,6 +145,7 @@ class WorkloadMeta:
 class RunMeta:
     """Everything of `run.json` that figures, charts and the report use."""
 
+    schema: int
     run: str
     started: str
     gatebench: str
@@ -169,14 +226,36 @@ class _Fields:
         ]
 
 
-def _level(fields: _Fields) -> LevelPlan:
+def _level(fields: _Fields, ceilings: Mapping[tuple[str, str], float]) -> LevelPlan:
+    key = fields.get("workload", str), fields.get("level", str)
+    since_schema_2 = {}
+    if "model" in fields.data:
+        since_schema_2 = {
+            "model": fields.get("model", str),
+            "window": fields.get("window", int),
+            "rate_per_s": fields.get("rate_per_s", int | float | None),
+            "capacity_share": fields.get("capacity_share", int | float | None),
+            "objective": fields.get("objective", str | None),
+        }
     return LevelPlan(
         workload=fields.get("workload", str),
         level=fields.get("level", str),
         connections=fields.get("connections", int),
         rounds=fields.get("rounds", int),
         slice_s=fields.number("slice_s"),
+        ceiling_per_s=ceilings.get(key),
+        **since_schema_2,
     )
+
+
+def _ceilings(fields: _Fields) -> dict[tuple[str, str], float]:
+    """(workload, level) → what the engine did against the null responder: the median over its slices."""
+    if "ceilings" not in fields.data:
+        return {}
+    return {
+        (each.get("workload", str), each.get("level", str)): statistics.median(each.get("rates_per_s", list))
+        for each in fields.items("ceilings")
+    }
 
 
 def _subject(fields: _Fields) -> SubjectMeta:
@@ -208,6 +287,9 @@ def _workload(fields: _Fields) -> WorkloadMeta:
         needs=frozenset(fields.texts("needs")),
         saturates=fields.get("saturates", bool),
         service_s=fields.number("service_s"),
+        steps=tuple(fields.data.get("steps", ())),
+        arrivals=fields.data.get("arrivals", "poisson"),
+        reference=fields.data.get("reference") or "",
     )
 
 
@@ -223,15 +305,18 @@ def parse(text: str, file: Path) -> RunMeta:
         raise GatebenchError(f"{file}: not valid JSON ({error})") from error
     if not isinstance(data, dict):
         raise GatebenchError(f"{file}: not a JSON object")
-    if data.get("schema") != SCHEMA:
+    if data.get("schema") not in SCHEMAS:
+        known = " and ".join(map(str, SCHEMAS))
         raise GatebenchError(
-            f"{file}: schema {data.get('schema')!r} is unknown; this Gatebench reads schema {SCHEMA}. "
+            f"{file}: schema {data.get('schema')!r} is unknown; this Gatebench reads schema {known}. "
             "Use the Gatebench version that made the run"
         )
     fields = _Fields(file, "", data)
     plan = fields.inner("plan")
     cores = fields.inner("cores")
+    ceilings = _ceilings(fields)
     return RunMeta(
+        schema=fields.get("schema", int),
         run=fields.get("run", str),
         started=fields.get("started", str),
         gatebench=fields.get("gatebench", str),
@@ -243,7 +328,7 @@ def parse(text: str, file: Path) -> RunMeta:
         budget_s=fields.number("budget_s"),
         exclusive=fields.get("exclusive", bool),
         blocks=plan.get("blocks", int),
-        levels=tuple(_level(level) for level in plan.items("levels")),
+        levels=tuple(_level(level, ceilings) for level in plan.items("levels")),
         cores={role: tuple(cores.get(role, list)) for role in ("server", "engine", "lab")},
         workers=fields.get("workers", int),
         threads=fields.get("threads", int),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from analysis.meta import WorkloadMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class Metric:
         better: which direction is the good one.
         scale: shown value = stored value times scale.
         decimals: places after the point when shown.
+        noun: what a sentence calls it after "the highest" or "the lowest".
     """
 
     name: str
@@ -25,6 +29,7 @@ class Metric:
     better: Literal["higher", "lower"]
     scale: float = 1.0
     decimals: int = 0
+    noun: str = "figure"
 
     def show(self, value: float | None) -> str:
         """The value in the shown unit, without the unit; a dash for None."""
@@ -33,11 +38,36 @@ class Metric:
     @property
     def heading(self) -> str:
         """Label and unit, for a table's head or an axis."""
-        return f"{self.label} ({self.unit})"
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def superlative(self) -> str:
+        """Which end of the scale is the good one."""
+        return "highest" if self.better == "higher" else "lowest"
 
 
 RPS = Metric("rps", "Throughput", "requests/s", "higher")
 ECHOES = Metric("rps", "Throughput", "echoes/s", "higher")
+BROADCASTS = Metric("rps", "Throughput", "broadcasts/s", "higher", decimals=1)
+HANDSHAKES = Metric("rps", "Throughput", "handshakes/s", "higher")
+HELD = Metric("rps", "Held", "connections", "higher")
+WITHIN_OBJECTIVE = Metric(
+    "within_objective", "Rate within the objective", "requests/s", "higher", noun="rate within the objective"
+)
+CONNECTION_MEMORY = Metric(
+    "connection_kib",
+    "Server memory of an idle connection",
+    "KiB",
+    "lower",
+    decimals=1,
+    noun="server memory of an idle connection",
+)
+FIT = Metric("fit", "R² of the line", "", "higher", decimals=3)
+MIB_PER_S = Metric("mib_per_s", "Bodies, both ways", "MiB/s", "higher", decimals=1)
+SERVICE_P50 = Metric("service_p50", "Service time p50", "ms", "lower", scale=1e-3, decimals=2)
+SERVICE_P99 = Metric("service_p99", "Service time p99", "ms", "lower", scale=1e-3, decimals=2)
+LAST_P50 = Metric("last_p50", "To the last subscriber p50", "ms", "lower", scale=1e-3, decimals=2)
+LAST_P99 = Metric("last_p99", "To the last subscriber p99", "ms", "lower", scale=1e-3, decimals=2)
 P50 = Metric("p50", "Latency p50", "ms", "lower", scale=1e-3, decimals=2)
 P90 = Metric("p90", "Latency p90", "ms", "lower", scale=1e-3, decimals=2)
 P99 = Metric("p99", "Latency p99", "ms", "lower", scale=1e-3, decimals=2)
@@ -53,6 +83,18 @@ LATENCIES: tuple[Metric, ...] = (P50, P90, P99, P999, MAXIMUM)
 COSTS: tuple[Metric, ...] = (CPU, MEMORY, REQUESTS_PER_CONNECTION)
 
 
-def throughput(transport: str) -> Metric:
-    """The throughput metric of a transport: a WebSocket answers echoes, the others requests."""
-    return ECHOES if transport == "websocket" else RPS
+def _relabelled(label: str) -> tuple[Metric, ...]:
+    return tuple(replace(each, label=each.label.replace("Latency", label)) for each in LATENCIES)
+
+
+RESPONSES = _relabelled("Response time")
+"""The latencies of an open loop, whose clock runs from the moment a request was to be sent."""
+DELAYS = _relabelled("To a subscriber")
+"""The latencies of a broadcast."""
+RESPONSE_P99 = replace(P99, label="Response time p99", noun="p99 of the response time")
+
+
+def throughput(workload: WorkloadMeta) -> Metric:
+    """The throughput metric of a workload: requests, or what its WebSockets are for."""
+    exchanges = {"echo": ECHOES, "broadcast": BROADCASTS, "handshake": HANDSHAKES, "idle": HELD}
+    return exchanges.get(workload.exchange, RPS)

@@ -11,7 +11,24 @@ import jinja2
 
 from analysis.charts import frame
 from analysis.gates import GATES
-from analysis.metrics import COSTS, LATENCIES, Metric, throughput
+from analysis.metrics import (
+    CONNECTION_MEMORY,
+    COSTS,
+    CPU,
+    DELAYS,
+    FIT,
+    LAST_P50,
+    LAST_P99,
+    LATENCIES,
+    MEMORY,
+    MIB_PER_S,
+    RESPONSES,
+    RPS,
+    SERVICE_P50,
+    SERVICE_P99,
+    WITHIN_OBJECTIVE,
+    Metric,
+)
 from analysis.standings import Standing, standings
 from analysis.wording import findings, interval
 
@@ -23,6 +40,8 @@ if TYPE_CHECKING:
     from analysis.results import LevelResult, Summary
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_MENTIONED_BYTES = 1024
+"""Bodies of a request and its answer from which on MiB/s say something."""
 
 # Every ink of the charts with its name in CSS and its dark counterpart.
 _DARK = {
@@ -44,7 +63,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """What the page shows of one level."""
+    """What the page shows of one level.
+
+    Attributes:
+        metrics: the figures beside the leading one.
+    """
 
     level: LevelResult
     workload: WorkloadMeta
@@ -91,9 +114,25 @@ def _section(run: Run, level: LevelResult, pictures: Sequence[Picture]) -> _Sect
         workload=workload,
         findings=findings(level, workload),
         rows=standings(level),
-        metrics=(throughput(workload.transport), *LATENCIES, *COSTS),
+        metrics=shown_metrics(level, workload),
         pictures=[(_themed(picture.svg), picture.alt) for picture in pictures],
     )
+
+
+def shown_metrics(level: LevelResult, workload: WorkloadMeta) -> list[Metric]:
+    """What a level's table shows beside the leading figure, which comes first."""
+    lead = level.metric
+    if lead.name == CONNECTION_MEMORY.name:
+        return [FIT, MEMORY]
+    if lead.name == WITHIN_OBJECTIVE.name:
+        return [CPU, MEMORY]
+    bodies = [MIB_PER_S] if workload.body_bytes > _MENTIONED_BYTES else []
+    if level.plan.paced:
+        responses = [each for each in RESPONSES if each.name != lead.name]
+        return [*responses, SERVICE_P50, SERVICE_P99, RPS, *bodies, *COSTS]
+    if workload.exchange == "broadcast":
+        return [*DELAYS, LAST_P50, LAST_P99, CPU, MEMORY]
+    return [*bodies, *LATENCIES, *COSTS]
 
 
 def _themed(svg: bytes) -> str:

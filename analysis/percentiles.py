@@ -11,6 +11,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
+
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 MIN_SAMPLES: Mapping[str, int] = {"p50": 200, "p90": 1_000, "p99": 10_000, "p999": 100_000, "max": 1}
 """A percentile is published only with at least 100 samples beyond it; fewer, and a few requests decide."""
@@ -36,6 +38,21 @@ class Percentiles:
             for name, value in self.values.items()
             if value is None
         )
+
+
+def of_histogram(frame: pd.DataFrame) -> Percentiles:
+    """Percentiles of rows with the columns `latency_us` and `count`."""
+    return percentiles(frame["latency_us"].to_numpy(), frame["count"].to_numpy())
+
+
+def quantile(frame: pd.DataFrame, share: float) -> float | None:
+    """The nearest-rank quantile of rows with `latency_us` and `count`; None without any."""
+    ascending = frame.sort_values("latency_us")
+    cumulative = ascending["count"].cumsum().to_numpy()
+    if not len(cumulative):
+        return None
+    rank = int(np.ceil(round(share * float(cumulative[-1]), 6)))
+    return float(ascending["latency_us"].to_numpy()[np.searchsorted(cumulative, rank)])
 
 
 def percentiles(latency_us: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> Percentiles:

@@ -8,7 +8,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from analysis.charts.latency import latency_chart
-from analysis.charts.throughput import throughput_chart
+from analysis.charts.leading import leading_chart
+from analysis.charts.response import response_chart
 from analysis.charts.waiting import waiting_chart
 from analysis.load import load_run
 from analysis.page import Picture, render
@@ -47,11 +48,15 @@ def build_report(folder: Path) -> dict[str, Any]:
 
 
 def level_charts(meta: RunMeta, level: LevelResult) -> Iterator[Chart]:
-    """The charts of one level: throughput in the form that suits the workload, then latency."""
-    waits = meta.workload(level.workload).waits
-    first = waiting_chart(meta, level) if waits else throughput_chart(meta, level)
-    yield first
-    yield latency_chart(meta, level)
+    """The charts of one level: the leading figure in the form that suits the load, then latency."""
+    model = level.plan.model
+    if level.plan.paced:
+        yield response_chart(meta, level)
+        return
+    waits = model == "closed" and meta.workload(level.workload).waits
+    yield waiting_chart(meta, level) if waits else leading_chart(meta, level)
+    if model in {"closed", "locust"}:
+        yield latency_chart(meta, level)
 
 
 def _save(folder: Path, chart: Chart) -> Picture:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from analysis.meta import LevelPlan
+from analysis.metrics import Metric
 from analysis.statistics import Comparison, Estimate
 
 Status = Literal["ok", "invalid", "unsupported", "unavailable", "failed"]
@@ -20,8 +22,13 @@ class CellResult:
     Attributes:
         reasons: each begins with a code of METHOD.md and a colon.
         blocks: blocks with at least one slice that counts.
-        rps: correct answers a second inside the window.
-        latency_us: p50, p90, p99, p999 and max.
+        rps: correct answers a second inside the window; None where no one rate was sent.
+        lead: the figure that the level is ranked by (`analysis.leads`), with its interval.
+        latency_us: p50, p90, p99, p999 and max, from the moment a request was to be sent.
+        service_us: the same from the moment it was sent; open loops only.
+        last_us: the same to the last subscriber of a broadcast.
+        mib_per_s: bodies of requests and answers.
+        fit: R² of the line through memory over idle connections, of the worst block.
     """
 
     subject: str
@@ -36,7 +43,12 @@ class CellResult:
     requests: int | None = None
     errors: Mapping[str, int] | None = None
     rps: Estimate | None = None
+    lead: Estimate | None = None
     latency_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
+    service_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
+    last_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
+    mib_per_s: float | None = None
+    fit: float | None = None
     requests_per_connection: float | None = None
     cpu_us_per_request: float | None = None
     memory_mib: float | None = None
@@ -50,8 +62,16 @@ class CellResult:
         """The figure that `analysis.metrics` calls by that name."""
         if name in LATENCY_NAMES:
             return self.latency_us[name]
+        clock, _, quantile = name.partition("_")
+        if quantile in LATENCY_NAMES and clock in {"service", "last"}:
+            return (self.service_us if clock == "service" else self.last_us)[quantile]
+        lead = self.lead.estimate if self.lead else None
         figures = {
             "rps": self.rps.estimate if self.rps else None,
+            "within_objective": lead,
+            "connection_kib": lead,
+            "mib_per_s": self.mib_per_s,
+            "fit": self.fit,
             "requests_per_connection": self.requests_per_connection,
             "cpu_us_per_request": self.cpu_us_per_request,
             "memory_mib": self.memory_mib,
@@ -64,17 +84,33 @@ class LevelResult:
     """The cells and the comparisons of one level of one workload.
 
     Attributes:
+        plan: how it was loaded.
         rounds: the fewest and the most rounds of a block that counts; (0, 0) without one.
+        metric: what the level is ranked by.
         cells: one a subject, in the order of the run.
-        comparisons: every pair of cells with status `ok`, in alphabetical order.
+        comparisons: of that metric, every pair of cells with status `ok`, in alphabetical order.
     """
 
-    workload: str
-    level: str
-    connections: int
+    plan: LevelPlan
+    metric: Metric
     rounds: tuple[int, int]
     cells: tuple[CellResult, ...]
     comparisons: tuple[Comparison, ...]
+
+    @property
+    def workload(self) -> str:
+        """The workload's name."""
+        return self.plan.workload
+
+    @property
+    def level(self) -> str:
+        """The level's ID."""
+        return self.plan.level
+
+    @property
+    def title(self) -> str:
+        """Workload and load in words: `keep-alive, 64 connections`."""
+        return f"{self.workload}, {self.plan.load}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class Standing:
     """One cell in the order of a level.
 
     Attributes:
-        best: the best place that the verdicts leave open: one more than the subjects proven higher. None
+        best: the best place that the verdicts leave open: one more than the subjects proven better. None
             for a cell that is not `ok`, and for one with too few blocks to be compared with any other.
         worst: the worst place they leave open.
         leads: whether it is the leader or a tie with it.
@@ -38,11 +38,14 @@ class Standing:
 
 
 def ordered(level: LevelResult) -> list[CellResult]:
-    """The cells for display: valid ones by throughput, then the others by what became of them."""
-    return sorted(
-        level.cells,
-        key=lambda cell: (_ORDER.index(cell.status), -(cell.figure("rps") or 0.0), cell.subject),
-    )
+    """The cells for display: valid ones by the leading figure, then the others by what became of them."""
+    sign = -1 if level.metric.better == "higher" else 1
+
+    def place(cell: CellResult) -> tuple[int, bool, float, str]:
+        figure = sign * cell.lead.estimate if cell.lead else 0.0
+        return _ORDER.index(cell.status), cell.lead is None, figure, cell.subject
+
+    return sorted(level.cells, key=place)
 
 
 def compared(level: LevelResult, left: str, right: str) -> Comparison:
@@ -51,7 +54,7 @@ def compared(level: LevelResult, left: str, right: str) -> Comparison:
 
 
 def verdict_on(level: LevelResult, subject: str, other: str) -> Verdict:
-    """What is known of `subject` against `other`: higher, lower, tie, or not enough data."""
+    """What is known of `subject`'s figure against that of `other`: higher, lower, tie, or too little data."""
     pair = compared(level, subject, other)
     return pair.verdict if pair.left == subject else _INVERSE.get(pair.verdict, pair.verdict)
 
@@ -62,6 +65,7 @@ def standings(level: LevelResult) -> list[Standing]:
     decided = [pair for pair in level.comparisons if pair.verdict != "not enough data"]
     comparable = {subject for pair in decided for subject in (pair.left, pair.right)}
     ranked = [cell for cell in cells if cell.subject in comparable]
+    better = level.metric.better
     rows: list[Standing] = []
     for cell in cells:
         if cell.subject not in comparable:
@@ -69,6 +73,6 @@ def standings(level: LevelResult) -> list[Standing]:
             continue
         verdicts = [verdict_on(level, cell.subject, other.subject) for other in ranked if other is not cell]
         leads = cell is ranked[0] or verdict_on(level, cell.subject, ranked[0].subject) == "tie"
-        best, worst = 1 + verdicts.count("lower"), len(ranked) - verdicts.count("higher")
+        best, worst = 1 + verdicts.count(_INVERSE[better]), len(ranked) - verdicts.count(better)
         rows.append(Standing(cell, best, worst, leads))
     return rows

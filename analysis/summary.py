@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import level_data, totals
-from analysis.gates import refusals
-from analysis.results import CellResult, LevelResult, Summary
+from analysis.leads import MIN_SETTLED, MIN_TAIL_SAMPLES, fit, lead_metric, lead_table
+from analysis.refusals import refusals
+from analysis.results import LATENCY_NAMES, CellResult, LevelResult, Summary
 from analysis.statistics import MIN_EFFECT, Comparison, Estimate, compare_all, log_rate_table, rate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from analysis.cells import LevelData, Totals
     from analysis.load import Failure, Run
     from analysis.meta import LevelPlan, SubjectMeta
+    from analysis.metrics import Metric
 
 SCHEMA = 1
+MIB = 1 << 20
 _DIGITS = 6
 """Significant digits in the file: more than any figure has, few enough to read."""
+_WITHOUT_ONE_RATE = {
+    "objective": "a search tries many rates, and these would be of a mixture",
+    "idle": "idle connections carry nothing",
+}
+"""Load models whose slices have no throughput and no latencies in common."""
 
 
 def summarize(run: Run, noise_band: float = MIN_EFFECT) -> Summary:
@@ -39,18 +50,33 @@ def summarize(run: Run, noise_band: float = MIN_EFFECT) -> Summary:
 
 def _level(run: Run, plan: LevelPlan, noise_band: float) -> LevelResult:
     data = level_data(run, plan)
-    transport = run.meta.workload(plan.workload).transport
-    rates = log_rate_table(data.slices)
+    workload = run.meta.workload(plan.workload)
+    cores = len(run.meta.cores["server"]) + len(run.meta.cores["engine"])
+    tables = _Tables(log_rate_table(data.slices), lead_table(data))
     cells = tuple(
-        _cell(run, data, subject, totals(data, subject.id, transport), rates) for subject in run.meta.subjects
+        _cell(run, data, subject, totals(data, subject.id, workload.transport, cores), tables)
+        for subject in run.meta.subjects
     )
-    valid = [cell.subject for cell in cells if cell.status == "ok"]
-    comparisons = tuple(compare_all(rates, valid, noise_band))
-    return LevelResult(plan.workload, plan.level, plan.connections, data.rounds, cells, comparisons)
+    valid = [cell.subject for cell in cells if cell.status == "ok" and cell.subject in tables.leads]
+    return LevelResult(
+        plan=plan,
+        metric=lead_metric(plan, workload),
+        rounds=data.rounds,
+        cells=cells,
+        comparisons=tuple(compare_all(tables.leads, valid, noise_band)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Logarithms of a level's rates and leading figures: a row a (block, round), a column a subject."""
+
+    rates: pd.DataFrame
+    leads: pd.DataFrame
 
 
 def _cell(
-    run: Run, data: LevelData, subject: SubjectMeta, added: Totals | None, rates: pd.DataFrame
+    run: Run, data: LevelData, subject: SubjectMeta, added: Totals | None, tables: _Tables
 ) -> CellResult:
     plan = data.plan
     workload = run.meta.workload(plan.workload)
@@ -66,9 +92,12 @@ def _cell(
     if added is None:
         return _unmeasured(run, plan, subject)
     found = refusals(added, workload, plan, run.meta.server_cores)
-    estimate = rate(rates[subject.id])
+    timed, nothing = plan.model not in _WITHOUT_ONE_RATE, dict.fromkeys(LATENCY_NAMES)
+    estimate = rate(tables.rates[subject.id]) if timed else None
+    lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
-    reasons += _notes(data, added, estimate)
+    reasons += _notes(data, added, lead, lead_metric(plan, workload))
+    slices = data.slices[data.slices["subject"] == subject.id]
     return CellResult(
         **_identity(plan, subject),
         status="invalid" if found else "ok",
@@ -77,7 +106,12 @@ def _cell(
         requests=added.requests,
         errors=added.errors,
         rps=estimate,
-        latency_us=added.percentiles.values,
+        lead=lead,
+        latency_us=added.percentiles.values if timed else nothing,
+        service_us=added.service.values if timed else nothing,
+        last_us=added.last.values,
+        mib_per_s=estimate.estimate * workload.body_bytes / MIB if estimate and workload.body_bytes else None,
+        fit=fit(slices) if plan.model == "idle" else None,
         requests_per_connection=added.requests_per_connection,
         cpu_us_per_request=added.cpu_us_per_request,
         memory_mib=added.memory_mib,
@@ -123,6 +157,10 @@ def _unmeasured(run: Run, plan: LevelPlan, subject: SubjectMeta) -> CellResult:
             f"{first.code}: the server failed in {first.workload} before this workload's turn: {first.text}"
         )
         return _empty(plan, subject, "failed", reason)
+    if plan.model == "ladder" and plan.rate_per_s is None:
+        reference = run.meta.workload(plan.workload).reference
+        reason = f"not-measured: the rate is a share of what {reference} does, which could not be measured"
+        return _empty(plan, subject, "unavailable", reason)
     return _empty(plan, subject, "unavailable", "not-measured: the run has not come to this cell")
 
 
@@ -141,23 +179,37 @@ def _identity(plan: LevelPlan, subject: SubjectMeta) -> dict[str, Any]:
     }
 
 
-def _notes(data: LevelData, added: Totals, estimate: Estimate | None) -> list[str]:
+def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric) -> list[str]:
     """Why single figures of a measured cell are None, and what else its reader must know."""
     notes: list[str] = []
     if data.partial:
         notes.append("partial-block: no block was finished; the figures rest on a part of the first")
     if added.blocks < data.blocks:
         notes.append(f"missing-blocks: {added.blocks} of {data.blocks} blocks have slices of this cell")
-    if estimate is not None and estimate.low is None:
+    if lead is not None and lead.low is None:
         notes.append("too-few-blocks: an interval needs 2 blocks, a ranking 3; this is 1 block")
-    notes.extend(added.percentiles.reasons)
-    if added.cpu_us_per_request is None:
+    if lead is None:
+        notes.append(f"not-measured: {metric.label}: {_why_no_lead(data.plan.model)}")
+    without = _WITHOUT_ONE_RATE.get(data.plan.model)
+    notes.extend(
+        [f"not-measured: throughput and latencies: {without}"] if without else added.percentiles.reasons
+    )
+    if added.last.samples:
+        notes.extend(f"{reason} (last subscriber)" for reason in added.last.reasons)
+    if added.cpu_us_per_request is None and data.plan.model != "idle":
         notes.append("not-measured: the server's CPU time could not be read, nor whether it was idle")
     if added.memory_mib is None:
         notes.append("not-measured: the server's memory could not be read")
     if added.requests_per_connection is None:
         notes.append("not-measured: no connection was opened")
     return notes
+
+
+def _why_no_lead(model: str) -> str:
+    return {
+        "objective": f"a search needs {MIN_SETTLED} slices after it has turned twice; give it more time",
+        "idle": "no line could be fitted through the memory, or it does not rise",
+    }.get(model, f"a block needs {MIN_TAIL_SAMPLES:,} latencies; give it more time")
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -168,7 +220,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "runner": summary.runner,
         "profile": summary.profile,
         "seed": summary.seed,
-        "cells": [_cell_json(cell) for cell in summary.cells],
+        "cells": [_cell_json(cell, level) for level in summary.levels for cell in level.cells],
         "comparisons": [
             _comparison_json(level, pair) for level in summary.levels for pair in level.comparisons
         ],
@@ -176,8 +228,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _cell_json(cell: CellResult) -> dict[str, Any]:
-    rps = cell.rps
+def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
+    rps, lead = cell.rps, cell.lead
     return {
         "subject": cell.subject,
         "server": cell.server,
@@ -185,6 +237,8 @@ def _cell_json(cell: CellResult) -> dict[str, Any]:
         "interface": cell.interface,
         "workload": cell.workload,
         "level": cell.level,
+        "metric": level.metric.name,
+        "rate_per_s": _rounded(level.plan.rate_per_s),
         "status": cell.status,
         "reasons": list(cell.reasons),
         "blocks": cell.blocks,
@@ -195,7 +249,16 @@ def _cell_json(cell: CellResult) -> dict[str, Any]:
             "low": _rounded(rps.low if rps else None),
             "high": _rounded(rps.high if rps else None),
         },
-        "latency_us": {name: _rounded(value) for name, value in cell.latency_us.items()},
+        "lead": {
+            "estimate": _rounded(lead.estimate if lead else None),
+            "low": _rounded(lead.low if lead else None),
+            "high": _rounded(lead.high if lead else None),
+        },
+        "latency_us": _rounded_all(cell.latency_us),
+        "service_us": _rounded_all(cell.service_us),
+        "last_us": _rounded_all(cell.last_us),
+        "mib_per_s": _rounded(cell.mib_per_s),
+        "fit": _rounded(cell.fit),
         "requests_per_connection": _rounded(cell.requests_per_connection),
         "cpu_us_per_request": _rounded(cell.cpu_us_per_request),
         "memory_mib": _rounded(cell.memory_mib),
@@ -206,7 +269,7 @@ def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
     return {
         "workload": level.workload,
         "level": level.level,
-        "metric": "rps",
+        "metric": level.metric.name,
         "left": pair.left,
         "right": pair.right,
         "ratio": _rounded(pair.ratio),
@@ -215,6 +278,10 @@ def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
         "p": _rounded(pair.p),
         "verdict": pair.verdict,
     }
+
+
+def _rounded_all(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: _rounded(value) for name, value in values.items()}
 
 
 def _rounded(value: float | None) -> float | None:

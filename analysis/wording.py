@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.gates import GENERATOR_BUSY
-from analysis.metrics import throughput
+from analysis.gates import CEILING, GENERATOR_BUSY, RATE_MISSED
+from analysis.metrics import RPS
 from analysis.standings import compared, standings, verdict_on
 from analysis.statistics import MIN_BLOCKS
 
 if TYPE_CHECKING:
-    from analysis.meta import RunMeta, WorkloadMeta
+    from analysis.meta import LevelPlan, RunMeta, WorkloadMeta
+    from analysis.metrics import Metric
     from analysis.results import CellResult, LevelResult
     from analysis.standings import Standing
     from analysis.statistics import Comparison, Estimate
@@ -22,6 +23,8 @@ def short_reason(cell: CellResult) -> str:
         return cell.status
     code, _, text = cell.reasons[0].partition(": ")
     text = text.split("\n")[0].removeprefix(f"{cell.subject} ")
+    if cell.code == RATE_MISSED.code:
+        return f"overloaded at this rate (invalid: {code})"
     if cell.status == "invalid":
         return f"invalid: {code}"
     return _cut(f"{cell.status}: {text}" if code == cell.status else f"{cell.status}: {code}: {text}", 76)
@@ -33,28 +36,48 @@ def _cut(text: str, length: int) -> str:
 
 def conditions(meta: RunMeta, level: LevelResult) -> str:
     """On what, how and when: the caption under every chart."""
-    plan = next(plan for plan in meta.levels if (plan.workload, plan.level) == (level.workload, level.level))
     machine = meta.machine
     cores = ", ".join(f"{role} {len(numbers)}" for role, numbers in meta.cores.items())
     known = [str(machine[key]) for key in ("cpu", "virtualization", "system") if machine.get(key)]
     workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
     where = ", ".join([*known, f"cores: {cores}", f"{meta.runner} runner", f"{workers} a server"])
     blocks = max((cell.blocks for cell in level.cells), default=0)
-    fewest, most = level.rounds
-    rounds = str(most) if fewest == most else f"{fewest} to {most}"
-    how = (
-        f"{level.connections} connections, closed loop; {blocks} of {meta.blocks} blocks of {rounds} "
-        f"rounds of {plan.slice_s * 1000:.0f} ms slices; seed {meta.seed}"
-    )
+    load = _loaded(level.plan, meta.workload(level.workload))
+    how = f"{load}; {blocks} of {meta.blocks} blocks{_rounds(level)}; seed {meta.seed}"
     what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
     return f"This machine's figures: {where}.\n{how}. {what}"
 
 
-def interval(estimate: Estimate | None, digits: int = 0) -> str:
-    """`14,100 to 14,700`; empty where one block gives no interval."""
+def _rounds(level: LevelResult) -> str:
+    if level.plan.model == "idle":
+        return ""
+    fewest, most = level.rounds
+    rounds = str(most) if fewest == most else f"{fewest} to {most}"
+    return f" of {rounds} rounds of {level.plan.slice_s * 1000:.0f} ms slices"
+
+
+def _loaded(plan: LevelPlan, workload: WorkloadMeta) -> str:
+    """How a level was loaded."""
+    if plan.model == "idle":
+        return f"{plan.load.capitalize()}, held open in {len(workload.steps)} steps"
+    if plan.model == "locust":
+        return f"{plan.load}, each of which waits for its answer and then as long as its file says"
+    if plan.model == "closed":
+        return f"{plan.load}, closed loop"
+    spacing = {"poisson": "Poisson arrivals", "constant": "evenly spaced"}[workload.arrivals]
+    left = f"open loop: requests left at their moments ({spacing})"
+    if plan.model == "objective":
+        return f"Search for {plan.load}, {left}, at rates that a search chose slice by slice"
+    share = plan.capacity_share
+    of = f" ({share:.0%} of what {workload.reference} does in a closed loop)" if share else ""
+    return f"{plan.load}{of}, {left}, the same for every subject"
+
+
+def interval(estimate: Estimate | None, metric: Metric) -> str:
+    """`14,100 to 14,700`, in the metric's shown unit; empty where one block gives no interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    return f"{estimate.low:,.{digits}f} to {estimate.high:,.{digits}f}"
+    return f"{metric.show(estimate.low)} to {metric.show(estimate.high)}"
 
 
 def times(pair: Comparison, left: str) -> str:
@@ -72,73 +95,82 @@ def names(subjects: list[str]) -> str:
 
 def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
     """What one level shows, in sentences; differences only where a verdict supports them."""
-    rows = standings(level)
-    valid = [row for row in rows if row.cell.status == "ok"]
-    if not valid:
-        return ["No subject gave a valid figure; the reasons are listed below.", *_left_out(rows)]
+    metric, rows = level.metric, standings(level)
+    valid = [row for row in rows if row.cell.status == "ok" and row.cell.lead is not None]
     ranked = [row for row in valid if row.best is not None]
-    unit = throughput(workload.transport).unit
-    if len(valid) == 1:
-        only = valid[0].cell
-        return [
-            f"{only.subject} served {_amount(only, unit)}; nothing valid to compare it with.",
-            *_left_out(rows),
-        ]
-    if not ranked:
+    if not valid:
+        sentences = ["No subject gave a valid figure; the reasons are listed below."]
+    elif len(valid) == 1:
+        sentences = [f"{_only(valid[0].cell, metric)}; nothing valid to compare it with."]
+    elif not ranked:
         text = (
-            f"No ranking: that needs {MIN_BLOCKS} blocks in common. The highest estimate so far is "
-            f"{valid[0].cell.subject}'s with {_amount(valid[0].cell, unit)}."
+            f"No ranking: that needs {MIN_BLOCKS} blocks in common. The {metric.superlative} estimate so far "
+            f"is {valid[0].cell.subject}'s with {_amount(valid[0].cell, metric)}."
         )
-        return [text, *_left_out(rows)]
-    sentences = [_leader(level, ranked, unit), *_interfaces(level, ranked, unit)]
-    if workload.waits:
-        sentences.append(_waiting(ranked, workload))
-    return [*sentences, *_left_out(rows)]
+        sentences = [text]
+    else:
+        sentences = [_leader(level, ranked), *_interfaces(level, ranked)]
+        if workload.waits and metric.name == RPS.name:
+            sentences.append(_waiting(ranked, workload))
+    return [*sentences, *_left_out(level, rows)]
 
 
-def _amount(cell: CellResult, unit: str) -> str:
-    span = interval(cell.rps)
-    amount = f"{cell.figure('rps') or 0:,.0f} {unit}"
+def _amount(cell: CellResult, metric: Metric) -> str:
+    amount = f"{metric.show(cell.lead.estimate if cell.lead else None)} {metric.unit}"
+    span = interval(cell.lead, metric)
     return f"{amount} ({span})" if span else amount
 
 
-def _leader(level: LevelResult, ranked: list[Standing], unit: str) -> str:
-    first = ranked[0].cell
+def _only(cell: CellResult, metric: Metric) -> str:
+    if metric.name == RPS.name:
+        return f"{cell.subject} served {_amount(cell, metric)}"
+    return f"The {metric.noun} of {cell.subject} is {_amount(cell, metric)}"
+
+
+def _leader(level: LevelResult, ranked: list[Standing]) -> str:
+    metric, first = level.metric, ranked[0].cell
     tied = [row.cell.subject for row in ranked[1:] if row.leads]
+    figure = _amount(first, metric)
     if tied:
+        noun = "estimate" if metric.name == RPS.name else metric.noun
         return (
-            f"{first.subject} has the highest estimate, {_amount(first, unit)}; {names(tied)} cannot "
+            f"{first.subject} has the {metric.superlative} {noun}, {figure}; {names(tied)} cannot "
             "be told apart from it."
         )
     second = ranked[1].cell.subject
-    factor = times(compared(level, first.subject, second), first.subject)
+    pair = compared(level, first.subject, second)
     all_valid = all(cell.status in {"ok", "unsupported"} for cell in level.cells)
     among = "" if all_valid else "Of the valid results, "
-    return (
-        f"{among}{first.subject} has the highest figure, {_amount(first, unit)}: {factor} the {unit} of "
-        f"the next, {second}."
-    )
+    leads = f"{among}{first.subject} has the {metric.superlative} {metric.noun}, {figure}"
+    if metric.better == "higher":
+        return f"{leads}: {times(pair, first.subject)} the {metric.unit} of the next, {second}."
+    return f"{leads}; that of the next, {second}, is {times(pair, second)} as high."
 
 
-def _interfaces(level: LevelResult, ranked: list[Standing], unit: str) -> list[str]:
+def _interfaces(level: LevelResult, ranked: list[Standing]) -> list[str]:
     """The best WSGI subject against the best ASGI subject: two servers, not two interfaces."""
+    metric = level.metric
     best = {row.cell.interface: row.cell.subject for row in reversed(ranked)}
     if set(best) != {"wsgi", "asgi"}:
         return []
     wsgi, asgi = best["wsgi"], best["asgi"]
     if {wsgi, asgi} == {row.cell.subject for row in ranked[:2]}:
         return []  # the sentence about the leader has said it
-    pair = compared(level, wsgi, asgi)
     verdict = verdict_on(level, asgi, wsgi)
+    word = "fastest" if metric.name == RPS.name else "best"
     if verdict == "tie":
-        return [f"The fastest valid subjects, {asgi} for ASGI and {wsgi} for WSGI, cannot be told apart."]
+        return [f"The {word} valid subjects, {asgi} for ASGI and {wsgi} for WSGI, cannot be told apart."]
     if verdict == "not enough data":
         return []
-    fastest = {"ASGI": asgi, "WSGI": wsgi}
-    ahead, behind = ("ASGI", "WSGI") if verdict == "higher" else ("WSGI", "ASGI")
-    factor = times(pair, fastest[ahead])
-    slower = f"the fastest valid {behind} subject, {fastest[behind]}"
-    return [f"The fastest valid {ahead} subject, {fastest[ahead]}, served {factor} the {unit} of {slower}."]
+    pair = compared(level, wsgi, asgi)
+    subjects = {"ASGI": asgi, "WSGI": wsgi}
+    ahead, behind = ("ASGI", "WSGI") if verdict == metric.better else ("WSGI", "ASGI")
+    winner = f"the {word} valid {ahead} subject, {subjects[ahead]}"
+    other = f"the {word} valid {behind} subject, {subjects[behind]}"
+    if metric.better == "lower":
+        return [f"The {metric.noun} of {other}, is {times(pair, subjects[behind])} that of {winner}."]
+    verb = "served" if metric.name == RPS.name else "reached"
+    return [f"T{winner[1:]}, {verb} {times(pair, subjects[ahead])} the {metric.unit} of {other}."]
 
 
 def _waiting(ranked: list[Standing], workload: WorkloadMeta) -> str:
@@ -150,14 +182,25 @@ def _waiting(ranked: list[Standing], workload: WorkloadMeta) -> str:
     )
 
 
-def _left_out(rows: list[Standing]) -> list[str]:
+def _left_out(level: LevelResult, rows: list[Standing]) -> list[str]:
     cells = [row.cell for row in rows if row.cell.status in {"invalid", "failed"}]
-    out = [f"{cell.subject} ({cell.status}: {cell.code})" for cell in cells]
-    sentences = [f"Left out of the comparison: {names(out)}."] if out else []
-    limited = [cell.subject for cell in cells if cell.code == GENERATOR_BUSY.code]
-    if limited:
-        sentences.append(
-            f"{names(limited)} kept the load engine itself busy and may be faster than the figure shown; "
-            "what place that would be, this run cannot tell."
-        )
+    overloaded = [cell.subject for cell in cells if cell.code == RATE_MISSED.code]
+    sentences = []
+    if overloaded:
+        were = "was" if len(overloaded) == 1 else "were"
+        sentences.append(f"{names(overloaded)} {were} overloaded at {level.plan.rate_per_s:,.0f} requests/s.")
+    out = [f"{cell.subject} ({cell.status}: {cell.code})" for cell in cells if cell.subject not in overloaded]
+    if out:
+        sentences.append(f"Left out of the comparison: {names(out)}.")
+    limits = {
+        GENERATOR_BUSY.code: "kept the load engine itself busy",
+        CEILING.code: "came too near to what the load engine itself can do",
+    }
+    for code, what in limits.items():
+        limited = [cell.subject for cell in cells if cell.code == code]
+        if limited and not level.plan.paced:
+            sentences.append(
+                f"{names(limited)} {what} and may be faster than the figure shown; "
+                "what place that would be, this run cannot tell."
+            )
     return sentences

@@ -12,7 +12,7 @@ from rich.table import Table
 from gatebench.contract import load_contract
 from gatebench.cores import Cores
 from gatebench.errors import ServerFailure
-from gatebench.measure import hold_all_to_contract
+from gatebench.holding import hold_all_to_contract
 from gatebench.model import Subject
 from gatebench.runner import Instance
 from gatebench.runner_process import process_runner

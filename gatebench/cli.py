@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gatebench.calibrate_command import calibrate_command
 from gatebench.check import check_subjects
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.model import Subject
@@ -35,10 +36,12 @@ from gatebench.selection import (
     RESULTS,
     RunRequest,
     all_of,
+    choose_load,
     choose_profile,
     choose_runner,
     choose_subjects,
     choose_workloads,
+    find_references,
     open_registry,
     words,
 )
@@ -130,6 +133,16 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     workloads: Workloads = None,
     seed: Annotated[int | None, typer.Option(help="Repeats a run's order of slices.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; it must be empty or new.")] = None,
+    engines: Annotated[
+        int | None, typer.Option(help="Load engine processes, a core each. Default: 2 where cores are free.")
+    ] = None,
+    load_workers: Annotated[
+        int, typer.Option(help="Locust workers that load together; 0: the load process alone.")
+    ] = 0,
+    load_bind: Annotated[
+        str,
+        typer.Option(help="Address at which workers join that are started elsewhere."),
+    ] = "",
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="One server up at a time, for those who doubt co-residency.")
     ] = False,
@@ -139,11 +152,12 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
-    (runner_name, runner_reason), chosen_profile, subjects, chosen_workloads = all_of(
+    (runner_name, runner_reason), chosen_profile, subjects, chosen_workloads, load = all_of(
         lambda: choose_runner(runner),
         lambda: choose_profile(profile, budget),
         lambda: choose_subjects(registry, words(servers), words(apps)),
         lambda: choose_workloads(registry, words(workloads), profile),
+        lambda: choose_load(engines, load_workers, load_bind),
     )
     request = RunRequest(
         subjects=subjects,
@@ -154,8 +168,10 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         exclusive=exclusive,
         command=shlex.join(["gatebench", *sys.argv[1:]]),
         runner_reason=runner_reason,
+        references=find_references(registry, chosen_workloads),
+        load=load,
     )
-    cores = choose_cores()
+    cores = choose_cores(engines)
     console = Console()
     console.print(f"runner: {runner_name} ({runner_reason})", soft_wrap=True)
     interrupt_once()
@@ -174,6 +190,17 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         _print_report(outcome.folder, console)
         status = status or exit_status(outcome.folder)
     raise typer.Exit(status)
+
+
+@app.command()
+def calibrate(
+    engines: Annotated[
+        int | None, typer.Option(help="Load engine processes, a core each. Default: 2 where cores are free.")
+    ] = None,
+) -> None:
+    """Measures what the load engine can do on these cores, against a responder that only answers."""
+    interrupt_once()
+    calibrate_command(cores=choose_cores(engines), console=Console())
 
 
 @app.command()
@@ -233,7 +260,7 @@ def _print_report(folder: Path, console: Console) -> None:
 
     run = load_run(folder)
     for level in summarize(run).levels:
-        console.print(standings_table(level, run.meta.workload(level.workload).transport))
+        console.print(standings_table(level))
     page = folder / "report.html"
     console.print(f"report: {page}" if page.exists() else "the page could not be made", soft_wrap=True)
 

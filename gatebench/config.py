@@ -1,4 +1,4 @@
-"""Reads the folders of servers, workloads and applications into the model; reports every problem at once."""
+"""Reads the folders of servers and applications into the model; reports every problem at once."""
 
 from __future__ import annotations
 
@@ -11,31 +11,20 @@ from gatebench.errors import ConfigurationError
 from gatebench.model import (
     CAPABILITIES,
     INTERFACES,
-    TRANSPORTS,
     Application,
-    Level,
-    Request,
     Server,
     Variant,
-    Workload,
 )
-from gatebench.plan import PROFILES
 from gatebench.requirements import check_requirements
 from gatebench.strict import Table, listed, near
 
 SERVER_FILE = "server.toml"
-WORKLOAD_FILE = "workload.toml"
 APPLICATION_FILES = ("wsgi.py", "asgi.py")
 PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work")
 STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "KILL")
-METHODS = ("GET", "POST")
-SEQUENCE_DIGITS = 16
-"""Every WebSocket message holds a number of so many digits, so that a stale echo is seen."""
-SERVICE_TIMES_PER_SLICE = 20
-"""A slice is at least this many service times long (METHOD.md, section 2)."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
-_HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
+HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
@@ -52,7 +41,7 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
         ConfigurationError: with every problem in the folder.
     """
     problems: list[str] = []
-    _check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
+    check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
     homepage = ""
     remedies: dict[str, str] = {}
     variants: tuple[Variant, ...] = ()
@@ -68,7 +57,7 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
         table.finish()
     requirements = folder / "requirements.txt"
     pinned = check_requirements(requirements, problems, must_be_pinned=shipped)
-    _raise(problems)
+    raise_all(problems)
     return Server(
         name=folder.name,
         folder=folder,
@@ -79,40 +68,6 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
         remedies=remedies,
         drops_root=drops_root,
     )
-
-
-def parse_workload(folder: Path) -> Workload:
-    """The workload that a folder's `workload.toml` describes; the folder's name is the workload's.
-
-    Raises:
-        ConfigurationError: with every problem in the folder.
-    """
-    problems: list[str] = []
-    _check_name(folder, _HYPHENATED, "lower-case letters, digits and -", problems)
-    table = Table.load(folder / WORKLOAD_FILE, problems)
-    if table is None:
-        raise ConfigurationError(problems)
-    transport = table.choice("transport", TRANSPORTS)
-    workload = Workload(
-        name=folder.name,
-        folder=folder,
-        description=table.string("description"),
-        transport=transport,
-        request=_request(table.table("request"), websocket=transport == "websocket"),
-        levels=_levels(table.table("load")),
-        slice_s=table.duration("slice"),
-        warmup_s=table.duration("warmup"),
-        # A transport is a capability of its own, so a workload cannot forget to ask for it.
-        needs=table.choices("needs", CAPABILITIES, default=()) | {transport},
-        profiles=table.choices("profiles", tuple(PROFILES)),
-        saturates=table.boolean("saturates", default=True),
-        service_s=table.duration("service", default=0.0),
-        share=table.number("share", default=1.0),
-    )
-    table.finish()
-    _check_times(table, workload)
-    _raise(problems)
-    return workload
 
 
 def parse_application(folder: Path, search_path: Path) -> Application:
@@ -126,7 +81,7 @@ def parse_application(folder: Path, search_path: Path) -> Application:
         ConfigurationError: with every problem in the folder.
     """
     problems: list[str] = []
-    _check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
+    check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
     package = ".".join(folder.relative_to(search_path).parts)
     if keyword.iskeyword(folder.name) or package in sys.stdlib_module_names:
         problems.append(
@@ -139,7 +94,7 @@ def parse_application(folder: Path, search_path: Path) -> Application:
     }
     if not forms:
         problems.append(f"{folder}: holds no application; it must have {' or '.join(APPLICATION_FILES)}")
-    _raise(problems)
+    raise_all(problems)
     return Application(
         name=folder.name,
         folder=folder,
@@ -150,7 +105,7 @@ def parse_application(folder: Path, search_path: Path) -> Application:
 
 
 def _variant(name: str, table: Table) -> Variant:
-    if not _HYPHENATED.fullmatch(name):
+    if not HYPHENATED.fullmatch(name):
         table.problem("", "a variant's name is of lower-case letters, digits and -, a letter first")
     variant = Variant(
         name=name,
@@ -202,63 +157,13 @@ def _color(table: Table) -> str | None:
     return color or None
 
 
-def _request(table: Table, *, websocket: bool) -> Request:
-    request = Request(
-        method=table.choice("method", METHODS, default="GET"),
-        path=table.string("path"),
-        body=table.text("body").encode(),
-        message_bytes=table.integer("message_bytes", default=64, minimum=SEQUENCE_DIGITS),
-    )
-    table.finish()
-    if request.path and not (
-        request.path.startswith("/") and request.path.isascii() and " " not in request.path
-    ):
-        table.problem(
-            "path", f'"{request.path}" must start with / and hold neither spaces nor non-ASCII letters'
-        )
-    if request.body and request.method == "GET":
-        table.problem("body", 'needs method = "POST"')
-    if websocket and request.method != "GET":
-        table.problem("method", 'a WebSocket starts with "GET"')
-    if "message_bytes" in table and not websocket:
-        table.problem("message_bytes", 'needs transport = "websocket"')
-    return request
-
-
-def _levels(table: Table) -> tuple[Level, ...]:
-    table.choice("model", ("closed",))
-    connections = table.integers("connections")
-    table.finish()
-    if "connections" in table and not connections:
-        table.problem("connections", "must name at least one number of connections")
-    for number in connections:
-        if number < 1:
-            table.problem("connections", f"{number} is under 1")
-    if len(set(connections)) < len(connections):
-        table.problem("connections", "names a number twice")
-    return tuple(Level(number) for number in connections)
-
-
-def _check_times(table: Table, workload: Workload) -> None:
-    if "profiles" in table and not workload.profiles:
-        table.problem("profiles", f"must name at least one of {listed(PROFILES)}")
-    for key, value in (("slice", workload.slice_s), ("warmup", workload.warmup_s)):
-        if key in table and value == 0:
-            table.problem(key, "must be longer than 0")
-    shortest_s = SERVICE_TIMES_PER_SLICE * workload.service_s
-    if 0 < workload.slice_s < shortest_s:
-        table.problem(
-            "slice",
-            f"{workload.slice_s:g}s is under {SERVICE_TIMES_PER_SLICE} service times ({shortest_s:g}s), "
-            "so filling and draining the connections would bias the figure",
-        )
-
-
-def _check_name(folder: Path, form: re.Pattern[str], allowed: str, problems: list[str]) -> None:
+def check_name(folder: Path, form: re.Pattern[str], allowed: str, problems: list[str]) -> None:
+    """Notes a folder whose name cannot be an ID."""
     if not form.fullmatch(folder.name):
         problems.append(f'{folder}: the folder name "{folder.name}" is the ID: {allowed}, a letter first')
 
 
-def _raise(problems: list[str]) -> None:
+def raise_all(problems: list[str]) -> None:
+    """Raises a ConfigurationError with every problem, if there is one."""
     if problems:
         raise ConfigurationError(problems)

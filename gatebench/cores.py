@@ -1,4 +1,4 @@
-"""Divides the machine's cores between the servers, the load engine and the lab."""
+"""Divides the machine's cores between the servers, the load engines and the lab."""
 
 from __future__ import annotations
 
@@ -20,35 +20,41 @@ class Cores:
 
 
 def divide(
-    available: Sequence[int], *, server_cores: int = 1, siblings: Mapping[int, frozenset[int]] | None = None
+    available: Sequence[int],
+    *,
+    server_cores: int = 1,
+    engine_cores: int = 1,
+    siblings: Mapping[int, frozenset[int]] | None = None,
 ) -> Cores:
-    """Gives the last cores to the servers, the next free one to the engine, the rest to the lab.
+    """Gives the last cores to the servers, the next free ones to the engines, the rest to the lab.
 
-    A hyper-thread of a server's core is not given to the engine while another core is free. With two cores
-    the lab shares the engine's.
+    A hyper-thread of a server's core is not given to an engine while another core is free. Where nothing is
+    left for the lab, it shares the engines'.
 
     Args:
         available: core numbers that this process may use.
         server_cores: how many cores every server gets.
+        engine_cores: how many cores the load engine gets, which runs one process on each.
         siblings: core → the hyper-threads of the same physical core, itself included.
 
     Raises:
-        ConfigurationError: there are not enough cores to keep server and engine apart.
+        ConfigurationError: there are not enough cores to keep servers and engines apart.
     """
     cores = sorted(available)
-    if len(cores) < server_cores + 1:
+    if len(cores) < server_cores + engine_cores:
         raise ConfigurationError(
-            f"{len(cores)} core(s) available, {server_cores + 1} needed: on a shared core the load generator "
-            "takes time from the server, and the figures would compare nothing. Give this process more cores "
-            "(taskset, cpuset, the machine's size)"
+            f"{len(cores)} core(s) available, {server_cores + engine_cores} needed ({server_cores} for the "
+            f"servers, {engine_cores} for the load engine): on a shared core the load generator takes time "
+            "from the server, and the figures would compare nothing. Give this process more cores (taskset, "
+            "cpuset, the machine's size), or ask for fewer"
         )
     server = tuple(cores[-server_cores:])
     rest = cores[:-server_cores]
     shared = frozenset[int]().union(*((siblings or {}).get(core, frozenset()) for core in server))
-    apart = [core for core in rest if core not in shared] or rest
-    engine = apart[-1]
-    lab = tuple(core for core in rest if core != engine) or (engine,)
-    return Cores(server, (engine,), lab)
+    by_preference = sorted(rest, key=lambda core: (core in shared, -core))
+    engine = tuple(sorted(by_preference[:engine_cores]))
+    lab = tuple(core for core in rest if core not in engine) or engine
+    return Cores(server, engine, lab)
 
 
 def available_cores() -> tuple[int, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gatebench
+from gatebench.calibrate import Ceiling
+from gatebench.contract import load_contract
 from gatebench.cores import Cores
 from gatebench.facts import content_hash, machine, versions
 from gatebench.model import Subject, Workload
@@ -23,6 +25,7 @@ def describe_run(
     readiness: Mapping[str, Readiness],
     budget: Budget,
     cores: Cores,
+    ceilings: Sequence[Ceiling] = (),
     notices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`run.json`, but for its schema and the run's ID."""
@@ -51,6 +54,21 @@ def describe_run(
             "engine": list(cores.engine),
             "lab": list(cores.lab),
         },
+        "ceilings": [
+            {
+                "workload": each.workload,
+                "level": each.level,
+                "rates_per_s": list(each.rates_per_s),
+                "engine_busy_share": each.engine_busy_share,
+                "responder_cpu_share": each.responder_cpu_share,
+            }
+            for each in ceilings
+        ],
+        "load": {
+            "engines": len(cores.engine),
+            "workers": request.load.workers,
+            "elsewhere": bool(request.load.bind),
+        },
         "workers": budget.workers,
         "threads": budget.threads,
         "machine": machine(),
@@ -70,6 +88,11 @@ def _level_description(level: LevelPlan) -> dict[str, Any]:
         "workload": level.workload.name,
         "level": level.level.id,
         "connections": level.level.connections,
+        "model": level.level.model,
+        "window": level.level.window,
+        "rate_per_s": level.level.rate_per_s,
+        "capacity_share": level.level.capacity_share,
+        "objective": level.level.objective.id if level.level.objective else None,
         "rounds": level.rounds,
         "slice_s": level.workload.slice_s,
         "warmup_s": level.workload.warmup_s,
@@ -118,11 +141,25 @@ def _workload_description(workload: Workload) -> dict[str, Any]:
             "method": request.method,
             "path": request.path,
             "body_bytes": len(request.body),
+            "answer_bytes": answer_bytes(workload),
+            "exchange": request.exchange if workload.transport == "websocket" else None,
             "message_bytes": request.message_bytes if workload.transport == "websocket" else None,
         },
         "needs": sorted(workload.needs),
         "saturates": workload.saturates,
         "service_s": workload.service_s,
+        "arrivals": workload.arrivals,
+        "reference": workload.reference or None,
+        "steps": list(workload.steps),
+        "locustfile": workload.locustfile.name if workload.locustfile else None,
         "levels": [level.id for level in workload.levels],
         "slice_s": workload.slice_s,
     }
+
+
+def answer_bytes(workload: Workload) -> int | None:
+    """Bytes of the body that answers a workload's request; None for WebSockets and ordinary Locust files."""
+    request = workload.request
+    if workload.transport == "websocket" or workload.locustfile:
+        return None
+    return len(load_contract().expect(request.method, request.path, request.body).body)

@@ -1,12 +1,16 @@
-"""The lab's handle on its load process (Locust and its engine)."""
+"""The lab's handle on its load process (Locust and its engines)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,32 +19,94 @@ from gatebench.cores import Cores
 from gatebench.errors import GatebenchError
 from gatebench.processes import OWNER_VARIABLE, Owner
 from loadtests.engine.messages import Message, receive_message, send_message
+from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
 
 REPLY_MARGIN_S = 30.0
-GRACE_S = 5.0
+JOIN_S = 90.0
+PREPARE_S = 60.0
+STOP_S = 120.0
+DRAIN_S = 45.0
+GRACE_S = 10.0
+POLL_S = 0.02
+LOCUST_PORT = 5557
+"""Where a Locust worker looks for its master by default."""
 
 
 class LoadError(GatebenchError):
     """The load process ended or does not answer; the run cannot go on."""
 
 
+class CellError(LoadError):
+    """One cell's Locust file cannot be used; the load process can go on with others."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCell:
+    """What the load process is told of a cell.
+
+    Attributes:
+        name: how it is called in later commands.
+        connections: how many Locust users; each is one connection, but for a Locust file's own.
+        target: what the load engine sends; None where a Locust file does it.
+        locustfile, host: an ordinary Locust file and its `http://ADDRESS:PORT`, in place of a target.
+    """
+
+    name: str
+    connections: int
+    target: Target | None
+    locustfile: Path | None = None
+    host: str = ""
+
+    def to_json(self) -> Message:
+        """As `loadtests.distribution.cells.Cells` takes it."""
+        return {
+            "cell": self.name,
+            "connections": self.connections,
+            "target": self.target.to_json() if self.target is not None else None,
+            "locustfile": str(self.locustfile.resolve()) if self.locustfile is not None else None,
+            "host": self.host,
+        }
+
+
 class LoadProcess:
     """Locust in a process of its own, which holds the connections and drives them when told to.
 
     Args:
-        cores: where the lab and the engine may run.
-        owner: the lab whose mark the process carries.
-        log: file for what it prints.
+        cores: where the lab and the engines may run.
+        owner: the lab whose mark the processes carry.
+        log: file for what they print.
+        workers: 0 loads from the one process; more make it Locust's master of so many workers, each with its
+            part of `cores.engine`.
+        bind, port: where workers connect to; by default a free port, and Locust's own for external ones.
+        external: the workers are not started here but by somebody, as `instructions` says.
     """
 
-    def __init__(self, *, cores: Cores, owner: Owner, log: Path) -> None:
+    def __init__(
+        self,
+        *,
+        cores: Cores,
+        owner: Owner,
+        log: Path,
+        workers: int = 0,
+        bind: str = "127.0.0.1",
+        port: int | None = None,
+        external: bool = False,
+    ) -> None:
         self._log = log
+        self._workers = workers
+        self._bind = bind
+        self._external = external
+        self._port = port if port is not None else LOCUST_PORT if external else 0
+        self._drain_s: dict[str, float] = {}
         ours, theirs = socket.socketpair()
         self._control = ours
         command = [sys.executable, "-m", "loadtests.lab", "--fd", str(theirs.fileno())]
-        command += ["--engine-cpu", str(cores.engine[0])]
+        command += [part for core in cores.engine for part in ("--engine-cpu", str(core))]
+        if workers:
+            command += ["--workers", str(workers), "--bind", bind, "--port", str(self._port)]
+            command += ["--external"] * external
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -62,42 +128,86 @@ class LoadProcess:
 
     @property
     def pid(self) -> int:
-        """The load process's ID; its engine is a child of it."""
+        """The load process's ID; its engines and the workers it starts are children of it."""
         return self._process.pid
 
-    def hello(self) -> Message:
-        """Waits until the process is up; returns its versions."""
-        return self._call({"op": "hello"})
+    @property
+    def instructions(self) -> str:
+        """What a person starts on the machines of external workers; empty where there are none."""
+        if not self._external:
+            return ""
+        everywhere = self._bind in {"*", "0.0.0.0"}  # noqa: S104 - compared with, not bound to
+        address = socket.gethostname() if everywhere else self._bind
+        return (
+            f"waiting for {self._workers} Locust workers; start each, in a checkout of the same version: "
+            "locust -f loadtests/locustfile.py --worker "
+            f"--master-host {address} --master-port {self._port}"
+        )
 
-    def spawn(self, cells: Sequence[tuple[str, Target, int]]) -> None:
-        """Has Locust start the users of these cells: (cell, target, connections) each."""
-        listed = [
-            {"cell": cell, "target": target.to_json(), "connections": connections}
-            for cell, target, connections in cells
-        ]
-        self._call({"op": "spawn", "cells": listed})
+    def hello(self) -> Message:
+        """Waits until the process and its workers are up.
+
+        Returns:
+            `engine_pids` of the engines on this machine, `locust`'s version, and the number of `workers`.
+
+        Raises:
+            LoadError: they are not, after 60 s; with `instructions`.
+        """
+        try:
+            return self._call({"op": "hello"}, timeout_s=JOIN_S if self._workers else 0.0)
+        except LoadError as error:
+            if not self._external:
+                raise
+            raise LoadError(f"{error}\n{self.instructions}") from error
+
+    def spawn(self, cells: Sequence[LoadCell]) -> None:
+        """Has Locust start the users of these cells.
+
+        Raises:
+            CellError: a Locust file cannot be used; no cell was started then.
+        """
+        self._drain_s = {cell.name: cell.target.timeout_s if cell.target else DRAIN_S for cell in cells}
+        message = {"op": "spawn", "cells": [cell.to_json() for cell in cells]}
+        self._call(message, timeout_s=JOIN_S if self._workers else 0.0)
 
     def prepare(self, cell: str) -> None:
         """Untimed: reconnects what the server closed while the cell was idle."""
-        self._call({"op": "prepare", "cell": cell}, timeout_s=60.0)
+        self._call({"op": "prepare", "cell": cell}, timeout_s=PREPARE_S)
 
-    def run_slice(self, cell: str, window_s: float) -> SliceResult:
-        """Drives the cell's connections for `window_s` seconds and drains them."""
-        reply = self._call({"op": "slice", "cell": cell, "window_s": window_s}, timeout_s=window_s)
+    def run_slice(self, cell: str, window_s: float, arrivals: Arrivals | None = None) -> SliceResult:
+        """Drives the cell's connections for `window_s` seconds, in an open loop with `arrivals`; drains them.
+
+        Raises:
+            CellError: the cell's Locust file failed.
+        """
+        message = {
+            "op": "slice",
+            "cell": cell,
+            "window_s": window_s,
+            "arrivals": arrivals.to_json() if arrivals is not None else None,
+        }
+        reply = self._call(message, timeout_s=window_s + self._drain_s.get(cell, 0.0))
         return SliceResult.from_json(reply["result"])
 
     def stop(self) -> None:
         """Has Locust stop all users; every connection is closed."""
-        self._call({"op": "stop"})
+        self._call({"op": "stop"}, timeout_s=STOP_S if self._workers else 0.0)
 
     def close(self) -> None:
-        """Ends the process and its engine."""
+        """Ends the process, its engines and the workers it started."""
         self._control.close()
-        try:
-            self._process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process.returncode is not None:
+            return
+        deadline = time.monotonic() + GRACE_S
+        while self._running() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        # Itself, if it hangs, and workers that it left behind. Until it is waited for, the group is its own.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _running(self) -> bool:
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def _call(self, message: Message, timeout_s: float = 0.0) -> dict[str, Any]:
         self._control.settimeout(timeout_s + REPLY_MARGIN_S)
@@ -108,6 +218,8 @@ class LoadProcess:
             raise LoadError(self._describe(f"does not answer ({error})")) from error
         if reply is None:
             raise LoadError(self._describe("ended"))
+        if reply.get("cell"):
+            raise CellError(reply["error"])
         if "error" in reply:
             raise LoadError(self._describe(f"failed: {reply['error']}"))
         return reply

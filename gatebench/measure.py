@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from gatebench.contract import Contract
+from gatebench.cores import Cores
 from gatebench.errors import ServerFailure
-from gatebench.kernel import listen_drops
-from gatebench.load import LoadProcess
+from gatebench.holding import failed, hold_all_to_contract, hold_to_contract
+from gatebench.load import CellError, LoadCell, LoadProcess
 from gatebench.model import Cell, Subject
-from gatebench.plan import LevelPlan, Plan, hash_seed, level_order, round_order
+from gatebench.plan import LevelPlan, Plan, arrival_seed, hash_seed, level_order, round_order
 from gatebench.record import Record, SliceRow
 from gatebench.runner import Instance, Runner
-from gatebench.verify import Difference, verify, wait_until_accepting
+from gatebench.search import Search, keeps_to
+from gatebench.slicing import Place, take_slice
+from gatebench.targets import load_cell
+from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 
-Number = TypeVar("Number", int, float)
-
-READY_TIMEOUT_S = 30.0
-CASE_TIMEOUT_S = 10.0
 FLUSH_INTERVAL_S = 10.0
-VERIFY_THREADS = 4
+SPARE_FILES = 64
+"""Files that a server or an engine has open beside its connections, generously."""
 
 
 class Observer(Protocol):
@@ -53,109 +53,19 @@ class Spent:
     round_s: dict[str, list[float]] = field(default_factory=dict)
 
 
-def describe(differences: Sequence[Difference]) -> str:
-    """Every difference from the contract, a line each."""
-    return "\n".join(
-        f"{each.case}: {each.aspect}: expected {each.expected}, got {each.got}" for each in differences
-    )
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run measures with.
 
-
-def target_of(cell: Cell, instance: Instance, contract: Contract) -> Target:
-    """What the engine sends to an instance for a cell, and what it must get back."""
-    request, transport = cell.workload.request, cell.workload.transport
-    if transport == "websocket":
-        return Target(
-            instance.host, instance.port, transport, path=request.path, message_bytes=request.message_bytes
-        )
-    expected = contract.expect(request.method, request.path, request.body)
-    return Target(
-        instance.host,
-        instance.port,
-        transport,
-        method=request.method,
-        path=request.path,
-        body=request.body,
-        status=expected.status,
-        headers=dict(expected.headers),
-        answer=expected.body,
-    )
-
-
-def hold_to_contract(instance: Instance, contract: Contract, *, thorough: bool) -> None:
-    """Waits until a server answers, and holds it to the contract.
-
-    Raises:
-        ServerFailure: it never got ready, ended, or differs from the contract; with its last log lines.
+    Attributes:
+        open_files: how many files an engine may have open, None where that is not known.
     """
-    variant = instance.subject.variant
-    try:
-        wait_until_accepting(
-            instance.host,
-            instance.port,
-            deadline_s=READY_TIMEOUT_S,
-            alive=lambda: not instance.fault(),
-        )
-    except ServerFailure as failure:
-        raise failed(
-            instance, failure.code, "\n".join(filter(None, (failure.text, instance.fault())))
-        ) from failure
-    differences = verify(
-        variant.interface,
-        variant.supports,
-        instance.host,
-        instance.port,
-        contract,
-        thorough=thorough,
-        timeout_s=CASE_TIMEOUT_S,
-    )
-    # First of all whether it is this server that answered: a port can be somebody else's by now.
-    if fault := instance.fault():
-        raise failed(instance, "died", fault)
-    if differences:
-        raise failed(instance, "contract", describe(differences))
-    instance.settle()
 
-
-def hold_all_to_contract(
-    instances: Sequence[Instance], contract: Contract, *, thorough: bool
-) -> list[tuple[Instance, ServerFailure]]:
-    """Holds several servers to the contract at the same time; returns those that fail."""
-    pool = ThreadPoolExecutor(VERIFY_THREADS)
-    try:
-        checks = [
-            (instance, pool.submit(hold_to_contract, instance, contract, thorough=thorough))
-            for instance in instances
-        ]
-        failures = []
-        for instance, check in checks:
-            error = check.exception()
-            if isinstance(error, ServerFailure):
-                failures.append((instance, error))
-            elif error is not None:
-                raise error
-        return failures
-    finally:
-        # After an interruption nobody waits for the checks: they fail when their servers are ended.
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def failed(instance: Instance, code: str, text: str) -> ServerFailure:
-    """A failure with the server's last lines below it."""
-    tail = instance.log_tail()
-    return ServerFailure(code, f"{text}\nlast lines of {instance.log.name}:\n{tail}" if tail else text)
-
-
-def difference(after: Number | None, before: Number | None) -> Number | None:
-    """What a counter gained, or None where it could not be read."""
-    return None if after is None or before is None else after - before
-
-
-def cpu_s_or_none(instance: Instance) -> float | None:
-    """CPU seconds used so far, or None when a process of the server is gone."""
-    try:
-        return instance.cpu_s()
-    except ProcessLookupError:
-        return None
+    runner: Runner
+    load: LoadProcess
+    contract: Contract
+    cores: Cores
+    open_files: int | None = None
 
 
 class Block:
@@ -165,21 +75,20 @@ class Block:
         self,
         number: int,
         plan: Plan,
+        means: Means,
         *,
-        runner: Runner,
-        load: LoadProcess,
-        contract: Contract,
         record: Record,
         observer: Observer,
     ) -> None:
         self._number = number
         self._plan = plan
-        self._runner = runner
-        self._load = load
-        self._contract = contract
+        self._means = means
+        self._load = means.load
         self._record = record
         self._observer = observer
+        self._cores = (*means.cores.server, *means.cores.engine)
         self._instances: dict[str, Instance] = {}
+        self._searches: dict[str, Search] = {}
         self._flushed = time.monotonic()
         self.spent = Spent()
 
@@ -211,7 +120,7 @@ class Block:
             log = self._record.logs / f"{subject.id}-b{self._number}.log"
             seed = hash_seed(self._plan, self._number, subject.id)
             try:
-                instance = self._runner.start(subject, log=log, hash_seed=seed)
+                instance = self._means.runner.start(subject, log=log, hash_seed=seed)
             except ServerFailure as failure:
                 self._fail(subject, failure)
                 continue
@@ -220,61 +129,141 @@ class Block:
                 "argv", block=self._number, subject=subject.id, argv=instance.argv, port=instance.port
             )
         self._observer.stage("holding every server to the contract")
-        failures = hold_all_to_contract(tuple(self._instances.values()), self._contract, thorough=False)
+        failures = hold_all_to_contract(tuple(self._instances.values()), self._means.contract, thorough=False)
         for instance, differing in failures:
             self._fail(instance.subject, differing)
             del self._instances[instance.subject.id]
         self._end([instance for instance, _ in failures])
 
     def _measure(self, level: LevelPlan) -> None:
-        cells = [cell for cell in level.cells if cell.subject.id in self._instances]
+        cells = [cell for cell in level.cells if cell.subject.id in self._instances and self._has_files(cell)]
         if not cells:
             return
+        if level.workload.steps:
+            self._hold_idle(level)
+            return
         self._observer.stage(f"{level.id}: warming up")
-        self._load.spawn([(cell.subject.id, self._target(cell), cell.level.connections) for cell in cells])
+        try:
+            self._load.spawn([self._load_cell(cell) for cell in cells])
+        except CellError as error:
+            for cell in cells:
+                self._fail(cell.subject, ServerFailure("load", str(error)), cell)
+            return
         try:
             for cell in cells:
-                self._load.prepare(cell.subject.id)
-                self._load.run_slice(cell.subject.id, cell.workload.warmup_s)
-                self._check_alive(cell)
+                self._warm_up(level, cell)
             for round_number in range(level.rounds):
                 self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
-                self._round(level, round_number, last=round_number == level.rounds - 1)
+                self._round(level, round_number, cells, last=round_number == level.rounds - 1)
         finally:
             self._load.stop()
 
-    def _round(self, level: LevelPlan, round_number: int, *, last: bool) -> None:
+    def _warm_up(self, level: LevelPlan, cell: Cell) -> None:
+        """Unmeasured load; a search learns from a closed loop where to begin."""
+        self._load.prepare(cell.subject.id)
+        arrivals = None if level.level.objective else self._arrivals(level, cell, -1)
+        result = self._load.run_slice(cell.subject.id, cell.workload.warmup_s, arrivals)
+        if level.level.objective:
+            self._searches[cell.subject.id] = Search(result.counted / result.counted_s)
+        self._check_alive(cell)
+
+    def _round(self, level: LevelPlan, round_number: int, cells: Sequence[Cell], *, last: bool) -> None:
         began = time.monotonic()
         for position, cell in enumerate(round_order(self._plan, self._number, level, round_number)):
             instance = self._instances.get(cell.subject.id)
-            if instance is None:
+            if instance is None or cell not in cells:
                 continue
-            self._load.prepare(cell.subject.id)
-            drops_before = listen_drops()
-            before_s = cpu_s_or_none(instance)
-            result = self._load.run_slice(cell.subject.id, cell.workload.slice_s)
-            after_s = cpu_s_or_none(instance)
-            row = SliceRow(
-                self._number,
-                round_number,
-                position,
+            row = take_slice(
+                self._load,
                 cell,
-                result,
-                server_cpu_s=difference(after_s, before_s),
-                server_memory_mib=instance.memory_mib() if last else None,
-                listen_drops=difference(listen_drops(), drops_before),
+                instance,
+                Place(self._number, round_number, position, last),
+                cores=self._cores,
+                arrivals=self._arrivals(level, cell, round_number),
             )
-            self._record.add(row)
-            self.spent.load_s += result.elapsed_s
-            self._observer.measured(cell, result)
-            self._check_alive(cell)
+            if level.level.objective:
+                met = keeps_to(level.level.objective, row.result)
+                self._searches[cell.subject.id].step(met=met)
+                row = replace(row, objective_met=met)
+            self._keep(row)
         self.spent.round_s.setdefault(level.id, []).append(time.monotonic() - began)
         if time.monotonic() - self._flushed > FLUSH_INTERVAL_S:
             self._record.flush()
             self._flushed = time.monotonic()
 
-    def _target(self, cell: Cell) -> Target:
-        return target_of(cell, self._instances[cell.subject.id], self._contract)
+    def _hold_idle(self, level: LevelPlan) -> None:
+        """One server after the other holds more and more connections that carry nothing."""
+        began = time.monotonic()
+        for position, cell in enumerate(round_order(self._plan, self._number, level, 0)):
+            if cell.subject.id not in self._instances or not self._has_files(cell):
+                continue
+            try:
+                with self._fresh(cell.subject) as instance:
+                    for step, connections in enumerate(level.workload.steps):
+                        self._observer.stage(
+                            f"{level.id}: {cell.subject.id} with {connections:,} connections"
+                        )
+                        place = Place(self._number, step, position, last=True)
+                        self._hold_step(cell, instance, place, connections)
+            except ServerFailure as failure:
+                self._fail(cell.subject, failure, cell)
+        self.spent.round_s.setdefault(level.id, []).append(time.monotonic() - began)
+
+    @contextmanager
+    def _fresh(self, subject: Subject) -> Iterator[Instance]:
+        """A server of its own: one that was under load before has free memory to give to connections."""
+        log = self._record.logs / f"{subject.id}-b{self._number}-idle.log"
+        seed = hash_seed(self._plan, self._number, subject.id)
+        instance = self._means.runner.start(subject, log=log, hash_seed=seed)
+        try:
+            hold_to_contract(instance, self._means.contract, thorough=False)
+            yield instance
+        finally:
+            self._end([instance])
+
+    def _hold_step(self, cell: Cell, instance: Instance, place: Place, connections: int) -> None:
+        self._load.spawn([load_cell(cell, instance, self._means.contract, connections=connections)])
+        try:
+            row = take_slice(self._load, cell, instance, place, cores=self._cores, connections=connections)
+        finally:
+            self._load.stop()
+        self._record.add(row)
+        self.spent.load_s += row.result.elapsed_s
+        self._observer.measured(cell, row.result)
+        if fault := instance.fault():
+            raise failed(instance, "died", fault)
+
+    def _keep(self, row: SliceRow) -> None:
+        self._record.add(row)
+        self.spent.load_s += row.result.elapsed_s
+        self._observer.measured(row.cell, row.result)
+        self._check_alive(row.cell)
+
+    def _arrivals(self, level: LevelPlan, cell: Cell, round_number: int) -> Arrivals | None:
+        """When to send: in a round the same for every cell, but for a search. None in a closed loop."""
+        rate_per_s = level.level.rate_per_s
+        if level.level.objective:
+            rate_per_s = self._searches[cell.subject.id].rate_per_s
+        if rate_per_s is None:
+            return None
+        seed = arrival_seed(self._plan, self._number, level, round_number)
+        return Arrivals(rate_per_s, cell.workload.arrivals, seed)
+
+    def _has_files(self, cell: Cell) -> bool:
+        """Whether server and engine may have as many files open as the level needs; notes it where not."""
+        needed = cell.level.connections + SPARE_FILES
+        limits = {
+            "the server": self._instances[cell.subject.id].open_files(),
+            "the engine": self._means.open_files,
+        }
+        short = [f"{who} may open {limit:,}" for who, limit in limits.items() if limit and limit < needed]
+        if short:
+            text = f"{cell.level.connections:,} connections need {needed:,} open files; {' and '.join(short)}"
+            self._fail(cell.subject, ServerFailure("files", text), cell)
+        return not short
+
+    def _load_cell(self, cell: Cell) -> LoadCell:
+        return load_cell(cell, self._instances[cell.subject.id], self._means.contract)
 
     def _check_alive(self, cell: Cell) -> None:
         instance = self._instances.get(cell.subject.id)

@@ -9,10 +9,16 @@ from typing import Literal
 
 Interface = Literal["wsgi", "asgi"]
 Transport = Literal["close", "keep-alive", "websocket"]
+Exchange = Literal["echo", "broadcast", "handshake", "idle"]
+LoadModel = Literal["closed", "open", "ladder", "objective", "idle", "locust"]
+ArrivalProcess = Literal["poisson", "constant"]
 Capability = Literal["close", "keep-alive", "websocket", "chunked-request", "streaming"]
 
 INTERFACES: tuple[Interface, ...] = ("wsgi", "asgi")
 TRANSPORTS: tuple[Transport, ...] = ("close", "keep-alive", "websocket")
+EXCHANGES: tuple[Exchange, ...] = ("echo", "broadcast", "handshake", "idle")
+LOAD_MODELS: tuple[LoadModel, ...] = ("closed", "open", "ladder", "objective", "idle", "locust")
+ARRIVAL_PROCESSES: tuple[ArrivalProcess, ...] = ("poisson", "constant")
 CAPABILITIES: tuple[Capability, ...] = ("close", "keep-alive", "websocket", "chunked-request", "streaming")
 PLAIN_APPLICATION = "plain"
 DEFAULT_VARIANT = "default"
@@ -103,24 +109,73 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The request a workload repeats; for WebSocket, the upgrade's path and the size of each message."""
+    """The request a workload repeats; for WebSocket, the upgrade's path and what the connection is for.
+
+    Attributes:
+        exchange: what a WebSocket is for (`loadtests.engine.target.Target`); HTTP has none of it.
+        message_bytes: size of each WebSocket message.
+    """
 
     method: str
     path: str
     body: bytes = b""
+    exchange: Exchange = "echo"
     message_bytes: int = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """One closed-loop load: `connections` in parallel, each with one request in flight."""
+class Objective:
+    """What a search for the highest rate must keep to: a percentile of the response time within a limit."""
 
-    connections: int
+    percentile: float
+    limit_s: float
 
     @property
     def id(self) -> str:
-        """`c64` for 64 connections."""
-        return f"c{self.connections}"
+        """`p99-10ms`."""
+        return f"p{self.percentile:g}-{self.limit_s * 1000:g}ms"
+
+    @property
+    def tail(self) -> float:
+        """The share of requests that may take longer."""
+        return 1 - self.percentile / 100
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One load.
+
+    Attributes:
+        connections: how many are open; of an ordinary Locust file, its users; of `idle`, its last step.
+        window: closed loop: messages in flight on each WebSocket.
+        rate_per_s: open loop: requests a second; None where the run finds it, as a ladder and a search do.
+        capacity_share: ladder: the rate as a share of the reference's capacity.
+        objective: what a search keeps to.
+    """
+
+    connections: int
+    model: LoadModel = "closed"
+    window: int = 1
+    rate_per_s: float | None = None
+    capacity_share: float | None = None
+    objective: Objective | None = None
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether it can be driven: a step of a ladder cannot while its reference is not known, or failed."""
+        return self.model != "ladder" or self.rate_per_s is not None
+
+    @property
+    def id(self) -> str:
+        """`c64`, `c64w16`, `r1000`, `cap75`, `p99-10ms`, `idle5000` or `users16`."""
+        if self.model == "open":
+            return f"r{self.rate_per_s:g}"
+        if self.model == "ladder":
+            return f"cap{(self.capacity_share or 0) * 100:g}"
+        if self.objective is not None:
+            return self.objective.id
+        prefix = {"idle": "idle", "locust": "users"}.get(self.model, "c")
+        return f"{prefix}{self.connections}" + (f"w{self.window}" if self.window > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +188,10 @@ class Workload:
         saturates: whether its figure is meant as a capacity, so that an idle server makes it invalid.
         service_s: time the request waits by design, in seconds; 0 where it only computes.
         share: its part of a run's measuring time, relative to the other workloads.
+        arrivals: open loops: how arrivals are spaced.
+        reference: ladder: the subject whose capacity the rates are shares of.
+        steps: idle: numbers of connections, rising.
+        locustfile: an ordinary Locust file that is the load, or None.
     """
 
     name: str
@@ -148,6 +207,10 @@ class Workload:
     saturates: bool
     service_s: float
     share: float
+    arrivals: ArrivalProcess = "poisson"
+    reference: str = ""
+    steps: tuple[int, ...] = ()
+    locustfile: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ slice of every cell in an order drawn anew.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ SLICE_OVERHEAD_S = 0.004
 """First guess of what a slice costs beside its window and its drain; measured values replace it."""
 START_COST_S = 0.8
 """First guess of what starting, verifying and stopping one subject costs in a block."""
+OPEN_COST_S = 0.001
+"""First guess of what opening one idle connection costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile("smoke", blocks=1, budget_s=60.0, max_rounds=3),
-    "standard": Profile("standard", blocks=5, budget_s=600.0),
+    "standard": Profile("standard", blocks=5, budget_s=720.0),
     "full": Profile("full", blocks=10, budget_s=3600.0),
 }
 
@@ -60,8 +63,10 @@ class LevelPlan:
         """First guess of a round's wall time.
 
         Where the request waits by design, the drain depends on how many requests a server holds at once; half
-        of the cells are taken to be as slow as one at a time.
+        of the cells are taken to be as slow as one at a time. Idle connections are opened step by step.
         """
+        if self.workload.steps:
+            return len(self.cells) * (len(self.workload.steps) + sum(self.workload.steps) * OPEN_COST_S)
         drain_s = self.workload.service_s * self.level.connections / 4
         return len(self.cells) * (self.workload.slice_s + drain_s + SLICE_OVERHEAD_S)
 
@@ -77,9 +82,9 @@ class Plan:
 
 def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
     """Groups cells by workload and level and divides the profile's budget between them."""
-    groups: dict[tuple[str, int], list[Cell]] = {}
+    groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.workload.name, cell.level.connections), []).append(cell)
+        groups.setdefault((cell.workload.name, cell.level.id), []).append(cell)
     levels = tuple(LevelPlan(group[0].workload, group[0].level, tuple(group)) for group in groups.values())
     subjects = {cell.subject.id for cell in cells}
     warmup_s = sum(len(level.cells) * level.workload.warmup_s for level in levels)
@@ -92,11 +97,16 @@ def divide_rounds(
     levels: Sequence[LevelPlan], seconds: float, round_costs_s: dict[str, float], most: int | None = None
 ) -> tuple[LevelPlan, ...]:
     """Gives each level as many rounds as its share of `seconds` pays for, at least one, at most `most`."""
-    shares = sum(level.workload.share for level in levels)
+    # A workload's share is divided between its levels, so that one more rate costs the others nothing.
+    levels_of = Counter(level.workload.name for level in levels)
+    shares = sum({level.workload.name: level.workload.share for level in levels}.values())
     planned = []
     for level in levels:
-        seconds_here = max(0.0, seconds) * level.workload.share / shares
+        share = level.workload.share / levels_of[level.workload.name] / shares
+        seconds_here = max(0.0, seconds) * share
         rounds = max(1, int(seconds_here / max(round_costs_s[level.id], 1e-6)))
+        if level.workload.steps:
+            rounds = 1
         planned.append(replace(level, rounds=rounds if most is None else min(most, rounds)))
     return tuple(planned)
 
@@ -147,6 +157,11 @@ def subject_groups(
     alone = [[subject] for subject in subjects]
     _random(plan.seed, block, "subjects").shuffle(alone)
     return alone
+
+
+def arrival_seed(plan: Plan, block: int, level: LevelPlan, round_number: int) -> int:
+    """The seed of the arrivals of an open loop: every cell of a round gets the same moments."""
+    return _random(plan.seed, block, level.id, round_number, "arrivals").getrandbits(32)
 
 
 def hash_seed(plan: Plan, block: int, subject: str) -> int:

@@ -21,21 +21,38 @@ ROWS = 8
 
 
 class Standings:
-    """Geometric mean of the slice rates of each cell so far; a preview, without gates or intervals."""
+    """Geometric mean over the slices of each cell so far; a preview, without gates or intervals.
+
+    Of a fixed rate, the mean response time of each slice; of every other load, its throughput.
+    """
 
     def __init__(self) -> None:
         self._logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._paced: set[str] = set()
 
     def add(self, cell: Cell, result: SliceResult) -> None:
         """Takes one slice."""
-        if result.counted:
-            key = f"{cell.workload.name}/{cell.level.id}"
-            self._logs[key][cell.subject.id].append(math.log(result.counted / result.counted_s))
+        key = f"{cell.workload.name}/{cell.level.id}"
+        if cell.level.model == "idle" or not result.counted or not result.histogram:
+            return
+        value = result.counted / result.counted_s
+        if cell.level.model in {"open", "ladder"}:
+            self._paced.add(key)
+            answers = sum(result.histogram.values())
+            value = sum(latency_us * count for latency_us, count in result.histogram.items()) / answers / 1e3
+        if value:
+            self._logs[key][cell.subject.id].append(math.log(value))
 
-    def best(self, level: str) -> list[tuple[str, float]]:
-        """The subjects of a level with their requests/s, fastest first."""
-        rates = {subject: math.exp(sum(logs) / len(logs)) for subject, logs in self._logs[level].items()}
-        return sorted(rates.items(), key=lambda item: -item[1])
+    def best(self, level: str) -> list[str]:
+        """The subjects of a level with their figure, the best first."""
+        figures = {subject: math.exp(sum(logs) / len(logs)) for subject, logs in self._logs[level].items()}
+        if level in self._paced:
+            return [
+                f"{name} {value:.2f} ms" for name, value in sorted(figures.items(), key=lambda item: item[1])
+            ]
+        return [
+            f"{name} {value:,.0f}/s" for name, value in sorted(figures.items(), key=lambda item: -item[1])
+        ]
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -111,15 +128,20 @@ class TerminalObserver:
                 f"block {done} of {blocks} measured; about {left_s:.0f} s left; so far, unchecked:"
             )
             for level in self._standings.levels:
-                best = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in self._standings.best(level)[:ROWS])
+                best = ", ".join(self._standings.best(level)[:ROWS])
                 self._console.print(f"  {level}: {best}", soft_wrap=True)
 
     def _render(self) -> Group:
-        table = Table(title="so far (requests/s, unchecked)", title_justify="left", box=None, pad_edge=False)
+        table = Table(
+            title="so far (answers a second, or mean response time; unchecked)",
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+        )
         columns = []
         for level in self._standings.levels:
             table.add_column(level)
-            columns.append([f"{name} {rate:,.0f}" for name, rate in self._standings.best(level)[:ROWS]])
+            columns.append(self._standings.best(level)[:ROWS])
         for row in range(max(map(len, columns), default=0)):
             table.add_row(*(column[row] if row < len(column) else "" for column in columns))
         return Group(table, self._progress) if columns else Group(self._progress)

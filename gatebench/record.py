@@ -26,7 +26,7 @@ from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.model import Cell
 from loadtests.engine.tally import FAILURES, SliceResult
 
-SCHEMA = 1
+SCHEMA = 2
 
 # Arrow's own allocators keep what they once held; a run writes little and lasts long.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -46,6 +46,11 @@ SLICES = pa.schema(
         ("drained", pa.int64()),
         ("counted", pa.int64()),
         ("counted_s", pa.float64()),
+        ("rate_per_s", pa.float64()),
+        ("offered", pa.int64()),
+        ("unsent", pa.int64()),
+        ("objective_met", pa.bool_()),
+        ("connections", pa.int64()),
         ("opened", pa.int64()),
         ("closed_by_server", pa.int64()),
         *((f"errors_{kind}", pa.int64()) for kind in FAILURES),
@@ -57,6 +62,12 @@ SLICES = pa.schema(
         ("server_cpu_s", pa.float64()),
         ("server_memory_mib", pa.float64()),
         ("listen_drops", pa.int64()),
+        ("steal_s", pa.float64()),
+        ("port_use", pa.float64()),
+        ("no_port", pa.int64()),
+        ("timed_in_window", pa.int64()),
+        ("timed_in_window_us", pa.int64()),
+        ("workers_missing", pa.int64()),
     ],
     metadata={"gatebench_schema": str(SCHEMA)},
 )
@@ -66,6 +77,7 @@ HISTOGRAMS = pa.schema(
         ("subject", pa.string()),
         ("workload", pa.string()),
         ("level", pa.string()),
+        ("clock", pa.string()),
         ("latency_us", pa.int64()),
         ("count", pa.int64()),
     ],
@@ -78,21 +90,44 @@ class RecordError(GatebenchError):
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What was seen of the server and of the machine during a slice; None where it could not be read.
+
+    Attributes:
+        steal_s: time that the hypervisor took from the measured cores, all of them together.
+        port_use: share of the local ports towards the server that were taken after the slice.
+    """
+
+    server_cpu_s: float | None = None
+    server_memory_mib: float | None = None
+    listen_drops: int | None = None
+    steal_s: float | None = None
+    port_use: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SliceRow:
-    """One slice with its place in the plan and what the runner saw of the server meanwhile."""
+    """One slice with its place in the plan.
+
+    Attributes:
+        connections: how many were asked for.
+        rate_per_s: the offered rate of an open loop.
+        objective_met: of a search, whether the slice kept to its objective.
+    """
 
     block: int
     round_number: int
     position: int
     cell: Cell
     result: SliceResult
-    server_cpu_s: float | None
-    server_memory_mib: float | None
-    listen_drops: int | None
+    observed: Observed
+    connections: int
+    rate_per_s: float | None = None
+    objective_met: bool | None = None
 
     def values(self) -> dict[str, Any]:
         """The row of `slices.parquet`."""
-        result = self.result
+        result, observed = self.result, self.observed
         return {
             "block": self.block,
             "round": self.round_number,
@@ -107,6 +142,11 @@ class SliceRow:
             "drained": result.drained,
             "counted": result.counted,
             "counted_s": result.counted_s,
+            "rate_per_s": self.rate_per_s,
+            "offered": result.offered,
+            "unsent": result.unsent,
+            "objective_met": self.objective_met,
+            "connections": self.connections,
             "opened": result.opened,
             "closed_by_server": result.closed_by_server,
             **{f"errors_{kind}": result.failures[kind] for kind in FAILURES},
@@ -115,9 +155,15 @@ class SliceRow:
             "engine_busy_share": result.busy_share,
             "bytes_received": result.bytes_received,
             "bytes_sent": result.bytes_sent,
-            "server_cpu_s": self.server_cpu_s,
-            "server_memory_mib": self.server_memory_mib,
-            "listen_drops": self.listen_drops,
+            "server_cpu_s": observed.server_cpu_s,
+            "server_memory_mib": observed.server_memory_mib,
+            "listen_drops": observed.listen_drops,
+            "steal_s": observed.steal_s,
+            "port_use": observed.port_use,
+            "no_port": result.no_port,
+            "timed_in_window": result.timed_in_window,
+            "timed_in_window_us": result.timed_in_window_us,
+            "workers_missing": result.workers_missing,
         }
 
 
@@ -247,14 +293,15 @@ def point_latest(folder: Path) -> None:
 
 def _histograms(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
     """The latencies of these slices, added up for each block and cell, as rows of `histograms.parquet`."""
-    merged: dict[tuple[int, str, str, str], Counter[int]] = {}
+    merged: dict[tuple[int, str, str, str, str], Counter[int]] = {}
     for row in rows:
-        key = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
-        merged.setdefault(key, Counter()).update(row.result.histogram)
-    for (block, subject, workload, level), histogram in merged.items():
-        cell = {"block": block, "subject": subject, "workload": workload, "level": level}
+        cell = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
+        for clock, counts in row.result.histograms.items():
+            merged.setdefault((*cell, clock), Counter()).update(counts)
+    for values, histogram in merged.items():
+        key = dict(zip(("block", "subject", "workload", "level", "clock"), values, strict=True))
         for latency_us in sorted(histogram):
-            yield {**cell, "latency_us": latency_us, "count": histogram[latency_us]}
+            yield {**key, "latency_us": latency_us, "count": histogram[latency_us]}
 
 
 def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:

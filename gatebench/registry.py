@@ -11,11 +11,10 @@ from typing import Generic, TypeVar
 from gatebench.config import (
     APPLICATION_FILES,
     SERVER_FILE,
-    WORKLOAD_FILE,
     parse_application,
     parse_server,
-    parse_workload,
 )
+from gatebench.config_workload import WORKLOAD_FILE, parse_workload
 from gatebench.errors import ConfigurationError
 from gatebench.model import PLAIN_APPLICATION, Application, Server, Subject, Workload
 from gatebench.strict import listed, near

@@ -9,25 +9,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gatebench.calibrate import Ceiling
+from gatebench.capacity import ceilings, with_rates
 from gatebench.contract import Contract, load_contract
 from gatebench.cores import Cores, available_cores, divide, hyper_threads
 from gatebench.describe import describe_run
 from gatebench.errors import ConfigurationError, GatebenchError
+from gatebench.kernel import open_file_limit
 from gatebench.load import LoadProcess
-from gatebench.measure import Block, Observer
-from gatebench.model import Cell, Subject
+from gatebench.measure import Block, Means, Observer
+from gatebench.model import Cell, Subject, Workload
 from gatebench.plan import Plan, make_plan, replan, subject_groups
 from gatebench.processes import OWNER_VARIABLE, Owner, marked_processes, memory_mib, sweep, tree
 from gatebench.record import Record, RecordError, point_latest
-from gatebench.runner import Budget, Runner
+from gatebench.runner import HOST, Budget, Readiness, Runner
 from gatebench.selection import RunRequest
 from gatebench.watch import watched
 
 INTERIM_REPORT_FROM_S = 30.0
 """A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
+
+ENGINES = 2
+"""One engine comes within half of its own ceiling with fast servers under `close` (the gate `ceiling`)."""
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -50,14 +56,19 @@ def new_seed() -> int:
     return random.SystemRandom().randrange(1, 2**31)
 
 
-def choose_cores() -> Cores:
+def choose_cores(engines: int | None = None) -> Cores:
     """Divides the cores that this process may use.
 
+    Args:
+        engines: load engines; None for `ENGINES` where that leaves a core for the lab, else 1.
+
     Raises:
-        ConfigurationError: there is only one.
+        ConfigurationError: there are too few for a server and so many engines.
     """
     cores = available_cores()
-    return divide(cores, siblings=hyper_threads(cores))
+    if engines is None:
+        engines = ENGINES if len(cores) >= 1 + ENGINES + 1 else 1
+    return divide(cores, engine_cores=engines, siblings=hyper_threads(cores))
 
 
 class Run:
@@ -137,61 +148,81 @@ class Run:
                 f"process {other} is another lab at work on this machine; both disturb each other's figures"
             )
         self._observer.stage("installing the servers")
-        readiness = runner.prepare(request.subjects)
+        references = [each for each in request.references.values() if each not in request.subjects]
+        readiness = runner.prepare((*request.subjects, *references))
         ready = [subject for subject in request.subjects if not readiness[subject.id].reason]
         for subject in request.subjects:
             if reason := readiness[subject.id].reason:
                 self._observer.note(f"{subject.id} is unavailable: {reason}")
-        cells = [
-            Cell(subject, workload, level)
-            for workload in request.workloads
-            for level in workload.levels
-            for subject in ready
-        ]
-        measurable = [cell for cell in cells if not cell.missing]
-        plan = make_plan(measurable, request.profile, request.seed)
-        self._warn_of_few_rounds(plan)
-        # Also where there is nothing to measure: why is a row of the result.
-        record.write_run(
-            describe_run(
-                request,
-                plan,
-                runner=runner.name,
-                readiness=readiness,
-                budget=budget,
-                cores=self._cores,
-                notices=self._notices,
-            )
-        )
-        if not measurable:
-            raise GatebenchError(
-                "nothing was measured: no chosen server is available and declares what the chosen workloads "
-                "need; the table gives the reason for each"
-            )
-        point_latest(record.folder)
         load_log = record.logs / "load.log"
-        with LoadProcess(cores=self._cores, owner=self._owner, log=load_log) as load:
-            load.hello()
+        options = request.load
+        with LoadProcess(
+            cores=self._cores,
+            owner=self._owner,
+            log=load_log,
+            workers=options.workers,
+            bind=options.bind or HOST,
+            external=bool(options.bind),
+        ) as load:
+            if load.instructions:
+                self._observer.note(load.instructions)
+            engines = load.hello()["engine_pids"]
+            limits = [limit for pid in engines if (limit := open_file_limit(pid)) is not None]
+            means = Means(runner, load, self._contract, self._cores, min(limits, default=None))
+            workloads, found = self._learn(means, readiness)
+            cells = [
+                Cell(subject, workload, level)
+                for workload in workloads
+                for level in workload.levels
+                for subject in ready
+            ]
+            measurable = [cell for cell in cells if not cell.missing and cell.level.has_rate]
+            plan = make_plan(measurable, request.profile, request.seed)
+            self._warn_of_few_rounds(plan)
+            # Also where there is nothing to measure: why is a row of the result.
+            record.write_run(
+                describe_run(
+                    replace(request, workloads=workloads),
+                    plan,
+                    runner=runner.name,
+                    readiness=readiness,
+                    budget=budget,
+                    cores=self._cores,
+                    ceilings=found,
+                    notices=self._notices,
+                )
+            )
+            if not measurable:
+                raise GatebenchError(
+                    "nothing was measured: no chosen server is available and declares what the chosen "
+                    "workloads need; the table gives the reason for each"
+                )
+            point_latest(record.folder)
             self._own_pids += tree(load.pid)
             self._setup_s = time.monotonic() - self._began
-            self._blocks(plan, runner, load, ready)
+            self._blocks(plan, means, ready)
 
-    def _blocks(self, plan: Plan, runner: Runner, load: LoadProcess, ready: Sequence[Subject]) -> None:
+    def _learn(
+        self, means: Means, readiness: dict[str, Readiness]
+    ) -> tuple[tuple[Workload, ...], tuple[Ceiling, ...]]:
+        """What must be measured before the plan: the engine's ceilings, and the rates of ladders."""
+        request, logs = self._request, self._record.logs
+        if any(not each.reason for each in readiness.values()):
+            self._observer.stage("calibrating the load engine")
+        found = ceilings(request.workloads, means, owner=self._owner, log=logs / "null.log")
+        workloads, notes = with_rates(request.workloads, request.references, means, logs=logs)
+        for note in notes:
+            self._note(note)
+        return workloads, found
+
+    def _blocks(self, plan: Plan, means: Means, ready: Sequence[Subject]) -> None:
         request, record = self._request, self._record
         began = time.monotonic()
         for number in range(plan.profile.blocks):
             block_began = time.monotonic()
             record.event("block-started", block=number)
             self._observer.stage(f"block {number + 1} of {plan.profile.blocks}")
-            block = Block(
-                number,
-                plan,
-                runner=runner,
-                load=load,
-                contract=self._contract,
-                record=record,
-                observer=self._observer,
-            )
+            block = Block(number, plan, means, record=record, observer=self._observer)
             try:
                 block.run(
                     subject_groups(plan, number, ready, exclusive=request.exclusive), self._await_report

@@ -59,6 +59,9 @@ class Instance(Protocol):
     def memory_mib(self) -> float:
         """Resident memory of all of the server's processes, shared pages counted once."""
 
+    def open_files(self) -> int | None:
+        """How many files the server may have open, None where that cannot be read."""
+
     def log_tail(self) -> str:
         """The last lines that the server wrote."""
 

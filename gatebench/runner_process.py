@@ -18,6 +18,7 @@ from rich.console import Console
 from gatebench.cores import Cores
 from gatebench.environments import Environment, Unavailable, missing_needs, prepare, remedy_for
 from gatebench.errors import ServerFailure
+from gatebench.kernel import open_file_limit
 from gatebench.model import Server, Subject
 from gatebench.ports import fresh_port, is_free
 from gatebench.processes import (
@@ -123,6 +124,11 @@ class ProcessInstance:
     def memory_mib(self) -> float:
         """Resident memory of all of the server's processes, shared pages counted once."""
         return memory_mib(self._pids)
+
+    def open_files(self) -> int | None:
+        """How many files the server may have open, None where that cannot be read."""
+        limits = [limit for pid in self._pids if (limit := open_file_limit(pid)) is not None]
+        return min(limits, default=None)
 
     def log_tail(self) -> str:
         """The last lines that the server wrote."""

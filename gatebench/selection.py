@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gatebench
+from gatebench.config_workload import WORKLOAD_FILE
 from gatebench.errors import ConfigurationError
 from gatebench.model import PLAIN_APPLICATION, Subject, Workload
 from gatebench.plan import PROFILES, Profile
 from gatebench.registry import Registry, load_registry, select
-from gatebench.strict import seconds
+from gatebench.strict import near, seconds
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 _C = TypeVar("_C")
 _D = TypeVar("_D")
+_E = TypeVar("_E")
 
 ROOT = Path(gatebench.__file__).resolve().parent.parent
 CACHE = ROOT / ".gatebench" / "environments"
@@ -25,8 +27,27 @@ RESULTS = ROOT / "results"
 
 
 @dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Where the load comes from.
+
+    Attributes:
+        engines: engine processes on this machine, a core each; None for what the cores allow.
+        workers: Locust workers; 0 for none, which is the load process alone.
+        bind: address at which external workers join; empty where the workers are started here.
+    """
+
+    engines: int | None = None
+    workers: int = 0
+    bind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a person asked for, names already resolved."""
+    """What a person asked for, names already resolved.
+
+    Attributes:
+        references: workload → the subject that the rates of its ladder refer to.
+    """
 
     subjects: tuple[Subject, ...]
     workloads: tuple[Workload, ...]
@@ -36,6 +57,8 @@ class RunRequest:
     exclusive: bool
     command: str
     runner_reason: str
+    references: Mapping[str, Subject] = field(default_factory=dict)
+    load: LoadOptions = LoadOptions()
 
 
 def words(values: Sequence[str] | None) -> tuple[str, ...]:
@@ -44,23 +67,27 @@ def words(values: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def all_of(
-    first: Callable[[], _A], second: Callable[[], _B], third: Callable[[], _C], fourth: Callable[[], _D]
-) -> tuple[_A, _B, _C, _D]:
-    """What the four choices give.
+    first: Callable[[], _A],
+    second: Callable[[], _B],
+    third: Callable[[], _C],
+    fourth: Callable[[], _D],
+    fifth: Callable[[], _E],
+) -> tuple[_A, _B, _C, _D, _E]:
+    """What the choices give.
 
     Raises:
         ConfigurationError: with the problems of all of them, not only of the first that fails.
     """
     results: list[Any] = []
     problems: list[str] = []
-    for choose in (first, second, third, fourth):
+    for choose in (first, second, third, fourth, fifth):
         try:
             results.append(choose())
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
         raise ConfigurationError(problems)
-    return results[0], results[1], results[2], results[3]
+    return results[0], results[1], results[2], results[3], results[4]
 
 
 def open_registry(
@@ -123,6 +150,42 @@ def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) 
     if not chosen and profile in PROFILES:
         raise ConfigurationError(f"no workload belongs to the profile {profile!r}; name some (--workloads)")
     return chosen
+
+
+def find_references(registry: Registry, workloads: Sequence[Workload]) -> dict[str, Subject]:
+    """The subject that each ladder's rates refer to, with the plain application.
+
+    Raises:
+        ConfigurationError: a workload names a subject that there is not.
+    """
+    subjects = {subject.id: subject for subject in registry.subjects((PLAIN_APPLICATION,))}
+    problems = [
+        f'{workload.folder / WORKLOAD_FILE}: load.of: there is no subject "{workload.reference}"'
+        f"{near(workload.reference, subjects)}; `gatebench list` shows them"
+        for workload in workloads
+        if workload.reference and workload.reference not in subjects
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return {each.name: subjects[each.reference] for each in workloads if each.reference}
+
+
+def choose_load(engines: int | None, workers: int, bind: str) -> LoadOptions:
+    """Where the load comes from.
+
+    Raises:
+        ConfigurationError: a number that cannot be, or external workers without their number.
+    """
+    problems = []
+    if engines is not None and engines < 1:
+        problems.append(f"--engines: {engines} is under 1")
+    if workers < 0:
+        problems.append(f"--load-workers: {workers} is under 0")
+    if bind and not workers:
+        problems.append("--load-bind: needs --load-workers, the number of Locust workers to wait for")
+    if problems:
+        raise ConfigurationError(problems)
+    return LoadOptions(engines, workers, bind)
 
 
 def choose_runner(name: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from gatebench.contract import load_contract
 from gatebench.cores import Cores
 from gatebench.errors import GatebenchError
-from gatebench.measure import hold_to_contract
+from gatebench.holding import hold_to_contract
 from gatebench.model import Capability, Subject
 from gatebench.ports import is_free
 from gatebench.runner import HOST

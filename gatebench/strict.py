@@ -132,6 +132,10 @@ class Table:
         """A list of whole numbers; required."""
         return self._items(key, int, None)
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers; required."""
+        return self._items(key, float, None)
+
     def integer(self, key: str, default: int, minimum: int) -> int:
         """A whole number of at least `minimum`."""
         value = self._typed(key, int, default, default)

@@ -1,7 +1,8 @@
 """The load process of a lab run: Locust as a library, told by the lab which cell gets the next slice.
 
-Locust starts, holds and stops the users (one a connection); the lab sends commands over an inherited
-socket, in the format of `loadtests.engine.messages`. The process ends when the lab closes it.
+Locust starts, holds and stops the users (one a connection), in this process or as a master on its workers;
+the lab sends commands over an inherited socket, in the format of `loadtests.engine.messages`. The process
+ends when the lab closes it.
 """
 
 from __future__ import annotations
@@ -13,90 +14,221 @@ import argparse
 import logging
 import signal
 import socket
-import time
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
-import gevent
 from locust.env import Environment
-from locust.runners import LocalRunner
+from locust.exception import RPCError
 
+from loadtests.distribution.cells import Cells
+from loadtests.distribution.lab import Workers, WorkersError
 from loadtests.engine.fleet import EngineError
 from loadtests.engine.messages import Message, receive_message, send_message
-from loadtests.engine.target import Target
+from loadtests.engine.schedule import Arrivals
+from loadtests.engine.tally import SliceResult
+from loadtests.scenarios.locust_file import ScenarioError
 from loadtests.session import LoadSession
-from loadtests.users import FleetUser
 
-SPAWN_TIMEOUT_S = 30.0
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+GRACE_S = 3.0
+EVERYWHERE = {"*", "0.0.0.0"}  # noqa: S104 - compared with, not bound to
 
 
-class Lab:
-    """Obeys the lab's commands, one after the other."""
+class Load(Protocol):
+    """What drives the connections: this process, or workers."""
 
-    def __init__(self, control: socket.socket, cpu: int | None) -> None:
-        self._control = control
+    def hello(self) -> Message:
+        """Waits until it is ready; returns `engine_pids`, `locust` and `workers`."""
+
+    def spawn(self, cells: Sequence[Message]) -> None:
+        """Starts every user of these cells."""
+
+    def prepare(self, cell: str) -> None:
+        """Untimed: reconnects what the server closed."""
+
+    def run_slice(self, cell: str, window_s: float, arrivals: Arrivals | None) -> SliceResult:
+        """Drives one cell for a window and drains it."""
+
+    def stop(self) -> None:
+        """Stops every user."""
+
+    def close(self) -> None:
+        """Ends the engines, and the workers."""
+
+
+class LocalLoad:
+    """Users and engines of this process."""
+
+    def __init__(self, cpus: Sequence[int | None]) -> None:
         self._environment = Environment(user_classes=[], reset_stats=False)
-        self._runner: LocalRunner = self._environment.create_local_runner()
-        self._session = LoadSession(self._environment, cpu=cpu)
+        self._runner = self._environment.create_local_runner()
+        self._session = LoadSession(self._environment, cpus=cpus, lasting=True)
+        self._cells = Cells(self._environment, self._session)
 
-    def serve(self) -> None:
-        """Serves commands until the lab closes the socket."""
-        try:
-            while (message := receive_message(self._control)) is not None:
-                try:
-                    reply = self._obey(message)
-                except (EngineError, TimeoutError) as error:
-                    reply = {"error": str(error)}
-                send_message(self._control, reply)
-        finally:
-            self._runner.quit()
-            LoadSession.end(self._environment)
+    def hello(self) -> Message:
+        """Locust's version and the engines' process IDs."""
+        return {"engine_pids": self._session.fleet.pids, "locust": locust.__version__, "workers": 0}
 
-    def _obey(self, message: Message) -> Message:
-        operation = message["op"]
-        if operation == "hello":
-            return {"engine_pid": self._session.fleet.pid, "locust": locust.__version__}
-        if operation == "spawn":
-            return self._spawn(message["cells"])
-        if operation == "prepare":
-            return {"connections": self._session.fleet.prepare(message["cell"])}
-        if operation == "slice":
-            result = self._session.fleet.run_slice(message["cell"], message["window_s"])
-            self._session.count(message["cell"], result)
-            return {"result": result.to_json()}
-        if operation == "stop":
-            self._runner.stop()
-            self._session.withdraw()
-            return {}
-        raise ValueError(f"unknown operation {operation!r}")
-
-    def _spawn(self, cells: list[Message]) -> Message:
+    def spawn(self, cells: Sequence[Message]) -> None:
         """Has Locust start every user of these cells, and waits until all hold their connection."""
-        self._session.declare({cell["cell"]: Target.from_json(cell["target"]) for cell in cells})
-        # Locust wants a class of users for each cell, which says how many there are.
-        self._environment.user_classes = [
-            type(f"Cell{index}", (FleetUser,), {"group": cell["cell"], "fixed_count": cell["connections"]})
-            for index, cell in enumerate(cells)
-        ]
-        users = sum(cell["connections"] for cell in cells)
-        self._runner.start(users, spawn_rate=users)
-        deadline = time.monotonic() + SPAWN_TIMEOUT_S
-        while self._session.connections < users:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Locust started {self._session.connections} of {users} users in time")
-            gevent.sleep(0.01)
-        return {"users": self._runner.user_count}
+        self._cells.declare(cells)
+        users = sum(cell["connections"] for cell in cells if cell["target"] is not None)
+        if users:
+            self._runner.start(users, spawn_rate=users)
+            self._cells.wait_for_connections(users)
+
+    def prepare(self, cell: str) -> None:
+        """Untimed: reconnects what the server closed."""
+        self._cells.prepare(cell)
+
+    def run_slice(self, cell: str, window_s: float, arrivals: Arrivals | None) -> SliceResult:
+        """Drives one cell for a window and drains it."""
+        return self._cells.run_slice(cell, window_s, arrivals)
+
+    def stop(self) -> None:
+        """Stops every user."""
+        self._runner.stop()
+        self._cells.withdraw()
+
+    def close(self) -> None:
+        """Ends the engines."""
+        self._runner.quit()
+        LoadSession.end(self._environment)
+
+
+class DistributedLoad:
+    """Locust's master; the workers that it starts here, or that somebody starts elsewhere.
+
+    Args:
+        workers: how many.
+        bind, port: where the master listens; port 0 takes a free one.
+        cpus: the cores of the workers that are started here, dealt out in turn; None starts none.
+    """
+
+    def __init__(self, workers: int, bind: str, port: int, cpus: Sequence[int | None] | None) -> None:
+        environment = Environment(user_classes=[], reset_stats=False)
+        runner = environment.create_master_runner(bind, port)
+        # Locust binds anew, to what it was told, where its connection breaks.
+        runner.master_bind_port = runner.server.port
+        self._workers = Workers(environment, runner, workers)
+        self._local = cpus is not None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        host = "127.0.0.1" if bind in EVERYWHERE else bind
+        for number in range(workers if cpus is not None else 0):
+            self._processes.append(
+                _start_worker(host, runner.server.port, _part(cpus or (), number, workers))
+            )
+
+    def hello(self) -> Message:
+        """As `Workers.hello`; the process IDs are of engines on this machine."""
+        hello = self._workers.hello()
+        return hello if self._local else {**hello, "engine_pids": []}
+
+    def spawn(self, cells: Sequence[Message]) -> None:
+        """As `Workers.spawn`."""
+        self._workers.spawn(cells)
+
+    def prepare(self, cell: str) -> None:
+        """As `Workers.prepare`."""
+        self._workers.prepare(cell)
+
+    def run_slice(self, cell: str, window_s: float, arrivals: Arrivals | None) -> SliceResult:
+        """As `Workers.run_slice`."""
+        return self._workers.run_slice(cell, window_s, arrivals)
+
+    def stop(self) -> None:
+        """As `Workers.stop`."""
+        self._workers.stop()
+
+    def close(self) -> None:
+        """Ends every worker, by force where one that was started here does not obey."""
+        self._workers.close()
+        for process in self._processes:
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _part(cpus: Sequence[int | None], number: int, workers: int) -> list[int]:
+    """The cores of one of several workers; with fewer cores than workers they share."""
+    dealt = cpus[number::workers] or [cpus[number % len(cpus)]]
+    return [cpu for cpu in dealt if cpu is not None]
+
+
+def _start_worker(host: str, port: int, cpus: Sequence[int]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING"]
+    command += ["--worker", "--master-host", host, "--master-port", str(port)]
+    if cpus:
+        command += ["--engine-cpu", ",".join(map(str, cpus))]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+
+def serve(control: socket.socket, load: Load) -> None:
+    """Obeys the lab's commands, one after the other, until it closes the socket."""
+    try:
+        while (message := receive_message(control)) is not None:
+            try:
+                reply = _obey(load, message)
+            except ScenarioError as error:
+                reply = {"error": str(error), "cell": True}
+            except (EngineError, TimeoutError, WorkersError) as error:
+                reply = {"error": str(error)}
+            send_message(control, reply)
+    finally:
+        load.close()
+
+
+def _obey(load: Load, message: Message) -> Message:
+    operation = message["op"]
+    if operation == "hello":
+        return load.hello()
+    if operation == "spawn":
+        load.spawn(message["cells"])
+    elif operation == "prepare":
+        load.prepare(message["cell"])
+    elif operation == "slice":
+        arrivals = Arrivals.from_json(message["arrivals"])
+        return {"result": load.run_slice(message["cell"], message["window_s"], arrivals).to_json()}
+    elif operation == "stop":
+        load.stop()
+    else:
+        raise ValueError(f"unknown operation {operation!r}")
+    return {}
 
 
 def main() -> None:
     """Runs the load process on the socket that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="inherited socket for commands")
-    parser.add_argument("--engine-cpu", type=int, default=None, help="core to pin the load engine to")
+    parser.add_argument("--engine-cpu", type=int, action="append", help="core to pin a load engine to")
+    parser.add_argument("--workers", type=int, default=0, help="Locust workers; 0 loads from this process")
+    parser.add_argument("--external", action="store_true", help="wait for workers, start none")
+    parser.add_argument("--bind", default="127.0.0.1", help="address that workers connect to")
+    parser.add_argument("--port", type=int, default=0, help="port that workers connect to")
     arguments = parser.parse_args()
     # Ctrl-C is for the lab, which ends this process by closing its socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("locust").setLevel(logging.ERROR)
+    cpus: Sequence[int | None] = arguments.engine_cpu or (None,)
     with socket.socket(fileno=arguments.fd) as control:
-        Lab(control, arguments.engine_cpu).serve()
+        if not arguments.workers:
+            load: Load = LocalLoad(cpus)
+        else:
+            place = f"{arguments.bind}:{arguments.port}"
+            try:
+                load = DistributedLoad(
+                    arguments.workers, arguments.bind, arguments.port, None if arguments.external else cpus
+                )
+            except RPCError as error:
+                sys.exit(
+                    f"Locust's master cannot listen on {place}: {error}; choose a free port of this machine"
+                )
+        serve(control, load)
 
 
 if __name__ == "__main__":

@@ -2,68 +2,73 @@
 
 `locust -f loadtests/locustfile.py --host http://127.0.0.1:8000` works on its own, with Locust's web UI,
 its master and its workers. One Locust user is one connection, in a closed loop; every byte of every
-answer is held against `apps/contract.toml`.
+answer is held against `apps/contract.toml`. At a test's end the master, or a run without workers, tells what
+all workers counted to the microsecond (`--exact-json FILE`). A lab's workers are started from this file, too.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+import sys
 from typing import Any
 
 import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
 
-from gatebench.contract import Contract, load_contract
+from gatebench.errors import ConfigurationError
+from loadtests.distribution.options import CONTRACT, EngineCores, add_options
+from loadtests.distribution.plain import LocalTest, MasterTest, WorkerTest
+from loadtests.distribution.questions import listen
 from loadtests.engine.target import Target
 from loadtests.session import LoadSession
 from loadtests.users import FleetUser, split_host
 
-CONTRACT: Contract = load_contract(Path(__file__).resolve().parent.parent / "apps" / "contract.toml")
+logger = logging.getLogger(__name__)
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """Adds this file's own options to Locust's command line and to its web form."""
-    group = parser.add_argument_group("Gatebench")
-    group.add_argument("--path", default="/plaintext", help="a GET route of apps/contract.toml")
-    group.add_argument("--engine-cpu", type=int, default=None, help="core to pin the load engine to")
+    """Adds this file's own options."""
+    add_options(parser)
 
 
-@events.test_start.add_listener
-def start_session(environment: Environment, **_: Any) -> None:
-    """Starts the engine before the first user."""
-    options = environment.parsed_options
-    LoadSession(
-        environment,
-        cpu=options.engine_cpu if options else None,
-        on_engine_end=lambda: fail_without_engine(environment),
-    )
+@events.init.add_listener
+def prepare(environment: Environment, runner: Any, **_: Any) -> None:
+    """Gives this process its part: a local run, a master, or a worker."""
+    cpus = EngineCores.given or (None,)
+    if isinstance(runner, WorkerRunner):
+        begin = WorkerTest(environment, runner, cpus).begin
+    else:
+        options = environment.parsed_options
+        if options is not None and options.headless and (problem := find_problem(environment)):
+            logger.error(problem)
+            sys.exit(2)
+        test = MasterTest(environment, runner) if isinstance(runner, MasterRunner) else None
+        begin = test.begin if test else LocalTest(environment, cpus).begin
+
+    def begin_test(**_: Any) -> None:
+        if not isinstance(runner, WorkerRunner) and (problem := find_problem(environment)):
+            logger.error(problem)
+            raise gevent.GreenletExit  # ends Locust's attempt to start, and nothing else
+        begin()
+
+    listen(environment.events.test_start, begin_test)
 
 
-def fail_without_engine(environment: Environment) -> None:
-    """Ends the test as failed: without its engine, Locust would go on showing the last figures."""
-    environment.stats.log_error(
-        "ENGINE", "load engine", "the load engine's process ended in the middle of the test"
-    )
-    environment.process_exit_code = 1
-    runner, options = environment.runner, environment.parsed_options
-    if runner is not None:
-        gevent.spawn(runner.quit if options is not None and options.headless else runner.stop)
-
-
-@events.quitting.add_listener
-def count_the_rest(environment: Environment, **_: Any) -> None:
-    """Lets failures since the last report into Locust's exit status, which it computes after this event."""
-    if (session := LoadSession.existing(environment)) is not None:
-        session.count_the_rest()
-
-
-@events.test_stop.add_listener
-def end_session(environment: Environment, **_: Any) -> None:
-    """Ends the engine with the test."""
-    LoadSession.end(environment)
+def find_problem(environment: Environment) -> str:
+    """What makes a test impossible, in words; empty where nothing does. The web form can be wrong, too."""
+    hosts = [environment.host] if environment.host else [each.host for each in environment.user_classes]
+    try:
+        for host in hosts:
+            split_host(host)
+        if environment.parsed_options is not None:
+            CONTRACT.expect("GET", environment.parsed_options.path)
+    except (ValueError, ConfigurationError) as error:
+        return str(error)
+    return ""
 
 
 class HttpFleetUser(FleetUser):

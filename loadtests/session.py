@@ -1,14 +1,15 @@
-"""What the Locust users of one process share: the engine, and which connection belongs to whom."""
+"""What the Locust users of one process share: the engines, and which connection belongs to whom."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 from locust.env import Environment
 
+from loadtests.distribution.totals import Totals
 from loadtests.engine.fleet import EngineError, Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
@@ -18,28 +19,37 @@ _sessions: WeakKeyDictionary[Environment, LoadSession] = WeakKeyDictionary()
 
 
 class LoadSession:
-    """One engine process and the groups of connections that the users of an environment hold in it.
+    """The engine processes and the groups of connections that the users of an environment hold in them.
 
-    Everything that the engine counts is merged into the environment's own Locust statistics.
+    Everything that the engines count is merged into the environment's own Locust statistics, and what they
+    count without an end is kept exactly in `totals`.
 
     Args:
-        cpu: the core to pin the engine to, or None.
-        on_engine_end: called when the engine process ends before it is told to.
+        cpus: the core that each engine is pinned to, or None for one that is not.
+        on_engine_end: called when an engine process ends before it is told to.
+        lasting: whether the session outlives Locust's tests, as a lab's does.
+
+    Attributes:
+        fault: empty, or why `totals` lack something.
     """
 
     def __init__(
         self,
         environment: Environment,
         *,
-        cpu: int | None = None,
+        cpus: Sequence[int | None] = (None,),
         on_engine_end: Callable[[], None] | None = None,
+        lasting: bool = False,
     ) -> None:
         self._environment = environment
         self._targets: dict[str, Target] = {}
         self._driven: list[str] = []
         self._names = itertools.count()
-        self.connections = 0
-        self.fleet = Fleet(cpu=cpu, on_report=self.count, on_end=on_engine_end)
+        self._held: set[tuple[str, str]] = set()
+        self.lasting = lasting
+        self.totals = Totals()
+        self.fault = ""
+        self.fleet = Fleet(cpus, on_report=self._add, on_end=on_engine_end)
         _sessions[environment] = self
 
     @staticmethod
@@ -53,12 +63,19 @@ class LoadSession:
         return _sessions.get(environment)
 
     @staticmethod
-    def end(environment: Environment) -> None:
-        """Ends the session of an environment, if there is one."""
+    def end(environment: Environment) -> LoadSession | None:
+        """Ends the session of an environment, if there is one, and returns it."""
         session = _sessions.pop(environment, None)
         if session is not None:
+            session.release()  # from here on nothing is answered that nobody counts
             session.count_the_rest()
             session.fleet.close()
+        return session
+
+    @property
+    def connections(self) -> int:
+        """How many users hold a connection."""
+        return len(self._held)
 
     def declare(self, groups: Mapping[str, Target]) -> None:
         """Makes known the groups that are to be driven in slices."""
@@ -80,6 +97,7 @@ class LoadSession:
         if group not in self._targets:
             self._targets[group] = target
             self.fleet.add_group(group, target, endless=True)
+            self.totals.begin(group)
             self.fleet.drive(group)
             self._driven.append(group)
         return self.open(group)
@@ -88,22 +106,33 @@ class LoadSession:
         """Opens one connection in a group that is known already."""
         name = str(next(self._names))
         self.fleet.open(group, name)
-        self.connections += 1
+        self._held.add((group, name))
         return name
 
     def leave(self, group: str, name: str) -> None:
         """Closes the connection of a user who stops."""
-        self.connections -= 1
+        self._held.discard((group, name))
         with contextlib.suppress(EngineError):  # an engine that has ended holds no connection
             self.fleet.discard(group, name)
 
+    def release(self) -> None:
+        """Closes the connections of users who have not stopped."""
+        for group, name in tuple(self._held):
+            self.leave(group, name)
+
     def count_the_rest(self) -> None:
-        """Merges what driven groups counted since their last report."""
+        """Adds what driven groups counted since their last report."""
         for group in self._driven:
-            # An engine that was killed cannot tell; Locust's own figures then lack the last half second.
-            with contextlib.suppress(EngineError):
-                self.count(group, self.fleet.report(group))
+            try:
+                self._add(group, self.fleet.report(group))
+            except EngineError as error:
+                # An engine that was killed cannot tell; the figures then lack its last half second.
+                self.fault = str(error)
 
     def count(self, group: str, result: SliceResult) -> None:
-        """Merges what the engine counted into Locust's statistics."""
+        """Merges what the engines counted into Locust's statistics."""
         merge_into(self._environment.stats, self._targets[group], result)
+
+    def _add(self, group: str, result: SliceResult) -> None:
+        self.totals.add(group, result)
+        self.count(group, result)

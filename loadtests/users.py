@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import gevent
@@ -19,11 +21,13 @@ class FleetUser(User):
     Attributes:
         transport: what the connection does after each answer.
         group: name of the connections that are driven together; by default, class and host.
+        shares: worker → how many of these users a lab wants there.
     """
 
     abstract = True
     transport: Transport = "keep-alive"
     group: str = ""
+    shares: Mapping[str, int] = MappingProxyType({})
 
     def on_start(self) -> None:
         """Opens the connection."""

@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from analysis import gates, percentiles, statistics
-from gatebench import config, measure
-from gatebench.model import CAPABILITIES
+from analysis import gates, leads, percentiles, statistics
+from gatebench import holding
+from gatebench.config_workload import SERVICE_TIMES_PER_SLICE
+from gatebench.model import CAPABILITIES, Workload
 from gatebench.plan import PROFILES
 from gatebench.registry import load_registry
+from gatebench.run import ENGINES
 from gatebench.runner import Budget
-from loadtests.engine.http_connection import REMEMBERED_BYTES
+from loadtests.engine.group import REMEMBERED_BYTES
 from loadtests.engine.loop import ERROR_PAUSE_NS
+from loadtests.engine.open_loop import LINE_PATIENCE_NS
 from loadtests.engine.target import Target
 
 ROOT = Path(__file__).parent.parent
@@ -52,17 +55,38 @@ def subjects_table() -> str:
     return table(("subject", "interface", *CAPABILITIES, "settings"), rows)
 
 
+def load_in_words(workload: Workload) -> str:
+    """The load of a workload in a few words."""
+    level, levels = workload.levels[0], workload.levels
+    over = f"over {level.connections}"
+    if level.model == "open":
+        return f"{' and '.join(f'{each.rate_per_s:,.0f}' for each in levels)} requests/s {over}"
+    if level.model == "ladder":
+        shares = ", ".join(f"{(each.capacity_share or 0):.0%}" for each in levels)
+        return f"{shares} of what {workload.reference} does, {over}"
+    if level.objective is not None:
+        limit = f"p{level.objective.percentile:g} within {level.objective.limit_s * 1000:g} ms"
+        return f"the highest rate with {limit}, {over}"
+    if workload.steps:
+        return f"{', '.join(f'{step:,}' for step in workload.steps)} idle"
+    if workload.locustfile:
+        return f"{level.connections} users of a Locust file"
+    windows = [str(each.window) for each in levels if each.window > 1]
+    return f"{level.connections}" + (f", windows of {' and '.join(windows)}" if windows else "")
+
+
 def workloads_table() -> str:
     rows = []
     for workload in REGISTRY.workloads.values():
-        connections = ", ".join(str(level.connections) for level in workload.levels)
-        request = f"`{workload.request.method} {workload.request.path}`"
+        asked = workload.request
+        request = "a Locust file" if workload.locustfile else f"`{asked.method} {asked.path}`"
         slice_text = f"{workload.slice_s * 1000:g} ms"
         kind = "yes" if workload.saturates else "no"
-        rows.append(
-            (f"`{workload.name}`", request, connections, slice_text, kind, f"{workload.description}.")
-        )
-    return table(("workload", "request", "connections", "slice", "a capacity", "what it asks"), rows)
+        profiles = "all" if len(workload.profiles) == len(PROFILES) else ", ".join(sorted(workload.profiles))
+        name, what = f"`{workload.name}`", f"{workload.description}."
+        rows.append((name, request, load_in_words(workload), slice_text, kind, profiles, what))
+    head = ("workload", "request", "connections", "slice", "a capacity", "profiles", "what it asks")
+    return table(head, rows)
 
 
 def gates_table() -> str:
@@ -83,11 +107,18 @@ def numbers_table() -> str:
         ("effect up to which everything is a tie", f"{statistics.MIN_EFFECT - 1:.0%}"),
         ("blocks that a verdict needs", str(statistics.MIN_BLOCKS)),
         ("latencies that p50, p90, p99 and p99.9 need", ", ".join(f"{count:,}" for count in samples)),
-        ("shortest slice of a workload that waits", f"{config.SERVICE_TIMES_PER_SLICE} service times"),
+        (
+            "shortest slice of a workload that waits",
+            f"{SERVICE_TIMES_PER_SLICE} service times",
+        ),
         ("time after which an unanswered request is a timeout", f"{target.timeout_s:g} s"),
         ("rest of a connection after a failure", f"{ERROR_PAUSE_NS / 1e6:g} ms"),
+        ("time after the window in which the line may still leave", f"{LINE_PATIENCE_NS / 1e9:g} s"),
+        ("latencies that a block needs for its p99", f"{leads.MIN_TAIL_SAMPLES:,}"),
+        ("slices that a search needs after its second turn", str(leads.MIN_SETTLED)),
+        ("load engines, where cores are free", str(ENGINES)),
         ("largest answer that is recognised whole", f"{REMEMBERED_BYTES // 1024} KiB"),
-        ("time a server has to get ready", f"{measure.READY_TIMEOUT_S:g} s"),
+        ("time a server has to get ready", f"{holding.READY_TIMEOUT_S:g} s"),
         ("worker processes, and threads where a server uses them", f"{budget.workers}, {budget.threads}"),
     ]
     return table(("number", "value"), rows)

@@ -13,7 +13,8 @@ from analysis.load import Run, load_run
 from analysis.results import CellResult, Summary
 from analysis.standings import Standing
 from analysis.summary import summarize
-from tests.synthetic import CONNECTIONS, LOADS, SUBJECTS, Plan, Truth, make_run
+from tests.synthetic import LOADS, SUBJECTS, make_run
+from tests.synthetic_model import CONNECTIONS, Plan, Truth
 
 BY_ID = {truth.id: truth for truth in SUBJECTS}
 KEEP_ALIVE, CLOSE = LOADS[0], LOADS[1]

@@ -4,59 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from analysis.load import ERROR_KINDS
-
-CONNECTIONS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """One subject and what it really does.
-
-    Attributes:
-        rates: workload → true requests/s in a quiet slice; a workload that is missing here is not supported.
-        cpu_share: workload → share of its core that the server uses; 0.99 where not named.
-        errors: workload → kind of error → how many a slice.
-        busy_share: busy share of the engine at this subject's slices.
-        answers_per_closure: the server closes a connection after that many answers; 0 for never.
-        listen_drops: connection attempts that the kernel drops in each slice.
-        unavailable: why it could not be installed; empty where it could.
-    """
-
-    id: str
-    server: str
-    variant: str
-    interface: str
-    rates: Mapping[str, float]
-    cpu_share: Mapping[str, float] = field(default_factory=dict)
-    errors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    busy_share: float = 0.4
-    answers_per_closure: int = 0
-    listen_drops: int = 0
-    unavailable: str = ""
-    measures_cpu: bool = True
-    color: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """One workload at 64 connections."""
-
-    name: str
-    transport: str
-    needs: tuple[str, ...]
-    slice_s: float = 0.1
-    saturates: bool = True
-    service_s: float = 0.0
-    path: str = "/plaintext"
-
+from gatebench.model import Level, Objective
+from tests.synthetic_model import CONNECTIONS, Load, Plan, Truth
+from tests.synthetic_slices import make_block
 
 LOADS: tuple[Load, ...] = (
     Load("keep-alive", "keep-alive", ("keep-alive",)),
@@ -64,6 +19,40 @@ LOADS: tuple[Load, ...] = (
     Load("websocket-echo", "websocket", ("websocket",), path="/ws/echo"),
     Load("wait", "close", ("close",), slice_s=0.4, saturates=False, service_s=0.01, path="/wait/10"),
 )
+STEADY = Load(
+    "steady",
+    "keep-alive",
+    ("keep-alive",),
+    slice_s=0.25,
+    saturates=False,
+    level=Level(CONNECTIONS, "open", rate_per_s=2_000),
+)
+SEARCH = Load(
+    "search",
+    "keep-alive",
+    ("keep-alive",),
+    saturates=False,
+    level=Level(CONNECTIONS, "objective", objective=Objective(99, 0.01)),
+)
+IDLE = Load(
+    "websocket-idle",
+    "websocket",
+    ("websocket",),
+    slice_s=1.0,
+    saturates=False,
+    path="/ws/echo",
+    level=Level(4_000, "idle"),
+    exchange="idle",
+    steps=(500, 1_000, 2_000, 3_000, 4_000),
+)
+BROADCAST = Load(
+    "websocket-broadcast",
+    "websocket",
+    ("websocket",),
+    path="/ws/broadcast",
+    exchange="broadcast",
+)
+VISIT = Load("visit", "keep-alive", (), slice_s=1.0, saturates=False, level=Level(16, "locust"))
 
 
 def _truth(subject: str, interface: str, *by_load: float, **more: Any) -> Truth:
@@ -95,24 +84,6 @@ SUBJECTS: tuple[Truth, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the synthetic run is measured.
-
-    Attributes:
-        drift: standard deviation of the machine's speed from one round to the next, as a random walk.
-        slice_noise: standard deviation of one slice.
-        block_noise: standard deviation of a server's speed from one start to the next.
-    """
-
-    blocks: int = 5
-    rounds: int = 20
-    seed: int = 7
-    drift: float = 0.01
-    slice_noise: float = 0.04
-    block_noise: float = 0.012
-
-
 def make_run(
     folder: Path,
     plan: Plan | None = None,
@@ -140,7 +111,8 @@ def make_run(
         if block == 0:
             events += [_argv(index, truth) for index, truth in enumerate(subjects) if not truth.unavailable]
         events += [{"kind": "failed", **failure} for failure in failures if failure["block"] == block]
-        slices, histograms = _block(random, plan, block, subjects=subjects, loads=loads, failures=failures)
+        spared = [failure for failure in failures if failure["block"] == block]
+        slices, histograms = make_block(random, plan, block, subjects, loads, spared)
         for name, part in (("slices.parquet", slices), ("histograms.parquet", histograms)):
             if not part.empty:
                 part.to_parquet(folder / name / f"part-{block:04}.parquet")
@@ -157,7 +129,7 @@ def make_run(
 def run_json(plan: Plan, subjects: Sequence[Truth], loads: Sequence[Load]) -> dict[str, Any]:
     """The content of `run.json`."""
     return {
-        "schema": 1,
+        "schema": plan.schema,
         "run": "20261122T081500Z-ab12cd",
         "started": "2026-11-22T08:15:00Z",
         "gatebench": "0.1.0",
@@ -170,19 +142,14 @@ def run_json(plan: Plan, subjects: Sequence[Truth], loads: Sequence[Load]) -> di
         "exclusive": False,
         "plan": {
             "blocks": plan.blocks,
-            "levels": [
-                {
-                    "workload": load.name,
-                    "level": f"c{CONNECTIONS}",
-                    "connections": CONNECTIONS,
-                    "rounds": plan.rounds,
-                    "slice_s": load.slice_s,
-                    "warmup_s": 0.3,
-                }
-                for load in loads
-            ],
+            "levels": [_level_json(plan, load) for load in loads],
         },
         "cores": {"server": [3], "engine": [2], "lab": [0, 1]},
+        "ceilings": [
+            {"workload": load.name, "level": load.level.id, "rates_per_s": [load.ceiling_per_s]}
+            for load in loads
+            if load.ceiling_per_s
+        ],
         "workers": 1,
         "threads": 4,
         "machine": {
@@ -198,6 +165,27 @@ def run_json(plan: Plan, subjects: Sequence[Truth], loads: Sequence[Load]) -> di
         "notices": ["synthetic: this run was made by a random number generator"],
         "subjects": [_subject_json(truth, loads) for truth in subjects],
         "workloads": [_workload_json(load) for load in loads],
+    }
+
+
+def _level_json(plan: Plan, load: Load) -> dict[str, Any]:
+    level = load.level
+    description = {
+        "workload": load.name,
+        "level": level.id,
+        "connections": level.connections,
+        "rounds": 1 if load.steps else plan.rounds,
+        "slice_s": load.slice_s,
+        "warmup_s": 0.3,
+    }
+    if plan.schema == 1:
+        return description
+    return description | {
+        "model": level.model,
+        "window": level.window,
+        "rate_per_s": level.rate_per_s,
+        "capacity_share": level.capacity_share,
+        "objective": level.objective.id if level.objective else None,
     }
 
 
@@ -227,11 +215,20 @@ def _workload_json(load: Load) -> dict[str, Any]:
         "name": load.name,
         "description": f"GET {load.path} over {load.transport}",
         "transport": load.transport,
-        "request": {"method": "GET", "path": load.path},
+        "request": {
+            "method": "GET",
+            "path": load.path,
+            "body_bytes": 0,
+            "answer_bytes": None if load.transport == "websocket" else load.answer_bytes,
+            "exchange": load.exchange,
+        },
         "needs": list(load.needs),
         "saturates": load.saturates,
         "service_s": load.service_s,
-        "levels": [f"c{CONNECTIONS}"],
+        "arrivals": "poisson",
+        "reference": None,
+        "steps": list(load.steps),
+        "levels": [load.level.id],
         "slice_s": load.slice_s,
     }
 
@@ -245,86 +242,3 @@ def _argv(index: int, truth: Truth) -> dict[str, Any]:
         "apps.plain:app",
     ]
     return {"kind": "argv", "block": 0, "subject": truth.id, "argv": argv, "port": port}
-
-
-def _block(
-    random: np.random.Generator,
-    plan: Plan,
-    block: int,
-    *,
-    subjects: Sequence[Truth],
-    loads: Sequence[Load],
-    failures: Sequence[Mapping[str, Any]],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    machine = random.normal(0, 0.05) + np.cumsum(random.normal(0, plan.drift, plan.rounds))
-    slices: list[dict[str, Any]] = []
-    histograms: list[pd.DataFrame] = []
-    for load in loads:
-        for truth in subjects:
-            if load.name not in truth.rates or truth.unavailable:
-                continue
-            if any(_hits(failure, block, truth.id, load.name) for failure in failures):
-                continue
-            noise = random.normal(0, plan.block_noise) + random.normal(0, plan.slice_noise, plan.rounds)
-            rates = truth.rates[load.name] * np.exp(machine + noise)
-            rows = [_slice(block, number, truth, load, rate) for number, rate in enumerate(rates)]
-            slices += rows
-            histograms.append(_histogram(random, block, truth, load, rows))
-    shuffled = random.permutation(len(slices))
-    parts = pd.concat(histograms, ignore_index=True) if histograms else pd.DataFrame()
-    return pd.DataFrame([slices[index] for index in shuffled]), parts
-
-
-def _hits(failure: Mapping[str, Any], block: int, subject: str, workload: str) -> bool:
-    return (
-        failure["block"] == block
-        and failure["subject"] == subject
-        and failure["workload"] in {None, workload}
-    )
-
-
-def _slice(block: int, number: int, truth: Truth, load: Load, rate: float) -> dict[str, Any]:
-    completed = round(rate * load.slice_s)
-    drained = min(CONNECTIONS, completed)
-    elapsed = load.slice_s + drained / rate
-    answers = completed + drained
-    closed = answers // truth.answers_per_closure if truth.answers_per_closure else 0
-    errors = truth.errors.get(load.name, {})
-    return {
-        "block": block,
-        "round": number,
-        "position": 0,
-        "subject": truth.id,
-        "workload": load.name,
-        "level": f"c{CONNECTIONS}",
-        "started_unix_ns": 1_795_335_300_000_000_000 + (block * 1_000 + number) * 1_000_000,
-        "window_s": load.slice_s,
-        "elapsed_s": elapsed,
-        "completed": completed,
-        "drained": drained,
-        "counted": completed,
-        "counted_s": load.slice_s,
-        "opened": answers if load.transport == "close" else closed,
-        "closed_by_server": 0 if load.transport == "close" else closed,
-        **{f"errors_{kind}": errors.get(kind, 0) for kind in ERROR_KINDS},
-        "latency_count": completed,
-        "latency_sum_us": round(completed * CONNECTIONS / rate * 1e6),
-        "engine_busy_share": truth.busy_share,
-        "bytes_received": answers * 140,
-        "bytes_sent": answers * 60,
-        "server_cpu_s": truth.cpu_share.get(load.name, 0.99) * elapsed if truth.measures_cpu else None,
-        "server_memory_mib": 31.4 if number == 0 and truth.measures_cpu else None,
-        "listen_drops": truth.listen_drops,
-    }
-
-
-def _histogram(
-    random: np.random.Generator, block: int, truth: Truth, load: Load, rows: Sequence[Mapping[str, Any]]
-) -> pd.DataFrame:
-    """Gamma latencies around what 64 connections at that rate must take (Little's law)."""
-    count = sum(int(row["latency_count"]) for row in rows)
-    mean_us = CONNECTIONS / truth.rates[load.name] * 1e6
-    latencies = np.rint(random.gamma(12.0, mean_us / 12.0, count)).astype(np.int64)
-    values, counts = np.unique(latencies, return_counts=True)
-    frame = pd.DataFrame({"latency_us": values, "count": counts})
-    return frame.assign(block=block, subject=truth.id, workload=load.name, level=f"c{CONNECTIONS}")

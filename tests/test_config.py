@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.config import parse_application, parse_server, parse_workload
+from gatebench.config import parse_application, parse_server
+from gatebench.config_workload import parse_workload
 from gatebench.errors import ConfigurationError
 from gatebench.model import Level
 from gatebench.strict import seconds
@@ -223,7 +224,7 @@ def test_a_workload_needs_its_transport_without_saying_so(tmp_path: Path) -> Non
         ("[16, 64]", "[true]", "load.connections: every item must be a whole number, not True"),
         ("[16, 64]", "[]", "load.connections: must name at least one"),
         ("[16, 64]", "[64, 64]", "load.connections: names a number twice"),
-        ('"closed"', '"open"', 'load.model: "open" is not allowed; allowed: closed'),
+        ('"closed"', '"opened"', 'load.model: "opened" is not allowed (did you mean "open"?)'),
         ('"/plaintext"', '"plaintext"', 'request.path: "plaintext" must start with /'),
         ("[request]", '[request]\nbody = "x"', 'request.body: needs method = "POST"'),
         ("[request]", "[request]\nmessage_bytes = 8", 'request.message_bytes: needs transport = "websocket"'),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from analysis.load import Run
+from analysis.load import Run, load_run
 from analysis.results import Summary
 from analysis.standings import standings
 from analysis.summary import summarize
 from analysis.tables import standings_table
-from analysis.wording import findings
+from analysis.wording import conditions, findings
 from tests.summaries import BY_ID, QUIET, places, small, whole_run
+from tests.synthetic import IDLE, SEARCH, STEADY, make_run
+from tests.synthetic_model import Load, Plan, Truth
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +81,111 @@ def test_one_block_is_told_without_a_ranking(tmp_path: Path, run: Run) -> None:
 def test_the_terminal_table_shows_places_ties_and_reasons(summary: Summary) -> None:
     console = Console(width=200, record=True, file=None, quiet=False, force_terminal=False)
     with console.capture() as captured:
-        console.print(standings_table(summary.levels[0], "keep-alive"))
+        console.print(standings_table(summary.levels[0]))
 
     text = captured.get()
     assert "3 to 4" in text
     assert "invalid: reuse" in text
     assert "unsupported: does not declare keep-alive" in text
+
+
+def also(subject: str, load: Load, figure: float, **more: Any) -> Truth:
+    return replace(BY_ID[subject], rates={load.name: figure}, **more)
+
+
+def told(tmp_path: Path, load: Load, *subjects: Truth) -> tuple[list[str], str]:
+    """The sentences of one level, and its conditions."""
+    plan = Plan(blocks=4, rounds=24, drift=0.003, slice_noise=0.01, block_noise=0.003)
+    run = load_run(make_run(tmp_path / "run", plan, subjects, [load]))
+    level = summarize(run).levels[0]
+    return findings(level, run.meta.workload(load.name)), conditions(run.meta, level)
+
+
+def test_the_lowest_response_time_leads_and_the_next_is_told_as_higher(tmp_path: Path) -> None:
+    fast = also("uvicorn", STEADY, 9_000, p99_us={"steady": 4_000.0})
+    slow = also("hypercorn", STEADY, 9_000, p99_us={"steady": 8_000.0})
+
+    (first,), _ = told(tmp_path, STEADY, slow, fast)
+
+    assert re.fullmatch(
+        r"uvicorn has the lowest p99 of the response time, [34]\.\d\d ms \([34]\.\d\d to [34]\.\d\d\); "
+        r"that of the next, hypercorn, is (1\.9|2\.0)\d times \(1\.\d\d to 2\.\d\d\) as high\.",
+        first,
+    )
+
+
+def test_the_best_of_each_interface_are_compared_by_their_response_times(tmp_path: Path) -> None:
+    subjects = [
+        also("uvicorn", STEADY, 9_000, p99_us={"steady": 4_000.0}),
+        also("granian-asgi", STEADY, 9_000, p99_us={"steady": 5_000.0}),
+        also("waitress", STEADY, 9_000, p99_us={"steady": 12_000.0}),
+    ]
+
+    (_, second), _ = told(tmp_path, STEADY, *subjects)
+
+    assert second.startswith("The p99 of the response time of the best valid WSGI subject, waitress, is ")
+    assert second.endswith("that of the best valid ASGI subject, uvicorn.")
+
+
+def test_an_overloaded_server_is_told_apart_from_the_invalid_ones(tmp_path: Path) -> None:
+    sentences, _ = told(
+        tmp_path,
+        STEADY,
+        also("uvicorn", STEADY, 9_000),
+        also("hypercorn", STEADY, 1_000),
+        also("waitress", STEADY, 9_000, lag_us=5_000.0),
+    )
+
+    assert "nothing valid to compare it with" in sentences[0]
+    assert sentences[1:] == [
+        "hypercorn was overloaded at 2,000 requests/s.",
+        "Left out of the comparison: waitress (invalid: send-lag).",
+    ]
+
+
+def test_a_tie_at_the_lowest_figure_is_told_as_one(tmp_path: Path) -> None:
+    (first, *_), _ = told(tmp_path, IDLE, also("uvicorn", IDLE, 20.0), also("hypercorn", IDLE, 20.1))
+
+    assert "has the lowest server memory of an idle connection, 2" in first
+    assert first.endswith("cannot be told apart from it.")
+
+
+def test_a_search_is_told_as_the_rate_it_found(tmp_path: Path) -> None:
+    (first, *_), _ = told(tmp_path, SEARCH, also("uvicorn", SEARCH, 8_000), also("hypercorn", SEARCH, 2_000))
+
+    assert first.startswith("uvicorn has the highest rate within the objective, ")
+    assert first.endswith("the requests/s of the next, hypercorn.")
+
+
+def test_the_conditions_say_how_a_level_was_loaded(tmp_path: Path) -> None:
+    said = {
+        load.name: told(tmp_path / load.name, load, also("uvicorn", load, 9_000))[1]
+        for load in (STEADY, SEARCH, IDLE)
+    }
+
+    assert (
+        "2,000 requests/s over 64 connections, open loop: requests left at their moments (Poisson arrivals), "
+        "the same for every subject; 4 of 4 blocks of 24 rounds of 250 ms slices" in said["steady"]
+    )
+    assert "at rates that a search chose slice by slice" in said["search"]
+    assert "Up to 4,000 idle connections, held open in 5 steps; 4 of 4 blocks; seed" in said["websocket-idle"]
+
+
+def test_the_terminal_table_of_an_open_loop_leads_with_its_p99(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "run", QUIET, [also("uvicorn", STEADY, 9_000)], [STEADY]))
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as captured:
+        console.print(standings_table(summarize(run).levels[0]))
+
+    title, heads, *_ = captured.get().splitlines()
+    assert title.startswith("steady, 2,000 requests/s over 64 connections: Response time p99 (ms), lower is")
+    assert heads.split() == ["place", "subject", "p99", "ms", "95", "%", "interval", "p50", "ms"]
+
+
+def test_the_terminal_table_of_idle_connections_has_no_latencies(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "run", QUIET, [also("uvicorn", IDLE, 20.0)], [IDLE]))
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as captured:
+        console.print(standings_table(summarize(run).levels[0]))
+
+    assert captured.get().splitlines()[1].split() == ["place", "subject", "KiB", "95", "%", "interval"]

@@ -7,17 +7,21 @@ from dataclasses import replace
 import pytest
 
 from analysis.cells import Totals
-from analysis.gates import GATES, refusals
+from analysis.gates import GATES
 from analysis.meta import LevelPlan, WorkloadMeta
 from analysis.percentiles import Percentiles
+from analysis.refusals import refusals
 
 PLAN = LevelPlan("keep-alive", "c64", 64, 20, 0.1)
 WORKLOAD = WorkloadMeta("keep-alive", "", "keep-alive", {}, frozenset({"keep-alive"}), True, 0.0)
 NO_ERRORS = dict.fromkeys(("refused", "reset", "short", "status", "body", "timeout"), 0)
+NONE = dict.fromkeys(("p50", "p90", "p99", "p999", "max"))
 HONEST = Totals(
     subject="uvicorn",
     blocks=5,
     requests=100_000,
+    counted=96_000,
+    counted_s=8.0,
     errors=NO_ERRORS,
     closed_by_server=0,
     listen_drops=0,
@@ -27,12 +31,30 @@ HONEST = Totals(
     cpu_us_per_request=80.0,
     memory_mib=30.0,
     typical_completed=1_000.0,
+    missed_share=0.0,
+    lag_us=None,
+    in_flight=64.0,
+    steal_share=0.0,
+    port_use=0.1,
+    no_port=0,
+    workers_missing=0,
     percentiles=Percentiles(100_000, {"p50": 5_000, "p90": 6_000, "p99": 7_000, "p999": 8_000, "max": 9_000}),
+    service=Percentiles(0, NONE),
+    last=Percentiles(0, NONE),
 )
+
+
+OPEN = LevelPlan("steady", "r2000", 64, 20, 0.1, "open", rate_per_s=2_000.0)
+PACED = replace(WORKLOAD, name="steady", saturates=False)
+PUNCTUAL = replace(HONEST, cpu_share=0.3, in_flight=None, lag_us=120.0, service=HONEST.percentiles)
 
 
 def codes(totals: Totals, workload: WorkloadMeta = WORKLOAD, server_cores: int = 1) -> list[str]:
     return [refusal.gate.code for refusal in refusals(totals, workload, PLAN, server_cores)]
+
+
+def found(totals: Totals, plan: LevelPlan, workload: WorkloadMeta = WORKLOAD) -> list[tuple[str, str]]:
+    return [(each.gate.code, each.text) for each in refusals(totals, workload, plan, 1)]
 
 
 def test_an_honest_cell_fails_no_gate() -> None:
@@ -136,10 +158,10 @@ def test_every_refusal_begins_with_its_code_and_ends_with_its_next_step() -> Non
         typical_completed=1.0,
     )
 
-    found = refusals(bad, WORKLOAD, PLAN, 1)
+    failed = refusals(bad, WORKLOAD, PLAN, 1)
 
-    assert len(found) == 6
-    for refusal in found:
+    assert len(failed) == 6
+    for refusal in failed:
         assert refusal.reason.startswith(f"{refusal.gate.code}: ")
         assert refusal.reason.endswith(refusal.gate.next_step)
 
@@ -152,3 +174,121 @@ def test_connection_attempts_that_the_kernel_dropped_fail_backlog() -> None:
     (refusal,) = refusals(replace(HONEST, listen_drops=14), WORKLOAD, PLAN, 1)
     assert refusal.gate.code == "backlog"
     assert "dropped 14 connection attempts" in refusal.text
+
+
+def test_an_honest_open_loop_fails_no_gate() -> None:
+    assert found(PUNCTUAL, OPEN, PACED) == []
+
+
+def test_a_figure_over_half_of_the_engines_own_is_too_near_to_its_ceiling() -> None:
+    at_limit, over = replace(PLAN, ceiling_per_s=24_000.0), replace(PLAN, ceiling_per_s=20_000.0)
+
+    assert found(HONEST, at_limit) == []
+    ((code, text),) = found(HONEST, over)
+    assert code == "ceiling"
+    assert "12,000 a second is 60% of the 20,000" in text
+
+
+@pytest.mark.parametrize(("in_flight", "off"), [(60.0, "-6%"), (68.0, "+6%")])
+def test_throughput_and_latency_that_contradict_each_other_fail_little(in_flight: float, off: str) -> None:
+    ((code, text),) = found(replace(HONEST, in_flight=in_flight), PLAN)
+
+    assert code == "little"
+    assert f"gives {in_flight:.1f} requests in flight, and 64 were ({off}" in text
+
+
+def test_little_allows_five_percent_and_counts_every_message_in_flight() -> None:
+    windowed = replace(PLAN, window=16)
+
+    assert found(replace(HONEST, in_flight=61.0), PLAN) == []
+    assert found(replace(HONEST, in_flight=1_024.0), windowed) == []
+    assert [code for code, _ in found(HONEST, windowed)] == ["little"]
+
+
+def test_connections_that_rest_after_a_failure_are_not_held_to_little() -> None:
+    assert found(replace(HONEST, in_flight=30.0, errors=NO_ERRORS | {"reset": 1}), PLAN) == []
+    assert [code for code, _ in found(replace(HONEST, in_flight=30.0, listen_drops=1), PLAN)] == ["backlog"]
+
+
+def test_a_broadcast_has_one_message_in_flight_and_is_not_held_to_little() -> None:
+    broadcast = replace(WORKLOAD, transport="websocket", request={"exchange": "broadcast"})
+
+    assert found(replace(HONEST, in_flight=30.0), PLAN, broadcast) == []
+
+
+def test_a_server_that_falls_behind_its_rate_is_overloaded() -> None:
+    assert found(replace(PUNCTUAL, missed_share=0.01), OPEN, PACED) == []
+    ((code, text),) = found(replace(PUNCTUAL, missed_share=0.254), OPEN, PACED)
+    assert code == "rate-missed"
+    assert "overloaded: at 2,000 requests/s the server was 25.4% behind" in text
+
+
+def test_a_search_may_try_rates_that_are_too_high() -> None:
+    search = replace(OPEN, model="objective", rate_per_s=None, objective="p99-10ms")
+
+    assert found(replace(PUNCTUAL, missed_share=0.5), search, PACED) == []
+
+
+def test_requests_that_left_late_with_a_connection_free_fail_send_lag() -> None:
+    ((code, text),) = found(replace(PUNCTUAL, lag_us=501.0), OPEN, PACED)
+
+    assert code == "send-lag"
+    assert "501 µs or more after their moment" in text
+
+
+def test_a_tenth_of_a_long_response_time_may_be_lag() -> None:
+    slow = Percentiles(100_000, {**HONEST.percentiles.values, "p50": 20_000.0})
+
+    assert found(replace(PUNCTUAL, lag_us=1_999.0, percentiles=slow), OPEN, PACED) == []
+    assert [code for code, _ in found(replace(PUNCTUAL, lag_us=2_001.0, percentiles=slow), OPEN, PACED)] == [
+        "send-lag"
+    ]
+
+
+def test_local_ports_that_run_out_fail_ports() -> None:
+    assert found(replace(HONEST, port_use=0.80), PLAN) == []
+    ((code, text),) = found(replace(HONEST, port_use=0.91), PLAN)
+    assert code == "ports"
+    assert "91% of the local ports" in text
+
+
+def test_a_connection_without_a_local_port_fails_ports_however_many_were_seen_free() -> None:
+    ((code, text),) = found(replace(HONEST, no_port=3, port_use=0.2), PLAN)
+
+    assert code == "ports"
+    assert "3 connections found no free local port" in text
+
+
+def test_time_that_the_hypervisor_took_fails_steal() -> None:
+    assert found(replace(HONEST, steal_share=0.05), PLAN) == []
+    ((code, text),) = found(replace(HONEST, steal_share=0.12), PLAN)
+    assert code == "steal"
+    assert "took 12% of the time" in text
+
+
+def test_what_the_machine_does_not_tell_is_not_held_against_a_cell() -> None:
+    assert found(replace(HONEST, steal_share=None, port_use=None, in_flight=None), PLAN) == []
+
+
+def test_a_lost_locust_worker_fails_workers() -> None:
+    ((code, text),) = found(replace(HONEST, workers_missing=2), PLAN)
+
+    assert code == "workers"
+    assert "2 Locust workers gave no count" in text
+
+
+def test_an_engine_spoils_the_latencies_of_an_open_loop_before_the_throughput_of_a_closed_one() -> None:
+    busy = replace(PUNCTUAL, busy_share=0.71)
+
+    assert found(replace(PUNCTUAL, busy_share=0.70), OPEN, PACED) == []
+    ((code, text),) = found(busy, OPEN, PACED)
+    assert code == "generator-busy"
+    assert "busy 71% of the time (limit 70%)" in text
+    assert found(replace(HONEST, busy_share=0.71), PLAN) == []
+
+
+def test_idle_connections_give_few_answers_by_design() -> None:
+    idle = replace(PLAN, model="idle")
+    unused = replace(HONEST, typical_completed=0.0, in_flight=None)
+
+    assert found(unused, idle, replace(WORKLOAD, saturates=False)) == []

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from analysis.load import HISTOGRAM_COLUMNS, SLICE_COLUMNS, load_run
 from gatebench.errors import GatebenchError
-from tests.synthetic import LOADS, SUBJECTS, Plan, make_run
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from gatebench.model import Level
+from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
+from tests.synthetic_model import Plan
 
 
 @pytest.fixture
@@ -115,9 +116,9 @@ def test_the_same_slice_twice_is_refused(folder: Path) -> None:
 
 
 def test_an_unknown_schema_is_refused_with_what_to_do(folder: Path) -> None:
-    edit_run_json(folder, schema=2)
+    edit_run_json(folder, schema=3)
 
-    with pytest.raises(GatebenchError, match=r"run\.json: schema 2 is unknown.*version that made the run"):
+    with pytest.raises(GatebenchError, match=r"run\.json: schema 3 is unknown.*version that made the run"):
         load_run(folder)
 
 
@@ -184,3 +185,55 @@ def test_an_event_without_what_it_must_say_is_refused_with_its_line(folder: Path
 
     with pytest.raises(GatebenchError, match=r"events\.jsonl: line \d+ is not an event"):
         load_run(folder)
+
+
+def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Plan(blocks=2, rounds=3, schema=1), SUBJECTS[:2], LOADS[:2])
+
+    run = load_run(folder)
+
+    assert list(run.slices.columns) == list(SLICE_COLUMNS)
+    assert set(run.histograms["clock"]) == {"response"}
+    assert {plan.model for plan in run.meta.levels} == {"closed"}
+
+
+def test_the_published_run_is_still_read() -> None:
+    run = load_run(Path(__file__).parent.parent / "docs" / "headline")
+
+    assert run.meta.schema in {1, 2}
+    assert not run.slices.empty
+
+
+def test_every_kind_of_load_is_read_with_what_the_plan_asked_of_it(tmp_path: Path) -> None:
+    loads = [STEADY, SEARCH, IDLE, BROADCAST, VISIT]
+    everything = replace(SUBJECTS[8], rates={load.name: 100.0 for load in loads})
+
+    run = load_run(make_run(tmp_path / "run", Plan(blocks=1, rounds=3), [everything], loads))
+
+    assert [plan.load for plan in run.meta.levels] == [
+        "2,000 requests/s over 64 connections",
+        "p99 within 10 ms over 64 connections",
+        "up to 4,000 idle connections",
+        "64 connections",
+        "16 Locust users",
+    ]
+    assert run.meta.workload("websocket-idle").steps == IDLE.steps
+    assert set(run.histograms["clock"]) == {"response", "service", "lag", "last"}
+
+
+def test_a_part_of_schema_2_without_a_clock_is_refused(folder: Path) -> None:
+    part = folder / "histograms.parquet" / "part-0000.parquet"
+    pd.read_parquet(part).drop(columns="clock").to_parquet(part)
+
+    with pytest.raises(GatebenchError, match=r"part-0000\.parquet: the columns clock are missing"):
+        load_run(folder)
+
+
+def test_a_finished_run_in_which_nothing_could_be_measured_loads_empty(tmp_path: Path) -> None:
+    step = replace(STEADY, level=Level(64, "ladder", capacity_share=0.75))  # its reference failed: no rate
+    plain = replace(SUBJECTS[8], rates={"steady": 100.0})
+    made = make_run(tmp_path / "run", Plan(blocks=1, rounds=3), [plain], [step])
+    for file in (*(made / "slices.parquet").iterdir(), *(made / "histograms.parquet").iterdir()):
+        file.unlink()
+
+    assert load_run(made).slices.empty

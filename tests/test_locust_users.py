@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,11 +131,11 @@ def test_a_host_where_nobody_listens_gives_failures_and_status_1(tmp_path: Path)
 
 
 @contextmanager
-def web_ui(folder: Path, host_port: int) -> Iterator[tuple[psutil.Process, int]]:
+def web_ui(folder: Path, host_port: int, *options: str) -> Iterator[tuple[psutil.Process, int]]:
     """Locust with its web UI: its process and the UI's port."""
     port = fresh_port(HOST, set())
     command = [*LOCUST, "KeepAliveUser", "--web-host", HOST, "--web-port", str(port)]
-    command += ["--host", f"http://{HOST}:{host_port}"]
+    command += ["--host", f"http://{HOST}:{host_port}", *options]
     with (folder / "locust.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
@@ -154,8 +156,10 @@ def answers(port: int) -> bool:
         return False
 
 
-def swarm(port: int) -> None:
-    answer = fetch(port, "/swarm", {"user_count": USERS, "spawn_rate": USERS})
+def swarm(port: int, **more: str) -> None:
+    form = urllib.parse.urlencode({"user_count": USERS, "spawn_rate": USERS, **more}).encode()
+    with urllib.request.urlopen(f"http://{HOST}:{port}/swarm", data=form, timeout=PATIENCE_S) as response:
+        answer = response.read()
     assert json.loads(answer)["success"]
 
 
@@ -210,3 +214,58 @@ def test_an_engine_that_dies_ends_the_test_as_failed(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert "the load engine's process ended in the middle of the test" in log.read_text()
+
+
+def test_a_run_without_workers_writes_its_exact_result_too(tmp_path: Path) -> None:
+    exact_file, counts = tmp_path / "exact.json", tmp_path / "counts.json"
+    files = ("--exact-json", str(exact_file), "--json-file", str(counts.with_suffix("")))
+    run_honestly(tmp_path, "KeepAliveUser", *files, "--engine-cpu", "0", "--engine-cpu", "1")
+    exact = json.loads(exact_file.read_text())
+    assert exact["complete"]
+    assert exact["workers"] == {"expected": 1, "heard": 1, "lost": {}}
+    ((_, group),) = exact["groups"].items()
+    assert group["result"]["opened"] == USERS
+    assert group["result"]["completed"] == json.loads(counts.read_text())[0]["num_requests"]
+
+
+def test_each_core_that_is_named_gets_an_engine(tmp_path: Path) -> None:
+    with CountingServer() as server, web_ui(tmp_path, server.port, "--engine-cpu", "0,1") as (locust, port):
+        swarm(port)
+        wait_until("every user's connection", lambda: server.open == USERS)
+        engines = locust.children()
+        assert sorted(engine.cpu_affinity() for engine in engines) == [[0], [1]]
+        held = [len([each for each in engine.net_connections("tcp") if each.raddr]) for engine in engines]
+        assert held == [USERS // 2, USERS // 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--path", "/nowhere"), "argument --path: GET /nowhere: no route of the contract"),
+        (("--path", "/interface"), "its answer differs between servers"),
+        (("--engine-cpu", "4095"), "argument --engine-cpu: there is no core 4095"),
+        (("--engine-cpu", "1,x"), "'1,x' must be core numbers such as 1 or 1,2"),
+        (("--engine-cpu", "1", "--engine-cpu", "1"), "a core is named twice"),
+        (("--exact-json", "/nowhere/exact.json"), "must name a file in a folder that exists"),
+        (("--host", "https://127.0.0.1"), "the host must be given as http://ADDRESS:PORT"),
+    ],
+)
+def test_a_wrong_option_gives_one_clear_error(tmp_path: Path, options: tuple[str, ...], error: str) -> None:
+    command = [*LOCUST, "KeepAliveUser", "--headless", "-u", "4", "-t", "5s", "--host", f"http://{HOST}:9"]
+    ended = subprocess.run(
+        [*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count(error) == 1
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_wrong_path_in_the_web_form_gives_one_clear_error(tmp_path: Path) -> None:
+    with CountingServer() as server, web_ui(tmp_path, server.port) as (_, port):
+        log = tmp_path / "locust.log"
+        swarm(port, path="/nowhere")
+        wait_until("an error", lambda: "no route of the contract" in log.read_text())
+        swarm(port, path="/json")
+        wait_until("every user's connection", lambda: server.open == USERS)
+        assert log.read_text().count("no route of the contract") == 1
+        assert "Traceback" not in log.read_text()

@@ -10,7 +10,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.synthetic import LOADS, SUBJECTS, Plan, make_run
+from tests.synthetic import LOADS, SUBJECTS, make_run
+from tests.synthetic_model import Plan
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

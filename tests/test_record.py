@@ -13,7 +13,15 @@ import pytest
 
 from gatebench.errors import ConfigurationError
 from gatebench.model import Cell
-from gatebench.record import Record, RecordError, SliceRow, new_run_id, point_latest, write_atomically
+from gatebench.record import (
+    Observed,
+    Record,
+    RecordError,
+    SliceRow,
+    new_run_id,
+    point_latest,
+    write_atomically,
+)
 from loadtests.engine.tally import FAILURES, SliceResult
 from tests.test_plan import CELLS
 
@@ -26,20 +34,24 @@ def a_slice(histogram: dict[int, int]) -> SliceResult:
         drained=2,
         counted=sum(histogram.values()),
         counted_s=0.1,
+        offered=0,
+        unsent=0,
         opened=0,
         closed_by_server=0,
+        no_port=0,
         bytes_received=100,
         bytes_sent=50,
         failures=dict.fromkeys(FAILURES, 0),
         examples={},
-        histogram=histogram,
+        histograms={"response": histogram, "service": dict.fromkeys(histogram, 1)},
         busy_share=0.4,
         started_unix_ns=1,
     )
 
 
 def a_row(cell: Cell, round_number: int, histogram: dict[int, int]) -> SliceRow:
-    return SliceRow(0, round_number, 0, cell, a_slice(histogram), 0.1, None, 0)
+    seen = Observed(server_cpu_s=0.1, listen_drops=0)
+    return SliceRow(0, round_number, 0, cell, a_slice(histogram), seen, connections=64)
 
 
 def test_what_was_flushed_is_one_table_that_pandas_reads(tmp_path: Path) -> None:
@@ -58,7 +70,9 @@ def test_histograms_of_a_part_are_added_up_per_block_and_cell(tmp_path: Path) ->
     record.add(a_row(CELLS[0], 1, {100: 2}))
     record.flush()
     frame = pd.read_parquet(tmp_path / "run" / "histograms.parquet")
-    assert dict(zip(frame["latency_us"], frame["count"], strict=True)) == {100: 7, 200: 1}
+    for clock, expected in (("response", {100: 7, 200: 1}), ("service", {100: 2, 200: 1})):
+        part = frame[frame["clock"] == clock]
+        assert dict(zip(part["latency_us"], part["count"], strict=True)) == expected
 
 
 def test_a_slice_without_a_single_latency_is_written_all_the_same(tmp_path: Path) -> None:
@@ -105,7 +119,8 @@ def test_a_full_disk_keeps_the_earlier_parts_whole_and_the_rows_for_another_atte
     assert not list((tmp_path / "run").rglob("*.tmp"))
     record.flush()
     assert len(pd.read_parquet(tmp_path / "run" / "slices.parquet")) == 2
-    assert pd.read_parquet(tmp_path / "run" / "histograms.parquet")["count"].sum() == 10
+    frame = pd.read_parquet(tmp_path / "run" / "histograms.parquet")
+    assert frame[frame["clock"] == "response"]["count"].sum() == 10
 
 
 def test_events_are_lines_with_a_time_and_a_kind(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analysis.report import build_report
-from tests.synthetic import LOADS, SUBJECTS, Plan, make_run
+from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
+from tests.synthetic_model import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,3 +196,66 @@ def test_a_homepage_that_is_no_web_address_is_not_a_link(tmp_path: Path) -> None
     build_report(folder)
 
     assert not [link for link in Page((folder / "report.html").read_text()).links if "javascript" in link]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run with every kind of load."""
+    loads = [replace(LOADS[0], answer_bytes=64 << 10), STEADY, SEARCH, IDLE, BROADCAST, VISIT]
+    figures = {"keep-alive": 900.0, "steady": 9e3, "search": 4e3}
+    figures |= {"websocket-idle": 20.0, "websocket-broadcast": 200.0, "visit": 130.0}
+    subjects = [replace(BY_ID[name], rates=figures) for name in ("uvicorn", "hypercorn")]
+    made = make_run(tmp_path_factory.mktemp("mixed") / "run", replace(PLAN, rounds=12), subjects, loads)
+    build_report(made)
+    return (made / "report.html").read_text()
+
+
+def heads(html: str, level: str) -> list[str]:
+    """The headings of a level's table of figures, the leading figure first."""
+    table = html[html.index(f'<h2 id="{level}"') :]
+    found = re.findall(r'<th scope="col" class="number">([^<]+)</th>', table[: table.index("<tbody>")])
+    return [head for head in found if head not in {"95 % interval", "Blocks", "Requests"}]
+
+
+def test_each_kind_of_load_has_its_own_figures_the_leading_one_first(mixed: str) -> None:
+    assert heads(mixed, "steady-r2000")[:2] == ["Response time p99 (ms)", "Response time p50 (ms)"]
+    assert {"Service time p50 (ms)", "Service time p99 (ms)"} <= set(heads(mixed, "steady-r2000"))
+    assert heads(mixed, "search-p99-10ms")[0] == "Rate within the objective (requests/s)"
+    assert not [head for head in heads(mixed, "search-p99-10ms") if "p50" in head]
+    assert heads(mixed, "websocket-idle-idle4000") == [
+        "Server memory of an idle connection (KiB)",
+        "R² of the line",
+        "Server memory (MiB)",
+    ]
+    assert heads(mixed, "websocket-broadcast-c64")[0] == "Throughput (broadcasts/s)"
+    assert "To the last subscriber p99 (ms)" in heads(mixed, "websocket-broadcast-c64")
+
+
+def test_large_bodies_are_shown_in_mib_per_second_and_small_ones_are_not(mixed: str, html: str) -> None:
+    assert heads(mixed, "keep-alive-c64")[1] == "Bodies, both ways (MiB/s)"
+    assert "MiB/s" not in html
+
+
+def test_each_level_is_headed_by_how_it_was_loaded(mixed: str) -> None:
+    for title in (
+        "steady, 2,000 requests/s over 64 connections",
+        "search, p99 within 10 ms over 64 connections",
+        "websocket-idle, up to 4,000 idle connections",
+        "visit, 16 Locust users",
+    ):
+        assert mixed.count(f">{title}<") == 2
+
+
+def test_a_verdict_on_a_figure_that_should_be_low_says_which_end_is_good(mixed: str) -> None:
+    assert "Left over right: Response time p99 (ms), lower is better." in mixed
+    assert "Left over right: Throughput (requests/s), higher is better." in mixed
+
+
+def test_open_loops_are_explained_where_there_are_some(mixed: str, html: str) -> None:
+    assert "In an open loop requests leave at their moments" in mixed
+    assert "In an open loop requests leave at their moments" not in html
+
+
+def test_a_narrow_screen_is_told_that_a_chart_can_be_scrolled(html: str) -> None:
+    assert html.count("scroll the chart sideways") == html.count("<figure>")
+    assert re.search(r"@media \(max-width:46\.5rem\) \{ figcaption \{ display:block; \} \}", html)

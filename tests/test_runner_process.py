@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatebench import measure, runner_process
+from gatebench import holding, runner_process
 from gatebench.contract import load_contract
 from gatebench.environments import Environment
 from gatebench.errors import ServerFailure
-from gatebench.measure import hold_to_contract
+from gatebench.holding import hold_to_contract
 from gatebench.model import Application, Server, Subject, Variant
 from gatebench.ports import LOWEST, ephemeral_start, fresh_port, is_free
 from gatebench.processes import OWNER_VARIABLE, Owner
@@ -142,7 +142,7 @@ def test_a_server_runs_on_the_servers_cores_and_the_lab_on_its_own(
 def test_a_server_that_listens_and_never_answers_is_not_ready(
     runner: ProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "READY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(holding, "READY_TIMEOUT_S", 1.0)
     log = tmp_path / "silent.log"
     with started(runner, SUBJECTS["faulty-silent"], log) as instance:
         wait_until("the server to listen", lambda: "listening" in log.read_text())

@@ -69,5 +69,12 @@ def test_the_shipped_workloads_load_64_connections_in_every_profile(name: str) -
     assert workload.profiles == {"smoke", "standard", "full"}
 
 
-def test_only_the_waiting_workload_is_no_capacity() -> None:
-    assert [workload.name for workload in REGISTRY.workloads.values() if not workload.saturates] == ["wait"]
+def test_of_the_closed_loops_only_waiting_and_broadcasts_are_no_capacities() -> None:
+    closed = [each for each in REGISTRY.workloads.values() if each.levels[0].model == "closed"]
+    assert {each.name for each in closed if not each.saturates} == {"wait", "websocket-broadcast"}
+
+
+def test_the_standard_profile_measures_response_times_at_equal_rates() -> None:
+    paced = {each.name for each in REGISTRY.workloads.values() if each.levels[0].model == "open"}
+    assert paced == {"keep-alive-rate", "websocket-rate"}
+    assert all("standard" in REGISTRY.workloads[name].profiles for name in paced)

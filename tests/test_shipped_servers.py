@@ -10,7 +10,7 @@ import pytest
 from gatebench.contract import load_contract
 from gatebench.cores import available_cores, divide
 from gatebench.errors import ServerFailure
-from gatebench.measure import hold_all_to_contract
+from gatebench.holding import hold_all_to_contract
 from gatebench.model import Subject
 from gatebench.processes import Owner, marked_processes
 from gatebench.runner import Budget, Instance, Readiness

@@ -14,8 +14,10 @@ from analysis.load import Run, load_run
 from analysis.results import Summary
 from analysis.standings import standings
 from analysis.summary import as_json, summarize
+from gatebench.model import Level
 from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, QUIET, cell, failure, keep, places, small, whole_run
-from tests.synthetic import CONNECTIONS, LOADS, SUBJECTS, make_run
+from tests.synthetic import LOADS, STEADY, SUBJECTS, make_run
+from tests.synthetic_model import CONNECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -255,13 +257,84 @@ def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> Non
     assert len(content["cells"]) == len(SUBJECTS) * len(LOADS)
     for found in content["cells"]:
         assert list(found) == [
-            "subject", "server", "app", "interface", "workload", "level", "status", "reasons", "blocks",
-            "requests", "errors", "rps", "latency_us", "requests_per_connection", "cpu_us_per_request",
-            "memory_mib",
+            "subject", "server", "app", "interface", "workload", "level", "metric", "rate_per_s", "status",
+            "reasons", "blocks", "requests", "errors", "rps", "lead", "latency_us", "service_us", "last_us",
+            "mib_per_s", "fit", "requests_per_connection", "cpu_us_per_request", "memory_mib",
         ]  # fmt: skip
-        assert list(found["rps"]) == ["estimate", "low", "high"]
-        assert list(found["latency_us"]) == ["p50", "p90", "p99", "p999", "max"]
+        assert list(found["rps"]) == list(found["lead"]) == ["estimate", "low", "high"]
+        for clock in ("latency_us", "service_us", "last_us"):
+            assert list(found[clock]) == ["p50", "p90", "p99", "p999", "max"]
         assert found["reasons"] or None not in {*found["rps"].values(), *found["latency_us"].values()}
     assert list(content["comparisons"][0]) == [
         "workload", "level", "metric", "left", "right", "ratio", "low", "high", "p", "verdict",
     ]  # fmt: skip
+
+
+def test_a_closed_loop_leads_with_its_throughput(summary: Summary) -> None:
+    for found in summary.levels[0].cells:
+        assert found.lead == found.rps
+
+
+def test_large_bodies_are_told_in_mib_per_second(tmp_path: Path) -> None:
+    large = replace(KEEP_ALIVE, answer_bytes=1 << 20)
+    steady = replace(BY_ID["uvicorn"], rates={"keep-alive": 500.0})
+    run = load_run(make_run(tmp_path / "run", QUIET, [steady], [large]))
+
+    found = cell(summarize(run), "uvicorn")
+
+    assert found.rps is not None
+    assert found.mib_per_s == pytest.approx(found.rps.estimate)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("steal_s", 0.05, "steal"),
+        ("port_use", 0.95, "ports"),
+        ("no_port", 1, "ports"),
+        ("workers_missing", 1, "workers"),
+        ("timed_in_window_us", 1, "little"),
+    ],
+)
+def test_what_a_slice_saw_of_its_machine_reaches_the_gates(
+    tmp_path: Path, column: str, value: float, code: str
+) -> None:
+    seen = replace(BY_ID["uvicorn"], columns={column: value})
+
+    assert cell(small(tmp_path, seen), "uvicorn").code == code
+
+
+def test_the_ceiling_is_the_one_that_the_run_measured(tmp_path: Path) -> None:
+    low = replace(KEEP_ALIVE, ceiling_per_s=15_000.0)
+    run = load_run(make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"], BY_ID["waitress"]], [low]))
+
+    found = summarize(run)
+
+    assert cell(found, "uvicorn").code == "ceiling"
+    assert cell(found, "waitress").status == "ok"
+
+
+def test_a_run_of_schema_1_gives_the_same_figures_as_one_of_schema_2(tmp_path: Path) -> None:
+    old, new = (
+        small(
+            tmp_path / str(schema), BY_ID["uvicorn"], BY_ID["hypercorn"], plan=replace(QUIET, schema=schema)
+        )
+        for schema in (1, 2)
+    )
+
+    assert cell(old, "uvicorn") == cell(new, "uvicorn")
+    assert old.levels[0].comparisons == new.levels[0].comparisons
+
+
+def test_a_step_of_a_ladder_whose_reference_failed_says_so(tmp_path: Path) -> None:
+    step = replace(STEADY, level=Level(64, "ladder", capacity_share=0.75))
+    folder = make_run(tmp_path / "run", QUIET, [replace(BY_ID["uvicorn"], rates={"steady": 1.0})], [step])
+    for name in ("slices.parquet", "histograms.parquet"):
+        for part in (folder / name).iterdir():
+            part.unlink()
+    (folder / "events.jsonl").write_text("")
+
+    found = cell(summarize(load_run(folder)), "uvicorn", "steady")
+
+    assert found.status == "unavailable"
+    assert "the rate is a share of what" in found.reasons[0]

@@ -30,13 +30,17 @@ PAPER = "#fffffe"
 GREY = "#c3c8ce"
 
 WIDTH_IN, HEIGHT_IN = 16.0, 9.0
+_LEAST_HEIGHT_IN = 4.5
 _DOTS_PER_INCH = 120
 _ROWS_ON_A_PAGE = 16
 _ROW_IN = 0.4
 _THICKEST_ROW_IN = 0.62
 _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 4.35, 0.45, 1.55, 1.75
+_CAPTION_FROM_IN, _CAPTION_LINE_IN, _TICKS_IN = 0.25, 0.24, 0.5
 
 TITLE_PT, TEXT_PT, SMALL_PT, CAPTION_PT = 25, 15, 12, 11.5
+_TITLE_LETTERS = 62
+"""A longer title is set smaller, so that it stays on its line."""
 
 # Shapes, not only colors, tell the interfaces apart.
 MARKERS = {"wsgi": "s", "asgi": "o"}
@@ -130,17 +134,21 @@ class Chart:
 def page(words: Words, rows: int, right_in: float = _RIGHT_IN) -> tuple[Figure, Axes]:
     """A 16:9 page with one pair of axes for `rows` rows, higher where there are more than fit on a slide.
 
+    A few rows keep the thickness of many, and their page is lower instead.
+
     Args:
         words: the texts around the axes.
         rows: number of rows, numbered from 0 at the top.
         right_in: space in inches to keep free right of the axes.
     """
     with mpl.rc_context(_STYLE):
-        height = HEIGHT_IN + max(0, rows - _ROWS_ON_A_PAGE) * _ROW_IN
+        highest = HEIGHT_IN + max(0, rows - _ROWS_ON_A_PAGE) * _ROW_IN
+        lines = [part for line in words.caption.split("\n") for part in textwrap.wrap(line, 170)]
+        below = max(_BOTTOM_IN, _CAPTION_FROM_IN + len(lines) * _CAPTION_LINE_IN + _TICKS_IN)
+        used = min(highest - _TOP_IN - below, max(rows, 1) * _THICKEST_ROW_IN)
+        height = max(_LEAST_HEIGHT_IN, _TOP_IN + used + below)
         figure = Figure(figsize=(WIDTH_IN, height), facecolor=PAPER)
         FigureCanvasAgg(figure)
-        # A few rows keep the thickness of many, instead of filling the page with one fat bar.
-        used = min(height - _TOP_IN - _BOTTOM_IN, max(rows, 1) * _THICKEST_ROW_IN)
         bottom = height - _TOP_IN - used
         width = WIDTH_IN - _LEFT_IN - right_in
         axes = figure.add_axes((_LEFT_IN / WIDTH_IN, bottom / height, width / WIDTH_IN, used / height))
@@ -153,11 +161,17 @@ def page(words: Words, rows: int, right_in: float = _RIGHT_IN) -> tuple[Figure, 
         axes.set_axisbelow(True)
         axes.tick_params(axis="x", length=0, labelsize=SMALL_PT)
         left = 0.45 / WIDTH_IN
-        figure.text(left, 1 - 0.62 / height, words.title, fontsize=TITLE_PT, fontweight="bold")
+        title_pt = TITLE_PT * min(1, _TITLE_LETTERS / len(words.title))
+        figure.text(left, 1 - 0.62 / height, words.title, fontsize=title_pt, fontweight="bold")
         figure.text(left, 1 - 1.05 / height, words.subtitle, fontsize=TEXT_PT, color=MUTED)
-        lines = "\n".join(textwrap.fill(line, 170) for line in words.caption.split("\n"))
         figure.text(
-            left, 0.25 / height, lines, fontsize=CAPTION_PT, color=MUTED, va="bottom", linespacing=1.45
+            left,
+            _CAPTION_FROM_IN / height,
+            "\n".join(lines),
+            fontsize=CAPTION_PT,
+            color=MUTED,
+            va="bottom",
+            linespacing=1.45,
         )
         return figure, axes
 

@@ -1,14 +1,12 @@
-"""Latency of one level: p50, p90 and p99 of every subject on a logarithmic axis, figures beside them."""
+"""Latency of one closed loop: p50, p90 and p99 of every subject, figures beside them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis.charts.dots import LEGEND, draw_dots, milliseconds_axis
 from analysis.charts.frame import (
-    GREY,
     HEADING,
-    MARKERS,
-    PAPER,
     PLAIN,
     QUIET,
     Chart,
@@ -16,81 +14,79 @@ from analysis.charts.frame import (
     Look,
     Words,
     beside,
-    logarithmic,
-    nothing_valid,
     page,
     row_labels,
     write,
 )
 from analysis.colors import color
-from analysis.metrics import P50, P90, P99, Metric
+from analysis.metrics import LAST_P50, LAST_P99, P50, P90, P99, Metric
 from analysis.standings import ordered
 from analysis.wording import conditions, short_reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from analysis.meta import RunMeta
+    from analysis.meta import LevelPlan, RunMeta, WorkloadMeta
     from analysis.results import CellResult, LevelResult
 
 _SHOWN: tuple[Metric, ...] = (P50, P90, P99)
 _COLUMN_PT = 68
+_LAST_PT = 88
+_RIGHT_IN = 3.3
 
 
 def latency_chart(meta: RunMeta, level: LevelResult) -> Chart:
     """Latency percentiles of the valid subjects of one level, the lowest p50 first."""
+    workload = meta.workload(level.workload)
+    broadcast = workload.exchange == "broadcast"
     cells = [cell for cell in ordered(level) if cell.status == "ok"]
     cells.sort(key=lambda cell: (cell.figure("p50") is None, cell.figure("p50") or 0.0, cell.subject))
     others = [cell for cell in ordered(level) if cell.status != "ok"]
     words = Words(
-        f"Latency: {level.workload}, {level.connections} connections",
-        "milliseconds, logarithmic, lower is better; filled: p50, pale: p90, hollow: p99",
-        f"Closed loop: {level.connections} requests are always in flight, so most of this is waiting in line "
-        "and mirrors the throughput. It is not the latency at a lower load.\n" + conditions(meta, level),
+        f"{'Delay to each subscriber' if broadcast else 'Latency'}: {level.title}",
+        LEGEND,
+        f"{_what_it_is(level.plan, workload)}\n{conditions(meta, level)}",
     )
+    columns = [*_SHOWN, _last_subscriber(cells)] if broadcast else [*_SHOWN]
     rows = [*cells, *others]
-    figure, axes = page(words, len(rows), right_in=3.3)
+    figure, axes = page(words, len(rows), right_in=_RIGHT_IN + (_LAST_PT / 72 if broadcast else 0))
     row_labels(axes, [meta.subject(cell.subject) for cell in rows])
-    _axis(axes, cells)
+    milliseconds_axis(axes, [value for cell in cells for each in _SHOWN if (value := cell.figure(each.name))])
     for number, cell in enumerate(cells):
-        _dots(axes, number, cell, color(meta.subject(cell.subject)))
-        _columns(axes, number, [metric.show(cell.figure(metric.name)) for metric in _SHOWN], PLAIN)
+        paint = color(meta.subject(cell.subject))
+        draw_dots(axes, number, cell.interface, paint, [cell.figure(each.name) for each in _SHOWN])
+        _columns(axes, number, [each.show(cell.figure(each.name)) for each in columns], PLAIN)
     for number, cell in enumerate(others, start=len(cells)):
         beside(axes, axes.get_xlim()[0], number, short_reason(cell), QUIET)
-    _columns(axes, -0.85, ["p50", "p90", "p99"], HEADING)
+    _columns(axes, -0.85, [each.name.replace("_", " ") for each in columns], HEADING)
     alt = f"p50, p90 and p99 latency of {len(cells)} subjects; the table beside it holds the figures."
     return Chart(f"latency-{level.workload}-{level.level}", alt, figure)
 
 
-def _axis(axes: Axes, cells: list[CellResult]) -> None:
-    values = [value / 1000 for cell in cells for metric in _SHOWN if (value := cell.figure(metric.name))]
-    if not values:
-        nothing_valid(axes)
-        return
-    logarithmic(axes, min(values) / 1.3, max(values) * 1.3, lambda value: f"{value:g} ms")
+def _last_subscriber(cells: list[CellResult]) -> Metric:
+    """Its p99, or its p50 where no subject had broadcasts enough for that."""
+    return LAST_P99 if any(cell.figure(LAST_P99.name) for cell in cells) else LAST_P50
 
 
-def _dots(axes: Axes, number: int, cell: CellResult, paint: str) -> None:
-    shape = MARKERS[cell.interface]
-    known = [(metric, value / 1000) for metric in _SHOWN if (value := cell.figure(metric.name)) is not None]
-    axes.plot([value for _, value in known], [number] * len(known), color=GREY, linewidth=3, zorder=2)
-    for metric, value in known:
-        axes.plot(
-            value,
-            number,
-            shape,
-            markersize=13,
-            markerfacecolor=PAPER,
-            markeredgecolor=paint,
-            markeredgewidth=2.4,
-            zorder=3,
+def _what_it_is(plan: LevelPlan, workload: WorkloadMeta) -> str:
+    if workload.exchange == "broadcast":
+        return (
+            f"From a message's sending to its arrival at each of the {plan.connections} subscribers, one "
+            "message under way at a time; “last” is its arrival at the last of them."
         )
-        if metric is not P99:
-            opacity = 1.0 if metric is P50 else 0.4
-            axes.plot(value, number, shape, markersize=11, color=paint, alpha=opacity, zorder=4)
+    if plan.model == "locust":
+        return (
+            "From the sending of a request to the last byte of its answer. A user who waits longer asks less "
+            "often, so the subjects were not asked equally often."
+        )
+    return (
+        f"Closed loop: {plan.connections * plan.window} requests are always in flight, so most of this is "
+        "waiting in line and mirrors the throughput. It is not the latency at a lower load."
+    )
 
 
 def _columns(axes: Axes, row: float, texts: list[str], look: Look) -> None:
-    """The figures as right-aligned columns beside the axes."""
+    """The figures as right-aligned columns beside the axes, the last subscriber's farther off."""
     for column, text in enumerate(texts, start=1):
-        write(axes, row, text, Column(1, column * _COLUMN_PT, "right", look))
+        points = column * _COLUMN_PT + (_LAST_PT - _COLUMN_PT if column > len(_SHOWN) else 0)
+        write(axes, row, text, Column(1, points, "right", look))

@@ -24,7 +24,7 @@ from analysis.charts.frame import (
     write,
 )
 from analysis.colors import color
-from analysis.metrics import throughput
+from analysis.metrics import RPS
 from analysis.standings import ordered
 from analysis.wording import conditions, findings, interval, short_reason
 
@@ -42,18 +42,18 @@ _AT_ONCE = Column(1, 250, "right", QUIET)
 def waiting_chart(meta: RunMeta, level: LevelResult) -> Chart:
     """Throughput of a waiting workload, WSGI above ASGI, with what one, a few or all at a time would give."""
     workload = meta.workload(level.workload)
-    metric = throughput(workload.transport)
+    metric = level.metric
     cells = sorted(ordered(level), key=lambda cell: cell.interface != "wsgi")
     wait_ms = workload.service_s * 1000
     words = Words(
-        f"Requests that wait {wait_ms:.0f} ms, {level.connections} connections",
+        f"Requests that wait {wait_ms:.0f} ms, {level.plan.load}",
         f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would give",
         "Each request waits without using the CPU, so this shows how many a server holds at once, not how "
         "fast it computes.\n" + conditions(meta, level),
     )
     figure, axes = page(words, len(cells), right_in=3.6)
     row_labels(axes, [meta.subject(cell.subject) for cell in cells])
-    marks = _marks(meta.threads, level.connections, workload.service_s)
+    marks = _marks(meta.threads, level.plan.connections, workload.service_s)
     _axis(axes, cells, marks)
     for number, cell in enumerate(cells):
         if cell.status == "ok" and cell.rps is not None:
@@ -111,5 +111,5 @@ def _dot(axes: Axes, number: int, cell: CellResult, paint: str, service_s: float
         zorder=3,
     )
     write(axes, number, f"{estimate.estimate:,.0f}", _RATE)
-    write(axes, number, interval(estimate), _INTERVAL)
+    write(axes, number, interval(estimate, RPS), _INTERVAL)
     write(axes, number, f"{estimate.estimate * service_s:.0f} at once", _AT_ONCE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -15,6 +16,7 @@ import socket
 from loadtests.engine.group import Group
 from loadtests.engine.loop import Loop, clock_ns
 from loadtests.engine.messages import Message, receive_message, send_message
+from loadtests.engine.schedule import Arrivals
 from loadtests.engine.target import Target
 
 REPORT_INTERVAL_NS = 500_000_000
@@ -81,9 +83,11 @@ class Engine:
         elif operation == "discard":
             group.discard(message["connection"])
         elif operation == "prepare":
+            self._tend()
             group.prepare()
         elif operation == "slice":
-            return {"result": group.run_slice(message["window_s"]).to_json()}
+            arrivals = Arrivals.from_json(message["arrivals"])
+            return {"result": group.run_slice(message["window_s"], arrivals, message["start_ns"]).to_json()}
         elif operation == "report":
             return {"result": group.report((clock_ns() - self._reported_ns) / 1e9).to_json()}
         elif operation == "drive":
@@ -99,6 +103,12 @@ class Engine:
             raise ValueError(f"unknown operation {operation!r}")
         return {"connections": len(group)}
 
+    def _tend(self) -> None:
+        """Serves connections that wait for their turn: a server closes one that is deaf to its pings."""
+        for group in self._groups.values():
+            if not group.endless:
+                group.loop.poll_once()
+
 
 def main() -> None:
     """Runs the engine on the socket and the core that the command line names."""
@@ -108,6 +118,9 @@ def main() -> None:
     arguments = parser.parse_args()
     # The terminal's Ctrl-C is for the lab, which ends the engine by closing its socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Each connection is an open file.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if arguments.cpu is not None:
         os.sched_setaffinity(0, {arguments.cpu})
     # A garbage collection inside a slice would be charged to the server.

@@ -5,16 +5,34 @@ from __future__ import annotations
 import time
 
 from loadtests.engine.estimator import whole_turns
+from loadtests.engine.http1 import Verdict
 from loadtests.engine.http_connection import HttpConnection
 from loadtests.engine.loop import Loop, clock_ns
+from loadtests.engine.open_loop import OpenLoop
+from loadtests.engine.schedule import Arrivals
 from loadtests.engine.slot import Slot
 from loadtests.engine.tally import SliceResult, Tally
 from loadtests.engine.target import Target
-from loadtests.engine.websocket_connection import WebSocketConnection, frame_head
+from loadtests.engine.websocket_broadcast import Broadcasts, BroadcastSlot
+from loadtests.engine.websocket_connection import MessageFrames
+from loadtests.engine.websocket_echo import EchoSlot, EchoWindowSlot
+from loadtests.engine.websocket_handshake import HandshakeSlot, IdleSlot
 
 FOREVER_NS = 1 << 62
+REMEMBERED_BYTES = 64 * 1024
+"""Answers with a body up to this size are recognised whole, larger ones by their head and body."""
+
 ACCEPTED_ANSWERS = 512
 """How many different correct answers are remembered (a `Date` header alone makes one a second)."""
+
+
+def slot_type(target: Target) -> type[Slot]:
+    """The kind of connection that speaks to a target."""
+    if target.transport != "websocket":
+        return HttpConnection
+    if target.exchange == "echo":
+        return EchoSlot if target.window == 1 else EchoWindowSlot
+    return {"broadcast": BroadcastSlot, "handshake": HandshakeSlot, "idle": IdleSlot}[target.exchange]
 
 
 class Group:
@@ -28,23 +46,23 @@ class Group:
         self.target = target
         self.loop = loop
         self.address = (target.host, target.port)
-        self.keeps_alive = target.transport != "close"
+        self.keeps_alive = target.transport == "keep-alive"
         self.request = b"" if target.transport == "websocket" else target.request_bytes()
-        self.receive_bytes = 4096 if len(target.answer) < 3072 else 1 << 18
+        socket_bytes = target.message_bytes * target.window
+        incoming = socket_bytes if target.transport == "websocket" else len(target.answer)
+        self.receive_bytes = 4096 if incoming < 3072 else 1 << 18
         self.accepted: dict[bytes, bool] = {}
         self.latest = b""
+        self.is_large = len(target.answer) > REMEMBERED_BYTES
+        self.heads: dict[bytes, Verdict] = {}
         self.tally = Tally()
         self._next_tally = Tally()
         self.in_flight = 0
         self.deadline_ns = 0
+        self.open_loop: OpenLoop | None = None
+        self.broadcasts: Broadcasts | None = None
         self._connections: dict[str, Slot] = {}
-        # What every WebSocket message of this group shares, computed once.
-        length = target.message_bytes
-        self.frame_head = frame_head(length, masked=False)
-        self.masked_frame_head = frame_head(length, masked=True)
-        words = -(-length // 4)
-        self.mask_factor = int.from_bytes(b"\0\0\0\1" * words, "big")
-        self.mask_shift = 8 * (4 * words - length)
+        self.frames = MessageFrames(target.message_bytes)
         self.handshake_failure = "not connected"
 
     @property
@@ -62,13 +80,15 @@ class Group:
         self.accepted[answer] = reusable
         self.latest = answer
 
+    def accept_head(self, verdict: Verdict) -> None:
+        """Remembers the head of a large answer that the full parser found correct."""
+        if len(self.heads) >= ACCEPTED_ANSWERS:
+            self.heads.clear()
+        self.heads[verdict.head] = verdict
+
     def open(self, name: str) -> None:
         """Adds one connection slot; it connects when it is prepared."""
-        connection: Slot
-        if self.target.transport == "websocket":
-            connection = WebSocketConnection(self)
-        else:
-            connection = HttpConnection(self)
+        connection = slot_type(self.target)(self)
         self._connections[name] = connection
         if self.endless:
             self._launch(connection)
@@ -89,56 +109,96 @@ class Group:
         asked for, after the last slice's answers, count in the next slice.
         """
         self.deadline_ns = 0
-        self.tally = Tally()
         self.loop.reset()
         self.loop.poll_once()
         for connection in self._connections.values():
             try:
                 connection.prepare()
-            except OSError:
+            except OSError as error:
+                self.handshake_failure = str(error)
                 break  # one unanswered handshake is enough to wait for
         self._next_tally = Tally()
         for _ in range(self.tally.failures["body"]):
             self._next_tally.fail("body", self.tally.examples["body"])
 
-    def run_slice(self, window_s: float) -> SliceResult:
-        """Drives every connection in a closed loop for `window_s` seconds, then drains.
+    def run_slice(
+        self, window_s: float, arrivals: Arrivals | None = None, start_ns: int | None = None
+    ) -> SliceResult:
+        """Drives every connection for `window_s` seconds, then drains.
 
-        Draining ends when no request is in flight, or `timeout_s` after the window; what is still in
-        flight then counts as `timeout`, so a slice always ends in time.
+        Draining ends when no request is in flight, or `timeout_s` after the last could be sent; what is still
+        in flight then counts as `timeout`, so a slice always ends in time.
+
+        Args:
+            window_s: how long requests are sent.
+            arrivals: when to send, in an open loop; None for a closed one.
+            start_ns: when to begin, on the clock of `clock_ns`, so that several engines begin together.
         """
+        window_ns = int(window_s * 1e9)
+        offsets_ns = arrivals.offsets_ns(window_ns) if arrivals is not None else []
         self.tally, self._next_tally = self._next_tally, Tally()
+        if start_ns is not None:
+            self.loop.run(start_ns)
         self.loop.reset()
         started_unix_ns = time.time_ns()
         started_ns = clock_ns()
-        self.deadline_ns = started_ns + int(window_s * 1e9)
-        for connection in self._connections.values():
-            connection.start()
-        sent_all_ns = clock_ns()
+        self.deadline_ns = started_ns + window_ns
+        if arrivals is not None:
+            self._run_open([started_ns + offset_ns for offset_ns in offsets_ns])
+        else:
+            self._run_closed(started_ns)
         timeout_ns = int(self.target.timeout_s * 1e9)
-        while (now := clock_ns()) < self.deadline_ns:
-            self.loop.run(min(self.deadline_ns, now + timeout_ns // 4))
-            self.time_out_overdue()
-        self.loop.run(self.deadline_ns + timeout_ns, done=self._is_drained)
+        self.loop.run(clock_ns() + timeout_ns, done=self._is_drained)
         ended_ns = clock_ns()
         for connection in self._connections.values():
             if connection.in_flight:
                 connection.time_out()
+        self.open_loop = self.broadcasts = None
         elapsed_ns = max(1, ended_ns - started_ns)
-        counted, counted_ns = whole_turns(
-            [moment - started_ns for moment in self.tally.completed_ns],
-            in_window=self.tally.completed,
-            connections=len(self._connections),
-            window_ns=self.deadline_ns - started_ns,
-        )
+        tally, self.tally = self.tally, Tally()  # what comes from now on counts in the next slice
         return SliceResult.of(
-            self.tally,
-            window_s=(self.deadline_ns - started_ns) / 1e9,
+            tally,
+            window_s=window_ns / 1e9,
             elapsed_s=elapsed_ns / 1e9,
-            busy_share=min(1.0, (self.loop.busy_ns + sent_all_ns - started_ns) / elapsed_ns),
+            busy_share=min(1.0, self.loop.busy_ns / elapsed_ns),
             started_unix_ns=started_unix_ns,
-            turns=(counted, counted_ns / 1e9),
+            turns=self._turns(tally, started_ns, window_ns, paced=arrivals is not None),
         )
+
+    def _run_open(self, moments_ns: list[int]) -> None:
+        self.open_loop = OpenLoop(
+            moments_ns,
+            self._connections.values(),
+            self.tally,
+            time_out_overdue=self.time_out_overdue,
+            check_ns=int(self.target.timeout_s * 1e9) // 4,
+        )
+        self.open_loop.run(self.loop, self.deadline_ns)
+
+    def _run_closed(self, started_ns: int) -> None:
+        if self.target.exchange == "broadcast":
+            slots = [slot for slot in self._connections.values() if isinstance(slot, BroadcastSlot)]
+            self.broadcasts = Broadcasts(self, slots)
+            self.broadcasts.begin()
+        for connection in self._connections.values():
+            connection.start()
+        self.loop.busy_ns += clock_ns() - started_ns
+        while (now := clock_ns()) < self.deadline_ns:
+            self.loop.run(min(self.deadline_ns, now + int(self.target.timeout_s * 1e9) // 4))
+            self.time_out_overdue()
+
+    def _turns(self, tally: Tally, started_ns: int, window_ns: int, *, paced: bool) -> tuple[int, float]:
+        """Answers that make the throughput, and the seconds they took."""
+        if paced or self.target.exchange == "idle":
+            return tally.completed, window_ns / 1e9
+        at_once = 1 if self.target.exchange == "broadcast" else len(self._connections) * self.target.window
+        counted, counted_ns = whole_turns(
+            [moment - started_ns for moment in tally.completed_ns],
+            in_window=tally.completed,
+            connections=at_once,
+            window_ns=window_ns,
+        )
+        return counted, counted_ns / 1e9
 
     def drive(self) -> None:
         """Starts a closed loop without an end; the owner of the loop runs it and takes `reports`."""

@@ -1,34 +1,33 @@
-"""One HTTP connection slot in a closed loop: send, await the whole answer, check every byte, again."""
+"""One HTTP connection slot: send, await the whole answer, check every byte, again."""
 
 from __future__ import annotations
 
-import errno
-import socket
 from typing import TYPE_CHECKING
 
+from loadtests.engine.connecting import open_connection
 from loadtests.engine.http1 import AnswerReader, Verdict
+from loadtests.engine.large_answer import LargeAnswer
 from loadtests.engine.loop import clock_ns
 from loadtests.engine.slot import Slot
 
 if TYPE_CHECKING:
     from loadtests.engine.group import Group
 
-REMEMBERED_BYTES = 64 * 1024
-"""Answers up to this size are recognised whole; larger ones always go through the full parser."""
-
 
 class HttpConnection(Slot):
     """A slot that holds one connection at a time, reopened after each answer where the transport says so.
 
     An answer that equals, byte for byte and head included, one that the full parser accepted before is
-    accepted; everything else goes through the full parser.
+    accepted; a large one, where its head does and its body is the expected one (`LargeAnswer`). Everything
+    else goes through the full parser.
     """
 
-    __slots__ = ("_got", "_reader", "_reused")
+    __slots__ = ("_checker", "_got", "_reader", "_reused")
 
     def __init__(self, group: Group) -> None:
         super().__init__(group)
         self._reader: AnswerReader | None = None
+        self._checker: LargeAnswer | None = None
         self._got = b""
         self._reused = False
 
@@ -38,9 +37,9 @@ class HttpConnection(Slot):
         if self._group.keeps_alive and self._socket is None:
             self._connect()
 
-    def start(self) -> None:
-        """Sends the next request."""
-        self._begin()
+    def start(self, intended_ns: int = 0) -> None:
+        """Sends the next request, which in an open loop was to be sent at `intended_ns`."""
+        self._begin(intended_ns)
         if self._socket is None:
             self._connect()
         if self._socket is not None:
@@ -49,27 +48,22 @@ class HttpConnection(Slot):
     def close(self) -> None:
         """Closes the connection, whatever state it is in."""
         super().close()
-        self._reader = None
+        self._reader = self._checker = None
         self._got = b""
         self._reused = False
 
     def _connect(self) -> None:
-        group = self._group
-        # The C type: what `socket.socket` adds to it costs a fifth of a connection's time.
-        connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        if group.keeps_alive:  # a connection's only request is never held back
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        status = connection.connect_ex(group.address)
-        if status in (0, errno.EINPROGRESS):
+        connection = open_connection(self._group, self._fail)
+        if connection is not None:
             self._watch(connection)
-        else:
-            connection.close()
-            self._fail("refused", f"connect: {errno.errorcode.get(status, status)}")
 
     def _take(self, piece: bytes, now: int) -> None:
         group = self._group
         if not self.in_flight:
             self._on_idle_data(piece)
+            return
+        if self._reader is None and group.is_large:
+            self._check(piece, now)
             return
         if self._reader is None and piece:
             whole = self._got + piece if self._got else piece
@@ -81,6 +75,19 @@ class HttpConnection(Slot):
                 self._got = whole
                 return
         self._read_in_full(piece, now)
+
+    def _check(self, piece: bytes, now: int) -> None:
+        """Checks a large answer without the full parser, as long as it is one that this would accept."""
+        group, checker = self._group, self._checker
+        if checker is None:
+            checker = self._checker = LargeAnswer(group.target.answer, group.heads)
+        progress = checker.take(piece)
+        if progress == "complete":
+            self._complete(now, reusable=checker.reusable)
+        elif progress == "unknown":
+            self._checker = None
+            self._got = checker.so_far()
+            self._read_in_full(piece, now)
 
     def _read_in_full(self, piece: bytes, now: int) -> None:
         """Feeds the full parser with what came so far and this piece; `b""` is the end of the connection."""
@@ -94,14 +101,16 @@ class HttpConnection(Slot):
                 verdict = self._reader.feed(self._got)
         if verdict is None:
             verdict = self._reader.feed(piece)
-        if len(self._got) <= REMEMBERED_BYTES:
+        if not self._group.is_large:
             self._got += piece
         if verdict is None:
             return
         if verdict.failure is not None:
             self._fail(verdict.failure, verdict.detail)
             return
-        if not verdict.until_eof and len(self._got) <= REMEMBERED_BYTES:
+        if self._group.is_large:
+            self._group.accept_head(verdict)
+        elif not verdict.until_eof:
             self._group.accept(self._got, reusable=verdict.reusable)
         self._reader = None
         self._complete(now, reusable=verdict.reusable and not verdict.until_eof)
@@ -114,15 +123,15 @@ class HttpConnection(Slot):
     def _complete(self, now: int, *, reusable: bool) -> None:
         group = self._group
         self._got = b""
+        self._checker = None
         self._finish(now)
-        if group.keeps_alive and reusable:
+        if group.keeps_alive and reusable and not self._unsent:  # an early answer leaves an upload unfinished
             self._reused = True
         else:
             if group.keeps_alive:
                 group.tally.closed_by_server += 1
             self.close()
-        if now < group.deadline_ns:
-            self.start()
+        self._next(now)
 
     def _on_idle_data(self, data: bytes) -> None:
         if data:
@@ -133,5 +142,5 @@ class HttpConnection(Slot):
         self._group.loop.rest(self._resume)
 
     def _resume(self) -> None:
-        if not self.in_flight and clock_ns() < self._group.deadline_ns:
-            self.start()
+        if not self.in_flight:
+            self._next(clock_ns())

@@ -19,16 +19,17 @@ class Slot(ABC):
     """One connection at a time, with one request in flight at the most.
 
     A subclass opens it (`prepare`), sends (`start`, with `_send`), takes what came (`_take`) and calls
-    `_finish` or `_fail` once for each request.
+    `_finish` or `_fail` once for each request, and `_next` when it could send again.
     """
 
-    __slots__ = ("_group", "_opening", "_sent_ns", "_socket", "_unsent", "in_flight")
+    __slots__ = ("_group", "_intended_ns", "_opening", "_sent_ns", "_socket", "_unsent", "in_flight")
 
     def __init__(self, group: Group) -> None:
         self._group = group
         self._socket: socket.SocketType | None = None
-        self._unsent = b""
+        self._unsent: bytes | memoryview = b""
         self._sent_ns = 0
+        self._intended_ns = 0
         self._opening = True
         self.in_flight = False
 
@@ -46,8 +47,8 @@ class Slot(ABC):
         """
 
     @abstractmethod
-    def start(self) -> None:
-        """Sends the next request."""
+    def start(self, intended_ns: int = 0) -> None:
+        """Sends the next request, which in an open loop was to be sent at `intended_ns`."""
 
     def time_out(self) -> None:
         """Gives up on the request in flight."""
@@ -69,9 +70,10 @@ class Slot(ABC):
     def _after_failure(self) -> None:
         """What follows a failed request."""
 
-    def _begin(self) -> None:
+    def _begin(self, intended_ns: int) -> None:
         """A request is on its way from now on."""
         self._sent_ns = clock_ns()
+        self._intended_ns = intended_ns
         self.in_flight = True
         self._group.in_flight += 1
 
@@ -81,7 +83,7 @@ class Slot(ABC):
         self._group.tally.opened += 1
         self._group.loop.watch(connection.fileno(), READ, self._on_event)
 
-    def _send(self, connection: socket.SocketType, data: bytes) -> None:
+    def _send(self, connection: socket.SocketType, data: bytes | memoryview) -> None:
         """Sends, now as far as the kernel takes it, and the rest when it takes more."""
         try:
             sent = connection.send(data)
@@ -93,11 +95,18 @@ class Slot(ABC):
             return
         self._group.tally.bytes_sent += sent
         if sent < len(data):
-            self._unsent = data[sent:]
+            self._unsent = memoryview(data)[sent:]
             self._group.loop.rewatch(connection.fileno(), READ | WRITE)
         elif self._unsent:
             self._unsent = b""
             self._group.loop.rewatch(connection.fileno(), READ)
+
+    def _send_after(self, connection: socket.SocketType, data: bytes) -> None:
+        """Sends behind what is still unsent: nothing may stand in the middle of a frame."""
+        if self._unsent:
+            self._unsent = bytes(self._unsent) + data
+        else:
+            self._send(connection, data)
 
     def _on_event(self, mask: int) -> None:
         if mask & WRITE and self._unsent and self._socket is not None:
@@ -112,7 +121,7 @@ class Slot(ABC):
             return
         except OSError as error:
             if not self.in_flight:
-                self.close()
+                self._take(b"", clock_ns())
             elif isinstance(error, ConnectionRefusedError):
                 self._fail("refused", f"connect: {error}")
             else:
@@ -123,7 +132,10 @@ class Slot(ABC):
         self._take(piece, now)
 
     def _finish(self, now: int) -> None:
-        """Counts a correct answer. A slice's first on a connection is not timed: queues still fill."""
+        """Counts a correct answer.
+
+        In a closed loop a slice's first on a connection is not timed: queues still fill.
+        """
         group, tally = self._group, self._group.tally
         self.in_flight = False
         group.in_flight -= 1
@@ -131,11 +143,21 @@ class Slot(ABC):
         if now <= group.deadline_ns:
             tally.completed += 1
         else:
-            tally.drained += 1
-        if self._opening:
+            tally.drain()
+        if self._intended_ns:
+            tally.response_ns.append(now - self._intended_ns)
+            tally.service_ns.append(now - self._sent_ns)
+        elif self._opening:
             self._opening = False
         else:
-            tally.latencies_ns.append(now - self._sent_ns)
+            tally.response_ns.append(now - self._sent_ns)
+
+    def _next(self, now: int) -> None:
+        """Sends the next request, if this is its time."""
+        if self._group.open_loop is not None:
+            self._group.open_loop.release(self)
+        elif now < self._group.deadline_ns:
+            self.start()
 
     def _fail(self, kind: str, example: str) -> None:
         """Counts a failure and closes the connection."""

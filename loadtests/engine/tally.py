@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 FAILURES = ("refused", "reset", "short", "status", "body", "timeout")
 """Every kind of failure: connection refused; reset or closed without an answer; an answer that ends early;
 a wrong status or head; a wrong or surplus body; no answer in time."""
+
+CLOCKS = ("response", "service", "lag", "last")
+"""Every clock: `response` runs from the moment a request was to be sent to its last byte, `service` from the
+moment it was sent. Where no schedule says when, they are the same and only `response` is kept. `lag`: how
+long after its moment a request was sent although a connection was free. `last`: from a broadcast to the last
+of its subscribers, for whom `response` is each one's own."""
 
 
 @dataclass(slots=True)
@@ -18,19 +24,41 @@ class Tally:
 
     completed: int = 0
     drained: int = 0
+    offered: int = 0
+    unsent: int = 0
     opened: int = 0
     closed_by_server: int = 0
+    no_port: int = 0
     bytes_received: int = 0
     bytes_sent: int = 0
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     examples: dict[str, str] = field(default_factory=dict)
-    latencies_ns: list[int] = field(default_factory=list)
+    response_ns: list[int] = field(default_factory=list)
+    service_ns: list[int] = field(default_factory=list)
+    lag_ns: list[int] = field(default_factory=list)
+    last_ns: list[int] = field(default_factory=list)
     completed_ns: list[int] = field(default_factory=list)
+    timed_in_window: int = 0
+
+    def drain(self) -> None:
+        """Counts a correct answer that came after the window."""
+        if not self.drained:
+            self.timed_in_window = len(self.response_ns) - self.unsent
+        self.drained += 1
 
     def fail(self, kind: str, example: str) -> None:
         """Counts one failure and keeps the first example of its kind."""
         self.failures[kind] += 1
         self.examples.setdefault(kind, example)
+
+    def histograms(self) -> dict[str, Counter[int]]:
+        """Clock → whole microseconds → count; `response` always, the others where they ran."""
+        clocks = zip(CLOCKS, (self.response_ns, self.service_ns, self.lag_ns, self.last_ns), strict=True)
+        return {
+            clock: Counter(latency_ns // 1000 for latency_ns in latencies_ns)
+            for clock, latencies_ns in clocks
+            if latencies_ns or clock == "response"
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +71,18 @@ class SliceResult:
         completed, drained: correct answers within the window, and after it.
         counted, counted_s: whole turns of answers and the time they took (`loadtests.engine.estimator`);
             their ratio is the throughput.
+        offered: requests that the schedule had for the window; 0 in a closed loop.
+        unsent: how many of them found no free connection and were given up. They are in the `response`
+            histogram with the time they had waited, which is less than they would have.
         opened: connections opened since the slice began; closed_by_server: those that the server ended.
+        no_port: connections that failed because every local port towards the server was taken.
         failures: kind (see `FAILURES`) → count; examples: kind → the first one, as text.
-        histogram: latency in whole microseconds → count, without each connection's first request.
-        busy_share: share of `elapsed_s` that the engine's loop spent outside `poll`.
+        histograms: clock (see `CLOCKS`) → latency in whole microseconds → count. In a closed loop without
+            each connection's first request.
+        busy_share: share of `elapsed_s` that the engine's loop spent at work; of several, the busiest.
+        timed_in_window, timed_in_window_us: of the `response` histogram, the answers that came within the
+            window and the sum of their latencies.
+        workers_missing: Locust workers that gave no count, or a late one; their load is not in this result.
     """
 
     window_s: float
@@ -55,15 +91,26 @@ class SliceResult:
     drained: int
     counted: int
     counted_s: float
+    offered: int
+    unsent: int
     opened: int
     closed_by_server: int
+    no_port: int
     bytes_received: int
     bytes_sent: int
     failures: Mapping[str, int]
     examples: Mapping[str, str]
-    histogram: Mapping[int, int]
+    histograms: Mapping[str, Mapping[int, int]]
     busy_share: float
     started_unix_ns: int
+    timed_in_window: int = 0
+    timed_in_window_us: int = 0
+    workers_missing: int = 0
+
+    @property
+    def histogram(self) -> Mapping[int, int]:
+        """The `response` clock's."""
+        return self.histograms["response"]
 
     @classmethod
     def of(
@@ -77,6 +124,7 @@ class SliceResult:
         turns: tuple[int, float],
     ) -> SliceResult:
         """Freezes a tally; `turns` are `counted` and `counted_s`."""
+        timed = tally.timed_in_window if tally.drained else len(tally.response_ns) - tally.unsent
         return cls(
             window_s=window_s,
             elapsed_s=elapsed_s,
@@ -84,26 +132,87 @@ class SliceResult:
             drained=tally.drained,
             counted=turns[0],
             counted_s=turns[1],
+            offered=tally.offered,
+            unsent=tally.unsent,
             opened=tally.opened,
             closed_by_server=tally.closed_by_server,
+            no_port=tally.no_port,
             bytes_received=tally.bytes_received,
             bytes_sent=tally.bytes_sent,
             failures=dict(tally.failures),
             examples=dict(tally.examples),
-            histogram=Counter(latency_ns // 1000 for latency_ns in tally.latencies_ns),
+            histograms=tally.histograms(),
             busy_share=busy_share,
             started_unix_ns=started_unix_ns,
+            timed_in_window=timed,
+            timed_in_window_us=sum(tally.response_ns[:timed]) // 1000,
+        )
+
+    @classmethod
+    def merge(cls, results: Sequence[SliceResult]) -> SliceResult:
+        """What several engines counted at the same time on the same cell, as one result: nothing is rounded.
+
+        Rates add up: `counted_s` is the time in which the engines together counted `counted` answers.
+
+        Args:
+            results: at least one.
+        """
+        first, *others = results
+        if not others:
+            return first
+
+        def total(name: str) -> int:
+            return sum(getattr(result, name) for result in results)
+
+        def longest(name: str) -> float:
+            return max(float(getattr(result, name)) for result in results)
+
+        window_s = longest("window_s")
+        counted = total("counted")
+        rate_per_s = sum(result.counted / result.counted_s for result in results)
+        clocks = {clock for result in results for clock in result.histograms}
+        return cls(
+            window_s=window_s,
+            elapsed_s=longest("elapsed_s"),
+            completed=total("completed"),
+            drained=total("drained"),
+            counted=counted,
+            counted_s=counted / rate_per_s if counted else window_s,
+            offered=total("offered"),
+            unsent=total("unsent"),
+            opened=total("opened"),
+            closed_by_server=total("closed_by_server"),
+            no_port=total("no_port"),
+            bytes_received=total("bytes_received"),
+            bytes_sent=total("bytes_sent"),
+            failures={kind: sum(result.failures[kind] for result in results) for kind in FAILURES},
+            examples={kind: text for result in reversed(results) for kind, text in result.examples.items()},
+            histograms={clock: _added(results, clock) for clock in CLOCKS if clock in clocks},
+            busy_share=longest("busy_share"),
+            started_unix_ns=min(result.started_unix_ns for result in results),
+            timed_in_window=total("timed_in_window"),
+            timed_in_window_us=total("timed_in_window_us"),
+            workers_missing=total("workers_missing"),
         )
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json` can carry; the reverse of `from_json`."""
         data = {name: getattr(self, name) for name in self.__slots__}
-        data["histogram"] = [list(pair) for pair in self.histogram.items()]
+        data["histograms"] = {
+            clock: [list(pair) for pair in histogram.items()] for clock, histogram in self.histograms.items()
+        }
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SliceResult:
         """The result that `to_json` described."""
         values = dict(data)
-        values["histogram"] = dict(values["histogram"])
+        values["histograms"] = {clock: dict(pairs) for clock, pairs in data["histograms"].items()}
         return cls(**values)
+
+
+def _added(results: Sequence[SliceResult], clock: str) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for result in results:
+        counts.update(result.histograms.get(clock, {}))
+    return counts

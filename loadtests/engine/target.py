@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Transport = Literal["close", "keep-alive", "websocket"]
+Exchange = Literal["echo", "broadcast", "handshake", "idle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,11 @@ class Target:
     Attributes:
         status, headers, answer: the contract's answer; header names are lower-case. Empty for `websocket`.
         timeout_s: how long a request may stay unanswered before it counts as `timeout`.
+        exchange: what a WebSocket is for: `echo`, messages that come back; `broadcast`, each message of the
+            first connection to all of them; `handshake`, nothing but being opened, again and again; `idle`,
+            nothing but staying open. HTTP has none of it.
         message_bytes: size of a WebSocket message; it holds a 16-digit sequence number, so 16 at least.
+        window: messages in flight on each WebSocket that echoes.
     """
 
     host: str
@@ -30,7 +35,9 @@ class Target:
     headers: Mapping[str, str] | None = None
     answer: bytes = b""
     timeout_s: float = 10.0
+    exchange: Exchange = "echo"
     message_bytes: int = 64
+    window: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json` can carry; the reverse of `from_json`."""

@@ -32,7 +32,7 @@ async def serve_connection(
             answers += 1
             last = asked.headers.get("connection", "").lower() == "close" or faults.hangs_up(answers)
             body = faults.spoil(asked.path, given.body)
-            writer.write(_answer(Given(given.status, given.headers, body), asked.method, last=last))
+            writer.write(answer_bytes(Given(given.status, given.headers, body), asked.method, last=last))
             await writer.drain()
             if last:
                 return
@@ -66,7 +66,8 @@ async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> b
     return b"".join(pieces)
 
 
-def _answer(given: Given, method: str, *, last: bool) -> bytes:
+def answer_bytes(given: Given, method: str, *, last: bool) -> bytes:
+    """An answer as it goes over the wire; the `last` of its connection says so."""
     headers = list(given.headers)
     body = given.body
     if not any(name.lower() == "content-length" for name, _ in headers):

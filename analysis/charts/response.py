@@ -1,0 +1,89 @@
+"""Response time of one open loop: p50, p90 and p99 of every subject at the same rate, ranked by p99."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.charts import places
+from analysis.charts.dots import LEGEND, draw_dots, milliseconds_axis
+from analysis.charts.frame import (
+    HEADING,
+    INK,
+    PLAIN,
+    QUIET,
+    STRONG,
+    Chart,
+    Column,
+    Words,
+    beside,
+    page,
+    row_labels,
+    write,
+)
+from analysis.colors import color
+from analysis.standings import standings
+from analysis.wording import conditions, findings, short_reason
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from analysis.meta import RunMeta
+    from analysis.metrics import Metric
+    from analysis.results import CellResult, LevelResult
+
+_P50_PT, _P90_PT, _P99_PT = 60, 124, 192
+_COLUMNS_PT = 182
+_CAP = 0.17
+_NOTE = (
+    "The clock runs from the moment a request was to be sent to its last byte, any wait for a free "
+    "connection included; every subject got the same moments. The p99 is that of a block, its interval is "
+    "over blocks. A subject that cannot keep up with the rate is overloaded and has no response time: it "
+    "would only grow."
+)
+
+
+def response_chart(meta: RunMeta, level: LevelResult) -> Chart:
+    """Percentiles of the response time at one rate, the lowest p99 first; an overloaded subject has none."""
+    metric, rows = level.metric, standings(level)
+    words = Words(
+        f"Response time: {level.title}",
+        f"{LEGEND} with its 95 % interval",
+        f"{_NOTE}\n{conditions(meta, level)}",
+    )
+    figure, axes = page(words, len(rows), right_in=places.WIDTH_IN + _COLUMNS_PT / 72)
+    row_labels(axes, [meta.subject(row.cell.subject) for row in rows])
+    valid = [row.cell for row in rows if row.cell.status == "ok"]
+    milliseconds_axis(
+        axes, [value for cell in valid for value in _values_us(cell, with_interval=True) if value]
+    )
+    for number, row in enumerate(rows):
+        if row.cell.status == "ok":
+            _row(axes, number, row.cell, color(meta.subject(row.cell.subject)), metric)
+        else:
+            beside(axes, axes.get_xlim()[0], number, short_reason(row.cell), QUIET)
+    for text, points in (("p50", _P50_PT), ("p90", _P90_PT), ("p99", _P99_PT)):
+        write(axes, -0.85, text, Column(1, points, "right", HEADING))
+    places.write_places(axes, rows, metric, _COLUMNS_PT)
+    alt = " ".join(findings(level, meta.workload(level.workload)))
+    return Chart(f"response-{level.workload}-{level.level}", alt, figure)
+
+
+def _values_us(cell: CellResult, *, with_interval: bool = False) -> list[float | None]:
+    """p50, p90 and the leading p99, and on request both ends of its interval."""
+    lead = cell.lead
+    values = [cell.figure("p50"), cell.figure("p90"), lead.estimate if lead else None]
+    return [*values, lead.low, lead.high] if with_interval and lead else values
+
+
+def _row(axes: Axes, number: int, cell: CellResult, paint: str, metric: Metric) -> None:
+    values_us = _values_us(cell)
+    draw_dots(axes, number, cell.interface, paint, values_us)
+    lead = cell.lead
+    if lead is not None and lead.low is not None and lead.high is not None:
+        ends_ms = [lead.low * metric.scale, lead.high * metric.scale]
+        axes.plot(ends_ms, [number] * 2, color=INK, linewidth=2.4, zorder=5)
+        for end_ms in ends_ms:
+            axes.plot([end_ms] * 2, [number - _CAP, number + _CAP], color=INK, linewidth=1.6, zorder=5)
+    columns = ((_P50_PT, PLAIN), (_P90_PT, PLAIN), (_P99_PT, STRONG))
+    for (points, look), value_us in zip(columns, values_us, strict=True):
+        write(axes, number, metric.show(value_us), Column(1, points, "right", look))

@@ -1,0 +1,109 @@
+"""The figure that leads a level: which one it is, and its value in each block, as logarithms.
+
+A closed loop leads with throughput, and an open one, where every subject is sent as much, with the tail of
+the response time. A search leads with the rate that it found, and idle connections with the memory of one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.metrics import CONNECTION_MEMORY, RESPONSE_P99, WITHIN_OBJECTIVE, Metric, throughput
+from analysis.percentiles import quantile
+from analysis.statistics import log_rate_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from analysis.cells import LevelData
+    from analysis.meta import LevelPlan, WorkloadMeta
+
+MIN_TAIL_SAMPLES = 1_000
+"""Latencies that a block needs for its p99: ten lie beyond it. A cell's p99 needs ten times as many."""
+MIN_SETTLED = 6
+"""Slices that a block's search needs after it has turned twice."""
+KIB_PER_MIB = 1024
+
+
+def lead_metric(plan: LevelPlan, workload: WorkloadMeta) -> Metric:
+    """The metric that a level is ranked by."""
+    if plan.paced:
+        return RESPONSE_P99
+    if plan.model == "objective":
+        return WITHIN_OBJECTIVE
+    if plan.model == "idle":
+        return CONNECTION_MEMORY
+    return throughput(workload)
+
+
+def lead_table(data: LevelData) -> pd.DataFrame:
+    """Natural logarithms of the leading figure: one row a (block, round), one column a subject.
+
+    Where the figure is a whole block's, each block has one row. What could not be had is NaN.
+    """
+    if data.plan.paced:
+        return _by_block(data.histograms[data.histograms["clock"] == "response"], _log_tail)
+    if data.plan.model == "objective":
+        return _by_block(data.slices, _log_found_rate)
+    if data.plan.model == "idle":
+        return _by_block(data.slices, _log_slope)
+    return log_rate_table(data.slices)
+
+
+def fit(slices: pd.DataFrame) -> float | None:
+    """How well a straight line through memory over connections fits: the R² of the worst block, or None."""
+    found = [line[1] for _, block in slices.groupby("block") if (line := _line(block)) is not None]
+    return min(found, default=None)
+
+
+def _by_block(frame: pd.DataFrame, reduce: Callable[[pd.DataFrame], float]) -> pd.DataFrame:
+    values = {
+        (block, 0, subject): reduce(part)
+        for (block, subject), part in frame.groupby(["block", "subject"], observed=True)
+    }
+    if not values:
+        return pd.DataFrame()
+    index = pd.MultiIndex.from_tuples(list(values), names=["block", "round", "subject"])
+    table: pd.DataFrame = pd.Series(list(values.values()), index=index, dtype="float64").unstack("subject")
+    return table
+
+
+def _log_tail(histogram: pd.DataFrame) -> float:
+    """The logarithm of one block's p99 in µs."""
+    if int(histogram["count"].sum()) < MIN_TAIL_SAMPLES:
+        return np.nan
+    tail_us = quantile(histogram, 0.99)
+    return float(np.log(tail_us)) if tail_us else np.nan
+
+
+def _log_found_rate(slices: pd.DataFrame) -> float:
+    """The mean logarithm of the rates that one block's search tried after it had turned twice."""
+    ordered = slices.sort_values("round")
+    met = ordered["objective_met"].to_numpy()
+    turns = np.flatnonzero(met[1:] != met[:-1]) + 1
+    if len(turns) < 2:
+        return np.nan
+    settled = ordered["rate_per_s"].to_numpy()[turns[1] :]
+    return float(np.log(settled).mean()) if len(settled) >= MIN_SETTLED else np.nan
+
+
+def _log_slope(slices: pd.DataFrame) -> float:
+    """The logarithm of the KiB that one more connection takes in one block."""
+    line = _line(slices)
+    return float(np.log(line[0] * KIB_PER_MIB)) if line is not None and line[0] > 0 else np.nan
+
+
+def _line(slices: pd.DataFrame) -> tuple[float, float] | None:
+    """Slope in MiB a connection and R² of the least-squares line of a block's memory over its connections."""
+    read = slices[slices["server_memory_mib"].notna()]
+    connections = read["connections"].to_numpy(dtype=np.float64)
+    memory_mib = read["server_memory_mib"].to_numpy(dtype=np.float64)
+    if len(np.unique(connections)) < 3:
+        return None
+    slope, constant = np.polyfit(connections, memory_mib, 1)
+    spread = float(((memory_mib - memory_mib.mean()) ** 2).sum())
+    off = float(((memory_mib - (slope * connections + constant)) ** 2).sum())
+    return float(slope), 1 - off / spread if spread else 0.0

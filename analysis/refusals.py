@@ -1,0 +1,254 @@
+"""Decides which gates a cell fails, from what its slices add up to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.gates import (
+    BACKLOG,
+    BUSY_IN_OPEN_LOOP,
+    CEILING,
+    ERRORS,
+    FEW_REQUESTS,
+    GENERATOR_BUSY,
+    LITTLE,
+    PORTS,
+    RATE_MISSED,
+    REUSE,
+    SEND_LAG,
+    SERVER_IDLE,
+    STEAL,
+    WORKERS,
+    WRONG_BODY,
+    Refusal,
+)
+
+if TYPE_CHECKING:
+    from analysis.cells import Totals
+    from analysis.meta import LevelPlan, WorkloadMeta
+
+_PROTOCOL_ERRORS = ("refused", "reset", "short", "status")
+_LOCKED_SPREAD = 1.25
+"""p90 within this ratio of p50: nearly every request takes the same time."""
+
+
+def refusals(
+    totals: Totals, workload: WorkloadMeta, plan: LevelPlan, server_cores: int
+) -> tuple[Refusal, ...]:
+    """Every gate that a cell with slices fails, in the order of `GATES`."""
+    found = (
+        _wrong_body(totals),
+        _errors(totals),
+        _workers(totals),
+        _ports(totals),
+        _steal(totals),
+        _generator_busy(totals, plan),
+        _ceiling(totals, plan),
+        _send_lag(totals),
+        _rate_missed(totals, plan),
+        _reuse(totals, workload),
+        _backlog(totals),
+        _little(totals, workload, plan),
+        _server_idle(totals, workload, plan, server_cores),
+        _few_requests(totals, plan),
+    )
+    return tuple(refusal for refusal in found if refusal is not None)
+
+
+def _wrong_body(totals: Totals) -> Refusal | None:
+    wrong = totals.errors["body"]
+    if not wrong:
+        return None
+    text = f"{wrong:,} of {totals.attempts:,} answers had another body than the contract's; none is allowed."
+    return Refusal(WRONG_BODY, wrong, text)
+
+
+def _errors(totals: Totals) -> Refusal | None:
+    limit = ERRORS.limit
+    counted = {kind: totals.errors[kind] for kind in _PROTOCOL_ERRORS}
+    timeouts = totals.errors["timeout"]
+    share = sum(counted.values()) / totals.attempts if totals.attempts else 0.0
+    if timeouts == 0 and share <= limit:
+        return None
+    listed = ", ".join(
+        f"{count:,} {kind}" for kind, count in (*counted.items(), ("timeout", timeouts)) if count
+    )
+    failed = sum(counted.values()) + timeouts
+    measured = failed / totals.attempts
+    text = (
+        f"{failed:,} of {totals.attempts:,} requests failed ({measured:.3%}: {listed}); "
+        f"allowed are {limit:.2%} and no timeout."
+    )
+    return Refusal(ERRORS, measured, text)
+
+
+def _workers(totals: Totals) -> Refusal | None:
+    if totals.workers_missing <= WORKERS.limit:
+        return None
+    text = f"{totals.workers_missing} Locust workers gave no count or a late one, so less load was sent."
+    return Refusal(WORKERS, totals.workers_missing, text)
+
+
+def _ports(totals: Totals) -> Refusal | None:
+    limit = PORTS.limit
+    if totals.no_port:
+        text = f"{totals.no_port:,} connections found no free local port."
+        return Refusal(PORTS, totals.no_port, text)
+    if totals.port_use is None or totals.port_use <= limit:
+        return None
+    text = f"{totals.port_use:.0%} of the local ports towards the server were taken (limit {limit:.0%})."
+    return Refusal(PORTS, totals.port_use, text)
+
+
+def _steal(totals: Totals) -> Refusal | None:
+    limit = STEAL.limit
+    if totals.steal_share is None or totals.steal_share <= limit:
+        return None
+    text = (
+        f"the hypervisor took {totals.steal_share:.0%} of the time of the server's and the engine's cores "
+        f"(limit {limit:.0%})."
+    )
+    return Refusal(STEAL, totals.steal_share, text)
+
+
+def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
+    limit = CEILING.limit
+    if plan.ceiling_per_s is None or totals.rate_per_s <= limit * plan.ceiling_per_s:
+        return None
+    share = totals.rate_per_s / plan.ceiling_per_s
+    text = (
+        f"{totals.rate_per_s:,.0f} a second is {share:.0%} of the {plan.ceiling_per_s:,.0f} that the same "
+        f"engine reached against a responder that does nothing (limit {limit:.0%}), so a part of the figure "
+        "is the engine's own."
+    )
+    return Refusal(CEILING, share, text)
+
+
+def _send_lag(totals: Totals) -> Refusal | None:
+    typical_us = totals.percentiles.values["p50"]
+    if totals.lag_us is None or typical_us is None:
+        return None
+    limit_us = max(SEND_LAG.limit, 0.1 * typical_us)
+    if totals.lag_us <= limit_us:
+        return None
+    text = (
+        f"a hundredth of the requests left {totals.lag_us:,.0f} µs or more after their moment although a "
+        f"connection was free (limit {limit_us:,.0f} µs)."
+    )
+    return Refusal(SEND_LAG, totals.lag_us, text)
+
+
+def _rate_missed(totals: Totals, plan: LevelPlan) -> Refusal | None:
+    limit = RATE_MISSED.limit
+    if not plan.paced or totals.missed_share <= limit:
+        return None
+    text = (
+        f"overloaded: at {plan.rate_per_s or 0:,.0f} requests/s the server was {totals.missed_share:.1%} "
+        f"behind at the end of the median slice (limit {limit:.0%}), so its response time grows with the "
+        "length of the slice and says nothing else."
+    )
+    return Refusal(RATE_MISSED, totals.missed_share, text)
+
+
+def _little(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal | None:
+    limit = LITTLE.limit
+    planned = plan.connections * plan.window
+    if totals.in_flight is None or workload.exchange == "broadcast":
+        return None
+    # A connection rests after a failure, and one that the kernel did not let in waits: none is in flight.
+    if any(totals.errors.values()) or totals.listen_drops:
+        return None
+    off = totals.in_flight / planned - 1
+    if abs(off) <= limit:
+        return None
+    text = (
+        f"throughput times mean latency gives {totals.in_flight:.1f} requests in flight, and {planned} were "
+        f"({off:+.0%}; limit {limit:.0%}), so one of the two figures does not hold: some connections are "
+        "served less often than others."
+    )
+    return Refusal(LITTLE, off, text)
+
+
+def _generator_busy(totals: Totals, plan: LevelPlan) -> Refusal | None:
+    limit = BUSY_IN_OPEN_LOOP if plan.paces else GENERATOR_BUSY.limit
+    if totals.busy_share <= limit:
+        return None
+    text = (
+        f"the load engine was busy {totals.busy_share:.0%} of the time (limit {limit:.0%}), so the figure "
+        "may be its own and not the server's."
+    )
+    return Refusal(GENERATOR_BUSY, totals.busy_share, text)
+
+
+def _reuse(totals: Totals, workload: WorkloadMeta) -> Refusal | None:
+    """Servers may recycle connections: Apache by default after 100 requests, Hypercorn after 1,000.
+
+    Opening one costs about as much as three answers. At one in 50 that is 6 % of the figure; with more, the
+    figure becomes that of `close`.
+    """
+    limit = REUSE.limit
+    if workload.transport == "close" or not totals.closed_by_server:
+        return None
+    answers = totals.requests / totals.closed_by_server
+    if answers > limit:
+        return None
+    text = (
+        f"the server closed {totals.closed_by_server:,} connections during the slices, one for every "
+        f"{answers:.1f} answers (over {limit:.0f} are needed), although it declares {workload.transport}."
+    )
+    return Refusal(REUSE, answers, text)
+
+
+def _backlog(totals: Totals) -> Refusal | None:
+    if totals.listen_drops <= BACKLOG.limit:
+        return None
+    text = (
+        f"the kernel dropped {totals.listen_drops:,} connection attempts during the slices; each client then "
+        "waits a second or more before it tries again, so fewer connections than planned were at work."
+    )
+    return Refusal(BACKLOG, totals.listen_drops, text)
+
+
+def _server_idle(
+    totals: Totals, workload: WorkloadMeta, plan: LevelPlan, server_cores: int
+) -> Refusal | None:
+    limit = SERVER_IDLE.limit
+    if not workload.saturates or totals.cpu_share is None:
+        return None
+    share = totals.cpu_share / server_cores
+    if share >= limit:
+        return None
+    text = (
+        f"the server used {share:.0%} of its cores (at least {limit:.0%} are needed), so this is not its "
+        f"capacity; {_what_idleness_shows(totals, plan)}"
+    )
+    return Refusal(SERVER_IDLE, share, text)
+
+
+def _what_idleness_shows(totals: Totals, plan: LevelPlan) -> str:
+    """What an idle server's figure is instead of a capacity."""
+    p50, p90 = totals.percentiles.values["p50"], totals.percentiles.values["p90"]
+    if p50 is None or p90 is None or totals.cpu_us_per_request is None:
+        return "too few latencies were measured to tell why."
+    # With every connection in line for a busy server, an answer takes the CPU time of the whole line.
+    expected_us = totals.cpu_us_per_request * plan.connections
+    if p90 <= _LOCKED_SPREAD * p50 and p50 > 2 * expected_us:
+        return (
+            f"latency-locked: every request takes {p50 / 1000:.1f} ms, of which the server computes "
+            f"{totals.cpu_us_per_request / 1000:.2f} ms (a delayed acknowledgement takes 40 ms)."
+        )
+    return (
+        f"its {plan.connections} connections wait {p50 / 1000:.1f} ms (p50) for something that is not CPU: "
+        "a lock, another process, the client's next move, too few connections, or others on its core."
+    )
+
+
+def _few_requests(totals: Totals, plan: LevelPlan) -> Refusal | None:
+    limit = FEW_REQUESTS.limit
+    if plan.model == "idle" or totals.typical_completed >= limit:
+        return None
+    text = (
+        f"half of the slices hold {totals.typical_completed:.0f} correct answers or fewer "
+        f"(at least {limit:.0f} are needed)."
+    )
+    return Refusal(FEW_REQUESTS, totals.typical_completed, text)

@@ -1,0 +1,241 @@
+"""Measures the lab itself: what its load engine reaches against a responder that does nothing but answer.
+
+No figure of a server can be told from the engine's own limit when it comes near that one; the gate `ceiling`
+(METHOD.md) holds every closed-loop figure against it.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from gatebench.cores import Cores
+from gatebench.errors import GatebenchError, ServerFailure
+from gatebench.load import LoadCell
+from gatebench.ports import fresh_port
+from gatebench.processes import OWNER_VARIABLE, Owner, cpu_s
+from gatebench.runner import HOST
+from gatebench.verify import wait_until_accepting
+from loadtests.engine.tally import SliceResult
+from loadtests.engine.target import Target
+
+READY_TIMEOUT_S = 20.0
+STOP_GRACE_S = 2.0
+WARMUP_S = 0.1
+WINDOW_S = 0.2
+SLICES = 4
+"""With the warm-up, about a second a level: enough to know a limit that figures may come within half of."""
+AT_ITS_LIMIT = 0.85
+"""A share of a core from which on a side is called the limit: that of the gate `generator-busy`."""
+MIB = 1 << 20
+
+
+class Load(Protocol):
+    """What drives the connections; `gatebench.load.LoadProcess` in a run."""
+
+    def spawn(self, cells: Sequence[LoadCell]) -> None:
+        """Opens the connections of these cells."""
+
+    def prepare(self, cell: str) -> None:
+        """Untimed: connects what is not connected."""
+
+    def run_slice(self, cell: str, window_s: float) -> SliceResult:
+        """Drives the cell's connections in a closed loop for `window_s` seconds and drains them."""
+
+    def stop(self) -> None:
+        """Closes every connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One closed-loop load whose ceiling is to be found.
+
+    Attributes:
+        target: the request and its answer; host and port are replaced by the responder's.
+    """
+
+    workload: str
+    level: str
+    connections: int
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What the engine reached against the null responder.
+
+    Attributes:
+        rates_per_s: answers per second, one figure a slice.
+        mib_per_s: MiB per second over the wire, both ways, heads included; the median over the slices.
+        engine_busy_share: share of the time that the engine's loop was busy; the median over the slices.
+        responder_cpu_share: share of one core that the responder used; the median over the slices.
+    """
+
+    workload: str
+    level: str
+    connections: int
+    rates_per_s: tuple[float, ...]
+    mib_per_s: float
+    engine_busy_share: float
+    responder_cpu_share: float
+
+    @property
+    def rate_per_s(self) -> float:
+        """Answers per second; the median over the slices."""
+        return statistics.median(self.rates_per_s)
+
+    @property
+    def limit(self) -> str:
+        """What the rate was limited by: `engine`, `responder`, `both` or `neither`."""
+        engine = self.engine_busy_share >= AT_ITS_LIMIT
+        responder = self.responder_cpu_share >= AT_ITS_LIMIT
+        if engine and responder:
+            return "both"
+        return "engine" if engine else "responder" if responder else "neither"
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """A null responder that is up."""
+
+    pid: int
+    port: int
+    log: Path
+
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used.
+
+        Raises:
+            GatebenchError: it has ended; with its last lines.
+        """
+        try:
+            return cpu_s([self.pid])
+        except ProcessLookupError as error:
+            raise GatebenchError(f"the null responder ended; {_last_lines(self.log)}") from error
+
+
+@contextmanager
+def null_responder(*, core: int | None, owner: Owner, log: Path) -> Iterator[Responder]:
+    """Runs a null responder (`loadtests.null_server`), which ends with the block.
+
+    Args:
+        core: the core that it is pinned to, or None.
+        owner: the lab whose mark it carries.
+        log: file for what it prints.
+
+    Raises:
+        GatebenchError: it did not get ready; with its last lines.
+    """
+    port = fresh_port(HOST, set())
+    command = [sys.executable, "-m", "loadtests.null_server", "--port", str(port)]
+    if core is not None:
+        command += ["--cpu", str(core)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, OWNER_VARIABLE: str(owner)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until_accepting(HOST, port, deadline_s=READY_TIMEOUT_S, alive=lambda: process.poll() is None)
+        yield Responder(process.pid, port, log)
+    except ServerFailure as failure:
+        raise GatebenchError(f"the null responder: {failure.text}; {_last_lines(log)}") from failure
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def calibrate(
+    load: Load,
+    probes: Sequence[Probe],
+    *,
+    cores: Cores,
+    owner: Owner,
+    log: Path,
+    slices: int = SLICES,
+    window_s: float = WINDOW_S,
+) -> tuple[Ceiling, ...]:
+    """Finds the ceiling of each probe, one after the other, with the load process of the run.
+
+    The responder runs on the first of the servers' cores: it has one loop, as the engine has.
+
+    Args:
+        load: which holds no connections now.
+        probes: closed loops only; an open one offers what it offers.
+        cores: the run's.
+        owner: the lab whose mark the responder carries.
+        log: file for what the responder prints.
+        slices: how many are measured of each probe.
+        window_s: their length in seconds.
+
+    Raises:
+        GatebenchError: the responder ended, or one of its answers was late or wrong: no figure of this lab
+            can be trusted then.
+    """
+    with null_responder(core=cores.server[0], owner=owner, log=log) as responder:
+        return tuple(_ceiling(load, probe, responder, slices, window_s) for probe in probes)
+
+
+def _ceiling(load: Load, probe: Probe, responder: Responder, slices: int, window_s: float) -> Ceiling:
+    name = f"{probe.workload}/{probe.level}"
+    target = replace(probe.target, host=HOST, port=responder.port)
+    load.spawn([LoadCell(name, probe.connections, target)])
+    results: list[SliceResult] = []
+    responder_shares: list[float] = []
+    try:
+        load.prepare(name)
+        _hold_to_answers(name, load.run_slice(name, WARMUP_S))
+        for _ in range(slices):
+            load.prepare(name)
+            before_s = responder.cpu_s()
+            result = load.run_slice(name, window_s)
+            responder_shares.append((responder.cpu_s() - before_s) / result.elapsed_s)
+            _hold_to_answers(name, result)
+            results.append(result)
+    finally:
+        load.stop()
+    return Ceiling(
+        probe.workload,
+        probe.level,
+        probe.connections,
+        rates_per_s=tuple(result.counted / result.counted_s for result in results),
+        mib_per_s=statistics.median(
+            (result.bytes_received + result.bytes_sent) / MIB / result.elapsed_s for result in results
+        ),
+        engine_busy_share=statistics.median(result.busy_share for result in results),
+        responder_cpu_share=statistics.median(responder_shares),
+    )
+
+
+def _hold_to_answers(name: str, result: SliceResult) -> None:
+    failures = [
+        f"{count} {kind}: {result.examples.get(kind)}" for kind, count in result.failures.items() if count
+    ]
+    if not failures and not result.counted:
+        failures = ["not a single answer"]
+    if failures:
+        raise GatebenchError(
+            f"calibration failed under {name}: the null responder always answers at once and right, so the "
+            "load engine or this machine is at fault and no figure could be trusted. Try again on a machine "
+            "with nothing else to do; `gatebench calibrate` does this part alone:\n" + "\n".join(failures)
+        )
+
+
+def _last_lines(log: Path, count: int = 8) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-count:] if log.exists() else []
+    return "\n".join((f"its last lines ({log}):", *lines)) if lines else "it had written nothing"

@@ -1,0 +1,60 @@
+"""From a cell and the server that is up for it to what the load engine sends and must get back."""
+
+from __future__ import annotations
+
+from gatebench.contract import Contract
+from gatebench.load import LoadCell
+from gatebench.model import Cell, Level, Workload
+from gatebench.runner import Instance
+from loadtests.engine.target import Target
+
+
+def load_cell(
+    cell: Cell, instance: Instance, contract: Contract, *, connections: int | None = None
+) -> LoadCell:
+    """What the load process is told of a cell.
+
+    Args:
+        cell: the cell; its subject's ID is the load cell's name, as a level has each subject once.
+        instance: its server.
+        contract: what the server must answer.
+        connections: another number than the level's.
+    """
+    return LoadCell(
+        name=cell.subject.id,
+        connections=cell.level.connections if connections is None else connections,
+        target=(
+            None
+            if cell.workload.locustfile
+            else target_of(cell.workload, cell.level, contract, instance.host, instance.port)
+        ),
+        locustfile=cell.workload.locustfile,
+        host=f"http://{instance.host}:{instance.port}",
+    )
+
+
+def target_of(workload: Workload, level: Level, contract: Contract, host: str, port: int) -> Target:
+    """What the engine sends to a server under a workload, and what it must get back."""
+    request, transport = workload.request, workload.transport
+    if transport == "websocket":
+        return Target(
+            host,
+            port,
+            transport,
+            path=request.path,
+            exchange=request.exchange,
+            message_bytes=request.message_bytes,
+            window=level.window,
+        )
+    expected = contract.expect(request.method, request.path, request.body)
+    return Target(
+        host,
+        port,
+        transport,
+        method=request.method,
+        path=request.path,
+        body=request.body,
+        status=expected.status,
+        headers=dict(expected.headers),
+        answer=expected.body,
+    )

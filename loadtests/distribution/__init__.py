@@ -1,0 +1,1 @@
+"""Load from several processes and machines, by Locust's master and workers."""

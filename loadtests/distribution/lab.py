@@ -1,0 +1,222 @@
+"""A lab's load on several Locust workers: their counts become one, and a lost or late worker is counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import gevent
+import locust
+from locust.env import Environment
+from locust.runners import MasterRunner
+
+from loadtests.distribution.cells import SPAWN_TIMEOUT_S, user_classes
+from loadtests.distribution.questions import Calls, Reply
+from loadtests.distribution.shares import SharesDispatcher, shares
+from loadtests.distribution.worker import engine_hash
+from loadtests.engine.messages import Message
+from loadtests.engine.schedule import Arrivals
+from loadtests.engine.tally import SliceResult, Tally
+from loadtests.scenarios.locust_file import ScenarioError
+
+JOIN_S = 60.0
+ANSWER_S = 30.0
+PREPARE_S = 60.0
+MARGIN_S = 5.0
+BACK_S = 10.0
+LATE_SHARE = 0.2
+LATE_LEAST_S = 0.05
+DRAIN_S = 30.0
+"""Longer than any engine or Locust file drains where no target says how long."""
+
+logger = logging.getLogger(__name__)
+
+
+class WorkersError(RuntimeError):
+    """Too few workers to go on; the text says what to do next."""
+
+
+def is_late(reply: Reply, result: SliceResult, window_s: float) -> bool:
+    """Whether a worker's slice began or ended at another time than the others'.
+
+    The clocks of machines differ, so it is judged by one: what a slice took longer, as the master saw it,
+    than its engine says.
+    """
+    return reply.after_s - result.elapsed_s > max(LATE_SHARE * window_s, LATE_LEAST_S)
+
+
+class Workers:
+    """The workers of a lab run, as their master sees them. A worker that was lost once stays lost.
+
+    Args:
+        environment: whose master runner is `runner`.
+        expected: how many workers the lab has.
+    """
+
+    def __init__(self, environment: Environment, runner: MasterRunner, expected: int) -> None:
+        self._environment = environment
+        self._runner = runner
+        self._calls = Calls(runner)
+        self._expected = expected
+        self._workers: list[str] = []
+        self._lost: dict[str, str] = {}
+        self._shares: dict[str, dict[str, int]] = {}
+        self._drain_s: dict[str, float] = {}
+        environment.dispatcher_class = SharesDispatcher
+
+    def hello(self) -> Message:
+        """Waits until every worker has joined; returns Locust's version and the engines' process IDs.
+
+        Raises:
+            WorkersError: too few came, or one of them is another version.
+        """
+        deadline = time.monotonic() + JOIN_S
+        while len(joined := self._calls.ready()) < self._expected:
+            if time.monotonic() > deadline:
+                raise WorkersError(f"{len(joined)} of {self._expected} workers joined within {JOIN_S:.0f} s")
+            gevent.sleep(0.05)
+        self._workers = joined[: self._expected]
+        for extra in joined[self._expected :]:
+            logger.warning("worker %s is one more than %d; it gets no load", extra, self._expected)
+        replies = self._ask({"op": "hello"}, ANSWER_S)
+        mine = (locust.__version__, engine_hash())
+        strangers = [
+            worker
+            for worker, reply in replies.items()
+            if (reply.message["locust"], reply.message["engine"]) != mine
+        ]
+        if self._lost or strangers:
+            reasons = [f"worker {worker} {why}" for worker, why in self._lost.items()]
+            reasons += [
+                f"worker {worker} has another version of Locust or of the load engine; install the same there"
+                for worker in strangers
+            ]
+            raise WorkersError("\n".join(reasons))
+        pids = [pid for reply in replies.values() for pid in reply.message["engine_pids"]]
+        return {"engine_pids": pids, "locust": mine[0], "workers": len(self._workers)}
+
+    def spawn(self, cells: Sequence[Message]) -> None:
+        """Has Locust start every user of these cells, shared out over the workers that are left.
+
+        Raises:
+            ScenarioError: a cell's Locust file cannot be used; nothing is started then.
+        """
+        workers = [worker for worker in self._workers if worker not in self._lost]
+        self._shares = {cell["cell"]: shares(cell, workers) for cell in cells}
+        self._drain_s = {
+            cell["cell"]: cell["target"]["timeout_s"] if cell["target"] else DRAIN_S for cell in cells
+        }
+        declared = {
+            worker: {
+                "op": "cells",
+                "cells": [{**cell, "connections": self._shares[cell["cell"]][worker]} for cell in cells],
+            }
+            for worker in workers
+        }
+        try:
+            self._ask_each(declared, ANSWER_S)
+        except ScenarioError:
+            self._ask({"op": "withdraw"}, ANSWER_S)
+            raise
+        driven = [cell["cell"] for cell in cells if cell["target"] is not None]
+        self._environment.user_classes = user_classes(cells, self._shares)
+        users = {worker: sum(self._shares[cell][worker] for cell in driven) for worker in workers}
+        if driven:
+            total = sum(users.values())
+            self._runner.start(total, spawn_rate=total)
+        self._ask_each(
+            {worker: {"op": "connections", "count": count} for worker, count in users.items()},
+            SPAWN_TIMEOUT_S + MARGIN_S,
+        )
+
+    def prepare(self, cell: str) -> None:
+        """Untimed: reconnects what the server closed while the cell was idle."""
+        self._ask_each({worker: {"op": "prepare", "cell": cell} for worker in self._holders(cell)}, PREPARE_S)
+
+    def run_slice(self, cell: str, window_s: float, arrivals: Arrivals | None) -> SliceResult:
+        """Drives one cell on all its workers at once; what lost and late ones counted is left out."""
+        holders = self._holders(cell)
+        replies = self._ask_each(
+            {
+                worker: {
+                    "op": "slice",
+                    "cell": cell,
+                    "window_s": window_s,
+                    "arrivals": arrivals.share(part, len(holders)).to_json() if arrivals else None,
+                }
+                for part, worker in enumerate(holders)
+            },
+            window_s + self._drain_s[cell] + MARGIN_S,
+        )
+        results, late = [], 0
+        for worker, reply in replies.items():
+            result = SliceResult.from_json(reply.message["result"])
+            if is_late(reply, result, window_s):
+                late += 1
+                logger.warning("worker %s was late for a slice of %s", worker, cell)
+            else:
+                results.append(result)
+        merged = SliceResult.merge(results) if results else _nothing(window_s)
+        return replace(merged, workers_missing=len(self._lost) + late)
+
+    def stop(self) -> None:
+        """Has Locust stop all users; every connection is closed."""
+        self._runner.stop()
+        # A worker that has stopped leaves Locust's list, and comes back to it.
+        deadline = time.monotonic() + BACK_S
+        while time.monotonic() < deadline and not all(
+            self._calls.present(worker) for worker in self._workers if worker not in self._lost
+        ):
+            gevent.sleep(0.01)
+        self._ask({"op": "withdraw"}, ANSWER_S)
+
+    def close(self) -> None:
+        """Ends every worker."""
+        self._runner.quit()
+
+    def _holders(self, cell: str) -> list[str]:
+        """The workers that were given connections of a cell, the lost ones included."""
+        return [worker for worker, connections in self._shares[cell].items() if connections]
+
+    def _ask(self, message: Message, timeout_s: float) -> dict[str, Reply]:
+        return self._ask_each(dict.fromkeys(self._workers, message), timeout_s)
+
+    def _ask_each(self, questions: Mapping[str, Message], timeout_s: float) -> dict[str, Reply]:
+        """Asks those who are not lost; whoever gives no answer is, from now on.
+
+        Raises:
+            ScenarioError: a cell's Locust file cannot be used.
+            WorkersError: no worker is left.
+        """
+        asked = {worker: message for worker, message in questions.items() if worker not in self._lost}
+        replies = self._calls.ask(asked, timeout_s)
+        for worker in asked:
+            reply = replies.get(worker)
+            if reply is None:
+                self._lose(worker, f"gave no answer within {timeout_s:.1f} s, or no sign of life")
+            elif reply.message.get("cell"):
+                raise ScenarioError(reply.message["error"])
+            elif error := reply.message.get("error"):
+                self._lose(worker, f"failed: {error}")
+        if self._workers and len(self._lost) == len(self._workers):
+            reasons = (f"worker {worker} {why}" for worker, why in self._lost.items())
+            raise WorkersError("\n".join(("every worker is lost:", *reasons)))
+        return {worker: reply for worker, reply in replies.items() if worker not in self._lost}
+
+    def _lose(self, worker: str, why: str) -> None:
+        self._lost[worker] = why
+        logger.warning("worker %s %s; its load is missing from here on", worker, why)
+
+
+def _nothing(window_s: float) -> SliceResult:
+    """A slice of which no worker told in time."""
+    return SliceResult.of(
+        Tally(),
+        window_s=window_s,
+        elapsed_s=window_s,
+        busy_share=0.0,
+        started_unix_ns=time.time_ns(),
+        turns=(0, window_s),
+    )

@@ -1,0 +1,81 @@
+"""A Locust worker that a lab's master asks for slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import locust
+from locust.env import Environment
+
+from gatebench.facts import content_hash
+from loadtests.distribution.cells import Cells
+from loadtests.distribution.questions import Operation
+from loadtests.engine.fleet import EngineError
+from loadtests.engine.messages import Message
+from loadtests.engine.schedule import Arrivals
+from loadtests.session import LoadSession
+
+
+def engine_hash() -> str:
+    """Tells engines apart that count differently; the workers' must be the master's."""
+    return content_hash(Path(__file__).parent.parent / "engine")
+
+
+class LabWorker:
+    """Obeys a lab's commands, which come through Locust's master.
+
+    Args:
+        environment: the worker's.
+        cpus: the core that each engine is pinned to, or None for one that is not.
+    """
+
+    def __init__(self, environment: Environment, cpus: Sequence[int | None]) -> None:
+        self._environment = environment
+        self._cpus = cpus
+        self._cells: Cells | None = None
+
+    def operations(self) -> Mapping[str, Operation]:
+        """What it can be asked."""
+        return {
+            "hello": self._hello,
+            "cells": self._declare,
+            "connections": self._wait,
+            "prepare": self._prepare,
+            "slice": self._run_slice,
+            "withdraw": self._withdraw,
+        }
+
+    @property
+    def _known(self) -> Cells:
+        if self._cells is None:
+            raise EngineError("there are no engines yet; a lab must say hello first")
+        return self._cells
+
+    def _hello(self, _: Message) -> Message:
+        session = LoadSession.existing(self._environment)
+        if session is None:
+            session = LoadSession(self._environment, cpus=self._cpus, lasting=True)
+            self._cells = Cells(self._environment, session)
+        return {"engine_pids": session.fleet.pids, "locust": locust.__version__, "engine": engine_hash()}
+
+    def _declare(self, message: Message) -> Message:
+        self._known.declare(message["cells"])
+        return {}
+
+    def _wait(self, message: Message) -> Message:
+        self._known.wait_for_connections(message["count"])
+        return {}
+
+    def _prepare(self, message: Message) -> Message:
+        self._known.prepare(message["cell"])
+        return {}
+
+    def _run_slice(self, message: Message) -> Message:
+        arrivals = Arrivals.from_json(message["arrivals"])
+        result = self._known.run_slice(message["cell"], message["window_s"], arrivals)
+        return {"result": result.to_json()}
+
+    def _withdraw(self, _: Message) -> Message:
+        self._known.withdraw()
+        return {}

@@ -1,0 +1,163 @@
+"""WebSocket echoes: numbered, masked messages that must come back byte for byte."""
+
+from __future__ import annotations
+
+from collections import deque
+from random import getrandbits
+from typing import TYPE_CHECKING
+
+from loadtests.engine.loop import clock_ns
+from loadtests.engine.websocket_connection import WebSocketSlot
+
+if TYPE_CHECKING:
+    from loadtests.engine.group import Group
+
+
+class EchoSlot(WebSocketSlot):
+    """A WebSocket with one message in flight."""
+
+    __slots__ = ("_expected", "_payload", "_sequence")
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(group)
+        self._sequence = getrandbits(40)
+        self._payload = self._expected = b""
+
+    def start(self, intended_ns: int = 0) -> None:
+        """Sends the next numbered message."""
+        self._begin(intended_ns)
+        if self._socket is None:
+            self._fail("refused", "no WebSocket: " + self._group.handshake_failure)
+            return
+        self._sequence += 1
+        self._payload, self._expected, frame = self._group.frames.number(self._sequence)
+        self._send_after(self._socket, frame)
+
+    def _take(self, piece: bytes, now: int) -> None:
+        if not piece:
+            self._ended()
+            return
+        whole = self._got + piece if self._got else piece
+        if self.in_flight and not self._parsing:
+            if whole == self._expected:
+                self._got = b""
+                self._complete(now)
+                return
+            if self._expected.startswith(whole):
+                self._got = whole
+                return
+        self._got = b""
+        expected = self._expected
+        self._read_in_full(whole, now)
+        if not self._message and whole.endswith(expected):
+            self._parsing = False  # wsproto holds no begun frame: it may be left out again
+
+    def _on_message(self, message: bytes, *, is_text: bool, now: int) -> None:
+        if message != self._payload or not is_text:
+            self._fail("body", f"echo {message[:120]!r} instead of {self._payload[:120]!r}")
+        else:
+            self._complete(now)
+
+    def _complete(self, now: int) -> None:
+        self._finish(now)
+        self._next(now)
+
+
+class EchoWindowSlot(WebSocketSlot):
+    """A WebSocket with several messages in flight, in a closed loop; their echoes come back in order.
+
+    Each echo makes room for another message, and those that have room leave together: a client that sends
+    ahead does not wait for one echo at a time. `in_flight` says whether there is any.
+    """
+
+    __slots__ = ("_pending", "_sequence")
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(group)
+        self._sequence = getrandbits(40)
+        self._pending: deque[tuple[bytes, bytes, int]] = deque()
+
+    def start(self, intended_ns: int = 0) -> None:
+        """Fills the window."""
+        self._begin(intended_ns)
+        if self._socket is None:
+            self._fail("refused", "no WebSocket: " + self._group.handshake_failure)
+            return
+        self._send_more(self._group.target.window, timed=False)
+
+    def close(self) -> None:
+        """Closes the connection; what was in flight on it is forgotten."""
+        super().close()
+        self._pending.clear()
+
+    def _fail(self, kind: str, example: str) -> None:
+        """Counts every message in flight as failed, and closes the connection."""
+        self._group.tally.failures[kind] += max(0, len(self._pending) - 1)
+        super()._fail(kind, example)
+
+    def _send_more(self, count: int, *, timed: bool = True) -> None:
+        """Sends that many messages. Those that fill the window are not timed: queues still fill."""
+        connection = self._socket
+        if connection is None:
+            return
+        frames = []
+        self._sent_ns = clock_ns()
+        for _ in range(count):
+            self._sequence += 1
+            payload, expected, frame = self._group.frames.number(self._sequence)
+            self._pending.append((payload, expected, self._sent_ns if timed else 0))
+            frames.append(frame)
+        data = b"".join(frames)
+        self._send_after(connection, data)
+
+    def _take(self, piece: bytes, now: int) -> None:
+        if not piece:
+            self._ended()
+            return
+        whole = self._got + piece if self._got else piece
+        self._got = b""
+        if self._parsing:
+            self._read_in_full(whole, now)
+            return
+        pending, position, answered = self._pending, 0, 0
+        while pending and whole.startswith(pending[0][1], position):
+            position += len(pending[0][1])
+            self._count(now)
+            answered += 1
+        rest = whole[position:] if position else whole
+        if rest:
+            if pending and pending[0][1].startswith(rest):
+                self._got = rest
+            else:
+                self._read_in_full(rest, now)
+        self._refill(answered, now)
+
+    def _on_message(self, message: bytes, *, is_text: bool, now: int) -> None:
+        expected = self._pending[0][0] if self._pending else b""
+        if not self._pending or message != expected or not is_text:
+            self._fail("body", f"echo {message[:120]!r} instead of {expected[:120]!r}")
+            return
+        self._count(now)
+        self._refill(1, now)
+        self._parsing = bool(self._pending)
+
+    def _count(self, now: int) -> None:
+        """Counts one correct echo."""
+        group, tally = self._group, self._group.tally
+        _, _, sent_ns = self._pending.popleft()
+        tally.completed_ns.append(now)
+        if now <= group.deadline_ns:
+            tally.completed += 1
+        else:
+            tally.drain()
+        if sent_ns:
+            tally.response_ns.append(now - sent_ns)
+
+    def _refill(self, answered: int, now: int) -> None:
+        if self._socket is None or not answered:
+            return
+        if now < self._group.deadline_ns:
+            self._send_more(answered)
+        elif not self._pending and self.in_flight:
+            self.in_flight = False
+            self._group.in_flight -= 1

@@ -1,0 +1,1 @@
+"""Ordinary Locust files, run slice by slice beside the load engine."""

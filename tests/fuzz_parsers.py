@@ -1,0 +1,134 @@
+"""Feeds mutated answers and frames to the engine's parsers: `python -m tests.fuzz_parsers --seconds 30`.
+
+Whatever comes, the parsers classify it and raise nothing; what the checker of large answers accepts, the full
+parser accepts too; and both come to the same verdict. A violation is reported with its seed and its bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from random import Random
+
+import h11
+
+from loadtests.engine.tally import FAILURES
+from tests.fuzz_websocket import BREACHES, websocket_violation
+from tests.parser_cases import (
+    PLAIN,
+    check,
+    cut,
+    in_chunks,
+    kind,
+    known_heads,
+    read,
+    target_for,
+    until_eof,
+    with_length,
+)
+
+BODY = bytes(range(256)) + b"\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n" * 4
+TARGET = target_for(BODY)
+HTTP_SEEDS = [
+    with_length(BODY),
+    in_chunks(BODY, [1, 2, 16, 100]),
+    in_chunks(BODY, []),
+    until_eof(BODY),
+    b"HTTP/1.1 100 Continue\r\n\r\n" + with_length(BODY),
+    with_length(BODY, PLAIN.replace(b"1.1", b"1.0")),
+    in_chunks(BODY, [7] * 60)[:-2] + b"X-Sum: 1\r\n\r\n",
+    in_chunks(BODY, [9]).replace(b"\r\n9\r\n", b"\r\n0009;a=b\r\n"),
+]
+HEADS = known_heads(TARGET, *HTTP_SEEDS)
+HTTP_SEEDS += [
+    in_chunks(BODY[:-9], [16] * 9),
+    in_chunks(BODY + b"!", [16] * 9),
+    in_chunks(BODY, [50]) + b"\r\n",
+    with_length(BODY) + with_length(BODY),
+]
+
+
+def mutated(random: Random, data: bytes, others: list[bytes]) -> bytes:
+    """The data with zero to three mutations: flip, insert, delete, duplicate, truncate, splice, digit."""
+    out = bytearray(data)
+    for _ in range(random.choice((0, 1, 1, 1, 2, 3))):
+        at, span = random.randrange(len(out) + 1), random.choice((1, 1, 2, 5, 40))
+        match random.randrange(7):
+            case 0 if at < len(out):
+                out[at] ^= 1 << random.randrange(8)
+            case 1:
+                out[at:at] = random.choice((random.randbytes(span), b"\r\n", b"0", b"\xff", b";", b" "))
+            case 2:
+                del out[at : at + span]
+            case 3:
+                out[at:at] = out[at : at + span]
+            case 4:
+                del out[at:]
+            case 5:
+                other = random.choice(others)
+                out[at:] = other[random.randrange(len(other) + 1) :]
+            case _:
+                out[at : at + 1] = random.choice(b"0123456789abcdefABCDEF").to_bytes()
+    return bytes(out)
+
+
+def pieces_of(random: Random, data: bytes) -> list[bytes]:
+    """The data in random pieces; often whole, sometimes byte by byte."""
+    count = random.choice((0, 1, 2, 5, 20, len(data)))
+    return cut(data, [random.randrange(len(data) + 1) for _ in range(count)])
+
+
+def http_violation(pieces: list[bytes]) -> str | None:
+    """What the HTTP parsers did wrong with these pieces, or None."""
+    if kind(read(TARGET, pieces, then_eof=False)) != kind(check(TARGET, pieces, HEADS, then_eof=False)[0]):
+        return "the checker waits for more where the full parser does not, or the other way round"
+    full = read(TARGET, pieces)
+    verdict, recognised = check(TARGET, pieces, HEADS)
+    for each in (full, verdict):
+        if each is None or (each.failure is not None and not (each.failure in FAILURES and each.detail)):
+            return f"not one verdict with its reason at the end of the connection: {each}"
+    if kind(full) != kind(verdict):
+        return f"the full parser says {full}, with the checker before it {verdict}"
+    if recognised and full and verdict and verdict.reusable != (full.reusable and not full.until_eof):
+        return f"reusable: the full parser says {full}, the checker {verdict}"
+    whole = read(TARGET, [b"".join(pieces)] if pieces else [])
+    surplus_apart = full is not None and full.failure is None  # the rest came in a piece of its own
+    if kind(whole) != kind(full) and not (surplus_apart and kind(whole) == "body"):
+        return f"whole {whole}, in pieces {full}"
+    return None
+
+
+def fuzz(seconds: float, seed: int) -> tuple[int, str | None]:
+    """Tries cases for so long; returns how many, and the first violation with what reproduces it."""
+    deadline, count = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        random = Random(f"{seed}-{count}")  # noqa: S311 - reproducible on purpose, keeps no secret
+        count += 1
+        if count % 3 == 0:
+            name, pieces, complaint = websocket_violation(random, mutated, pieces_of)
+        else:
+            name, pieces = "http", pieces_of(random, mutated(random, random.choice(HTTP_SEEDS), HTTP_SEEDS))
+            try:
+                complaint = http_violation(pieces)
+            except (*BREACHES, h11.ProtocolError) as error:
+                complaint = f"raised {error!r}"
+        if complaint is not None:
+            hexed = " ".join(piece.hex() for piece in pieces)
+            return count, f"{name}, seed {seed}, case {count - 1}: {complaint}\npieces, in hex: {hexed}"
+    return count, None
+
+
+def main() -> int:
+    """Returns 1 if a parser broke its promise, after saying on which bytes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    count, violation = fuzz(options.seconds, options.seed)
+    sys.stdout.write(f"{count} cases\n{violation or 'no violation'}\n")
+    return 1 if violation else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

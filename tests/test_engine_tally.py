@@ -1,0 +1,152 @@
+"""What slices counted, added up over engines and carried between processes: exact, nothing rounded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from loadtests.engine.tally import CLOCKS, FAILURES, SliceResult, Tally
+
+COUNTS = (
+    "completed",
+    "drained",
+    "offered",
+    "unsent",
+    "opened",
+    "closed_by_server",
+    "no_port",
+    "bytes_received",
+    "bytes_sent",
+)
+
+
+def result_of(tally: Tally, **changes: object) -> SliceResult:
+    result = SliceResult.of(
+        tally,
+        window_s=0.1,
+        elapsed_s=0.11,
+        busy_share=0.2,
+        started_unix_ns=1000,
+        turns=(tally.completed, 0.1),
+    )
+    return dataclasses.replace(result, **changes)  # type: ignore[arg-type]  # any field, by name
+
+
+def full_tally(scale: int) -> Tally:
+    """A tally in which no two counters are alike."""
+    tally = Tally()
+    for name, prime in zip(COUNTS, (2, 3, 5, 7, 11, 13, 17, 19, 23), strict=True):
+        setattr(tally, name, scale * prime)
+    for number, kind in enumerate(FAILURES, 1):
+        for _ in range(number * scale):
+            tally.fail(kind, f"{kind} {scale}")
+    tally.response_ns = [1000 * scale, 1999 * scale, 5000]
+    tally.service_ns = [1000 * scale]
+    tally.lag_ns = [10, 20]
+    return tally
+
+
+def test_latency_is_counted_in_whole_microseconds_cut_off() -> None:
+    tally = Tally(response_ns=[0, 999, 1000, 1999, 2000])
+    assert tally.histograms() == {"response": {0: 2, 1: 2, 2: 1}}
+
+
+def test_the_response_clock_is_there_even_if_nothing_came_and_the_others_only_where_they_ran() -> None:
+    assert Tally().histograms() == {"response": {}}
+    everything = Tally(response_ns=[1000], service_ns=[2000], lag_ns=[3000], last_ns=[4000])
+    assert everything.histograms() == {
+        clock: {latency_us: 1} for clock, latency_us in zip(CLOCKS, (1, 2, 3, 4), strict=True)
+    }
+
+
+def test_the_first_example_of_a_kind_is_kept_and_every_failure_counted() -> None:
+    tally = Tally()
+    tally.fail("body", "first")
+    tally.fail("body", "second")
+    assert tally.failures["body"] == 2
+    assert tally.examples == {"body": "first"}
+
+
+def test_a_result_does_not_change_with_the_tally_it_was_made_of() -> None:
+    tally = full_tally(1)
+    result = result_of(tally)
+    before = json.dumps(result.to_json())
+    tally.fail("reset", "later")
+    tally.response_ns.append(7)
+    tally.completed += 1
+    assert json.dumps(result.to_json()) == before
+
+
+def test_a_result_survives_json_whole() -> None:
+    result = result_of(full_tally(3), workers_missing=2)
+    assert SliceResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_the_result_of_one_engine_is_the_merged_one() -> None:
+    result = result_of(full_tally(2))
+    assert SliceResult.merge([result]) == result
+
+
+def test_merging_adds_every_count_and_loses_none() -> None:
+    results = [result_of(full_tally(scale)) for scale in (1, 10, 100)]
+    merged = SliceResult.merge(results)
+    for name in (*COUNTS, "counted", "workers_missing"):
+        assert getattr(merged, name) == sum(getattr(result, name) for result in results), name
+    assert merged.failures == {kind: 111 * number for number, kind in enumerate(FAILURES, 1)}
+
+
+def test_merging_adds_the_histograms_of_every_clock() -> None:
+    first = result_of(Tally(response_ns=[1000, 2000], service_ns=[1000]))
+    second = result_of(Tally(response_ns=[2000, 9000], last_ns=[9000]))
+    assert SliceResult.merge([first, second]).histograms == {
+        "response": {1: 1, 2: 2, 9: 1},
+        "service": {1: 1},
+        "last": {9: 1},
+    }
+
+
+def test_merging_keeps_the_longest_time_the_earliest_start_the_busiest_engine_and_the_first_example() -> None:
+    early = result_of(full_tally(1), started_unix_ns=500, elapsed_s=0.2, busy_share=0.1)
+    late = result_of(full_tally(2), started_unix_ns=900, elapsed_s=0.1, busy_share=0.9)
+    merged = SliceResult.merge([early, late])
+    assert (merged.started_unix_ns, merged.elapsed_s, merged.busy_share) == (500, 0.2, 0.9)
+    assert merged.examples["body"] == "body 1"
+
+
+def test_an_example_that_only_a_later_engine_has_is_kept() -> None:
+    tally = Tally()
+    tally.fail("status", "a 500")
+    assert SliceResult.merge([result_of(Tally()), result_of(tally)]).examples == {"status": "a 500"}
+
+
+def test_the_throughput_of_engines_side_by_side_is_the_sum_of_theirs() -> None:
+    """Each counted its turns over a time of its own: 300/0.1 s and 100/0.2 s are 3,500/s, not 400/0.2 s."""
+    fast = result_of(Tally(), counted=300, counted_s=0.1)
+    slow = result_of(Tally(), counted=100, counted_s=0.2)
+    merged = SliceResult.merge([fast, slow])
+    assert merged.counted == 400
+    assert merged.counted / merged.counted_s == pytest.approx(3500)
+
+
+def test_an_engine_that_counted_nothing_takes_nothing_from_the_others() -> None:
+    merged = SliceResult.merge(
+        [result_of(Tally(), counted=0, counted_s=0.1), result_of(Tally(), counted=200, counted_s=0.1)]
+    )
+    assert merged.counted / merged.counted_s == pytest.approx(2000)
+    nothing = SliceResult.merge([result_of(Tally()), result_of(Tally())])
+    assert (nothing.counted, nothing.counted_s) == (0, 0.1)
+
+
+def test_answers_within_the_window_are_told_from_drained_and_from_unsent_ones() -> None:
+    tally = Tally(completed=2, response_ns=[1000, 3000])
+    tally.unsent = 1
+    tally.response_ns.append(50_000)
+    alone = result_of(tally)
+    tally.drain()
+    tally.response_ns.append(70_000)
+    tally.drain()
+    tally.response_ns.append(90_000)
+    for result in (alone, result_of(tally)):
+        assert (result.timed_in_window, result.timed_in_window_us) == (2, 4)
