@@ -22,6 +22,8 @@ FOREVER_NS = 1 << 62
 REMEMBERED_BYTES = 64 * 1024
 """Answers with a body up to this size are recognised whole, larger ones by their head and body."""
 
+SMALL_BYTES = 3072
+"""Bodies under this size come in one piece with their heads."""
 ACCEPTED_ANSWERS = 512
 """How many different correct answers are remembered (a `Date` header alone makes one a second)."""
 
@@ -50,9 +52,10 @@ class Group:
         self.request = b"" if target.transport == "websocket" else target.request_bytes()
         socket_bytes = target.message_bytes * target.window
         incoming = socket_bytes if target.transport == "websocket" else len(target.answer)
-        self.receive_bytes = 4096 if incoming < 3072 else 1 << 18
+        self.receive_bytes = 4096 if incoming < SMALL_BYTES else 1 << 18
         self.accepted: dict[bytes, bool] = {}
         self.latest = b""
+        self.comes_whole = incoming < SMALL_BYTES
         self.is_large = len(target.answer) > REMEMBERED_BYTES
         self.heads: dict[bytes, Verdict] = {}
         self.tally = Tally()
@@ -62,8 +65,13 @@ class Group:
         self.open_loop: OpenLoop | None = None
         self.broadcasts: Broadcasts | None = None
         self._connections: dict[str, Slot] = {}
-        self.frames = MessageFrames(target.message_bytes)
+        self.frames = MessageFrames(target.message_bytes, target.window)
         self.handshake_failure = "not connected"
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the answer that came last may be expected again on its connection, in a closed loop."""
+        return self.open_loop is None and self.comes_whole and self.accepted.get(self.latest, False)
 
     @property
     def endless(self) -> bool:

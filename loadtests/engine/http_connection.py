@@ -34,6 +34,7 @@ class HttpConnection(Slot):
     def prepare(self) -> None:
         """Gets ready for a slice: the next request is this slice's first on the connection."""
         self._opening = True
+        self._repeats = False
         if self._group.keeps_alive and self._socket is None:
             self._connect()
 
@@ -132,6 +133,12 @@ class HttpConnection(Slot):
                 group.tally.closed_by_server += 1
             self.close()
         self._next(now)
+        self._repeats = self._reused and self.in_flight and not self._unsent and group.repeats
+        self._expected = group.latest
+
+    def _another(self) -> bytes:
+        self._expected = self._group.latest
+        return self._group.request
 
     def _on_idle_data(self, data: bytes) -> None:
         if data:

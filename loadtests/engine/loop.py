@@ -21,6 +21,7 @@ class Loop:
     Attributes:
         busy_ns: time spent on events since `reset`. Asking for events again and again, which is how the last
             millisecond before a moment is waited for, is not work.
+        polled_ns: when the events that are being served were asked for: what is read now had come by then.
         most_events: how many events are served before the clock is read again; -1 for all that are ready.
     """
 
@@ -29,6 +30,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._resting: deque[tuple[int, Callable[[], None]]] = deque()
         self.busy_ns = 0
+        self.polled_ns = 0
         self.most_events = -1
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
@@ -62,7 +64,7 @@ class Loop:
             # epoll counts whole milliseconds and rounds up: the last one is polled without waiting.
             remaining_s = (wake_ns - now) / 1e9
             events = poll(remaining_s - 0.001 if remaining_s > 0.001 else 0, self.most_events)
-            polled = clock_ns()
+            polled = self.polled_ns = clock_ns()
             for fd, mask in events:
                 handler = handlers.get(fd)
                 if handler is not None:
@@ -76,7 +78,9 @@ class Loop:
     def poll_once(self) -> None:
         """Serves what is ready now, without waiting."""
         # Unless it is asked for more, epoll hands out 1,023 events at a time.
-        for fd, mask in self._epoll.poll(0, max(1, len(self._handlers))):
+        events = self._epoll.poll(0, max(1, len(self._handlers)))
+        self.polled_ns = clock_ns()
+        for fd, mask in events:
             handler = self._handlers.get(fd)
             if handler is not None:
                 handler(mask)

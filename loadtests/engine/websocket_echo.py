@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from random import getrandbits
+from random import randrange
 from typing import TYPE_CHECKING
 
 from loadtests.engine.loop import clock_ns
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 class EchoSlot(WebSocketSlot):
     """A WebSocket with one message in flight."""
 
-    __slots__ = ("_expected", "_payload", "_sequence")
+    __slots__ = ("_messages", "_payload", "_place")
 
     def __init__(self, group: Group) -> None:
         super().__init__(group)
-        self._sequence = getrandbits(40)
-        self._payload = self._expected = b""
+        self._messages = group.frames.messages
+        self._place = randrange(len(self._messages))  # noqa: S311 - where to begin is no secret
+        self._payload = b""
 
     def start(self, intended_ns: int = 0) -> None:
         """Sends the next numbered message."""
@@ -29,9 +30,12 @@ class EchoSlot(WebSocketSlot):
         if self._socket is None:
             self._fail("refused", "no WebSocket: " + self._group.handshake_failure)
             return
-        self._sequence += 1
-        self._payload, self._expected, frame = self._group.frames.number(self._sequence)
-        self._send_after(self._socket, frame)
+        self._send_after(self._socket, self._another())
+
+    def _another(self) -> bytes:
+        self._place = place = (self._place + 1) % len(self._messages)
+        self._payload, self._expected, frame = self._messages[place]
+        return frame
 
     def _take(self, piece: bytes, now: int) -> None:
         if not piece:
@@ -59,8 +63,15 @@ class EchoSlot(WebSocketSlot):
             self._complete(now)
 
     def _complete(self, now: int) -> None:
+        group = self._group
         self._finish(now)
         self._next(now)
+        self._repeats = (
+            group.open_loop is None
+            and group.comes_whole
+            and self.in_flight
+            and not (self._unsent or self._parsing)
+        )
 
 
 class EchoWindowSlot(WebSocketSlot):
@@ -70,11 +81,12 @@ class EchoWindowSlot(WebSocketSlot):
     ahead does not wait for one echo at a time. `in_flight` says whether there is any.
     """
 
-    __slots__ = ("_pending", "_sequence")
+    __slots__ = ("_messages", "_pending", "_place")
 
     def __init__(self, group: Group) -> None:
         super().__init__(group)
-        self._sequence = getrandbits(40)
+        self._messages = group.frames.messages
+        self._place = randrange(len(self._messages))  # noqa: S311 - where to begin is no secret
         self._pending: deque[tuple[bytes, bytes, int]] = deque()
 
     def start(self, intended_ns: int = 0) -> None:
@@ -103,8 +115,8 @@ class EchoWindowSlot(WebSocketSlot):
         frames = []
         self._sent_ns = clock_ns()
         for _ in range(count):
-            self._sequence += 1
-            payload, expected, frame = self._group.frames.number(self._sequence)
+            self._place = place = (self._place + 1) % len(self._messages)
+            payload, expected, frame = self._messages[place]
             self._pending.append((payload, expected, self._sent_ns if timed else 0))
             frames.append(frame)
         data = b"".join(frames)
