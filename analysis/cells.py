@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from analysis.meta import LevelPlan
 
 
+MIN_TURNS = 3
+"""Timed answers that a slice must hold for each connection before Little's law can be asked of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class LevelData:
     """The slices and histograms of one level of one workload that count.
@@ -65,8 +69,8 @@ class Totals:
         missed_share: open loop: median over slices of the share of the offered requests that were not
             answered in the window, those in flight left aside; 0 elsewhere.
         lag_us: open loop: p99 of how late the engine sent; None elsewhere.
-        in_flight: closed loop: throughput times mean latency, which is the number of requests in flight if
-            both are right (Little's law); None elsewhere.
+        in_flight: closed loop: throughput times mean latency, and what the engine held: the number of
+            connections if both are right (Little's law); None elsewhere, and where slices are too short.
         steal_share: share of the measured cores' time that the hypervisor took; None where it was never read.
         port_use: highest share of the local ports towards the server that was taken; None where never read.
         no_port: connections that found no free local port.
@@ -170,7 +174,7 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
         typical_completed=float(slices["completed"].median()),
         missed_share=_missed(slices, clocks["service"]) if data.plan.paces else 0.0,
         lag_us=quantile(clocks["lag"], 0.99),
-        in_flight=_in_flight(slices) if data.plan.model == "closed" else None,
+        in_flight=_in_flight(slices, data.plan),
         steal_share=steal_share,
         port_use=None if pd.isna(port_use) else float(port_use),
         no_port=int(slices["no_port"].sum()),
@@ -195,13 +199,19 @@ def _missed(slices: pd.DataFrame, service: pd.DataFrame) -> float:
     return max(0.0, float((behind / slices["offered"].clip(lower=1)).median()))
 
 
-def _in_flight(slices: pd.DataFrame) -> float | None:
-    """Throughput times mean latency, of the answers that came while every connection was busy."""
+def _in_flight(slices: pd.DataFrame, plan: LevelPlan) -> float | None:
+    """Throughput times mean latency, of the answers that came within the windows, and what the engine held.
+
+    None where it is no closed loop, and where a slice holds fewer than `MIN_TURNS` timed answers for each
+    request in flight: slow connections then have fewer answers in it than their part.
+    """
     timed = int(slices["timed_in_window"].sum())
-    if not timed:
+    least = MIN_TURNS * plan.connections * plan.window * len(slices)
+    if plan.model != "closed" or timed < least:
         return None
     mean_s = float(slices["timed_in_window_us"].sum()) / timed / 1e6
-    return float(slices["counted"].sum() / slices["counted_s"].sum()) * mean_s
+    held = float(slices["held_s"].sum() / slices["elapsed_s"].sum())
+    return float(slices["counted"].sum() / slices["counted_s"].sum()) * mean_s + held
 
 
 def _cpu(slices: pd.DataFrame) -> tuple[float | None, float | None]:

@@ -60,6 +60,7 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "no_port": _INTEGER,
     "timed_in_window": _INTEGER,
     "timed_in_window_us": _INTEGER,
+    "held_s": _REAL,
     "workers_missing": _INTEGER,
 }
 HISTOGRAM_COLUMNS = ("block", "subject", "workload", "level", "clock", "latency_us", "count")
@@ -74,6 +75,7 @@ SINCE_SCHEMA_2: Mapping[str, float | str] = {
     "no_port": 0,
     "timed_in_window": 0,
     "timed_in_window_us": 0,
+    "held_s": 0.0,
     "workers_missing": 0,
     "clock": "response",
 }

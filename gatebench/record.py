@@ -67,6 +67,7 @@ SLICES = pa.schema(
         ("no_port", pa.int64()),
         ("timed_in_window", pa.int64()),
         ("timed_in_window_us", pa.int64()),
+        ("held_s", pa.float64()),
         ("workers_missing", pa.int64()),
     ],
     metadata={"gatebench_schema": str(SCHEMA)},
@@ -163,6 +164,7 @@ class SliceRow:
             "no_port": result.no_port,
             "timed_in_window": result.timed_in_window,
             "timed_in_window_us": result.timed_in_window_us,
+            "held_s": result.held_s,
             "workers_missing": result.workers_missing,
         }
 

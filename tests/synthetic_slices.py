@@ -92,6 +92,7 @@ def _whole(truth: Truth, load: Load, row: dict[str, Any]) -> dict[str, Any]:
         "no_port": 0,
         "timed_in_window": 0,
         "timed_in_window_us": 0,
+        "held_s": 0.0,
         "workers_missing": 0,
     }
     return alike | row
@@ -117,6 +118,7 @@ def _closed(random: np.random.Generator, truth: Truth, load: Load, speeds: Array
                 "latency_sum_us": sum_us,
                 "timed_in_window": completed,
                 "timed_in_window_us": sum_us,
+                "held_s": 0.0,
             }
         )
     mean_us = in_flight / truth.rates[load.name] * 1e6
@@ -139,6 +141,7 @@ def _broadcast(random: np.random.Generator, load: Load, rates: Array) -> tuple[R
                 "latency_sum_us": round(heard * 0.5 / rate * 1e6),
                 "timed_in_window": completed * load.level.connections,
                 "timed_in_window_us": round(completed * load.level.connections * 0.5 / rate * 1e6),
+                "held_s": 0.0,
             }
         )
     turn_us = 1e6 / float(rates.mean())

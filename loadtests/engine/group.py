@@ -170,6 +170,7 @@ class Group:
             elapsed_s=elapsed_ns / 1e9,
             busy_share=min(1.0, self.loop.busy_ns / elapsed_ns),
             started_unix_ns=started_unix_ns,
+            held_s=0.0 if arrivals is not None else self._held_s(),
             turns=self._turns(tally, started_ns, window_ns, paced=arrivals is not None),
         )
 
@@ -194,6 +195,11 @@ class Group:
         while (now := clock_ns()) < self.deadline_ns:
             self.loop.run(min(self.deadline_ns, now + int(self.target.timeout_s * 1e9) // 4))
             self.time_out_overdue()
+
+    def _held_s(self) -> float:
+        """What answers waited in the engine for their turn: an event may bring several, or none."""
+        answers = self.tally.completed + self.tally.drained
+        return self.loop.held_ns * answers / max(1, self.loop.served) / 1e9
 
     def _turns(self, tally: Tally, started_ns: int, window_ns: int, *, paced: bool) -> tuple[int, float]:
         """Answers that make the throughput, and the seconds they took."""

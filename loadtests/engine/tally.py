@@ -82,6 +82,8 @@ class SliceResult:
         busy_share: share of `elapsed_s` that the engine's loop spent at work; of several, the busiest.
         timed_in_window, timed_in_window_us: of the `response` histogram, the answers that came within the
             window and the sum of their latencies.
+        held_s: closed loop: how long the engine had the connections between an answer and the next request,
+            added up over all connections; in that time they are not in flight.
         workers_missing: Locust workers that gave no count, or a late one; their load is not in this result.
     """
 
@@ -105,6 +107,7 @@ class SliceResult:
     started_unix_ns: int
     timed_in_window: int = 0
     timed_in_window_us: int = 0
+    held_s: float = 0.0
     workers_missing: int = 0
 
     @property
@@ -122,6 +125,7 @@ class SliceResult:
         busy_share: float,
         started_unix_ns: int,
         turns: tuple[int, float],
+        held_s: float = 0.0,
     ) -> SliceResult:
         """Freezes a tally; `turns` are `counted` and `counted_s`."""
         timed = tally.timed_in_window if tally.drained else len(tally.response_ns) - tally.unsent
@@ -146,6 +150,7 @@ class SliceResult:
             started_unix_ns=started_unix_ns,
             timed_in_window=timed,
             timed_in_window_us=sum(tally.response_ns[:timed]) // 1000,
+            held_s=held_s,
         )
 
     @classmethod
@@ -192,6 +197,7 @@ class SliceResult:
             started_unix_ns=min(result.started_unix_ns for result in results),
             timed_in_window=total("timed_in_window"),
             timed_in_window_us=total("timed_in_window_us"),
+            held_s=sum(result.held_s for result in results),
             workers_missing=total("workers_missing"),
         )
 
