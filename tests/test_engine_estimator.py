@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from gatebench.calibrate import null_responder
+from gatebench.processes import Owner
 from loadtests.engine.estimator import whole_turns
 from loadtests.engine.tally import SliceResult
 from tests.scripted import ANSWER, Behaviour, ScriptedServer, request
@@ -133,3 +136,27 @@ def test_latency_is_that_of_the_full_queue_from_the_first_timed_request_on() -> 
     least_s = min(result.histogram) / 1e6
     # Each timed request waits for the 31 others before it; an untimed first one would wait for fewer.
     assert least_s > (CONNECTIONS - 2) * SERVICE_S
+
+
+@pytest.mark.parametrize("make", [one_at_a_time, all_at_once, all_together])
+def test_every_connection_is_in_flight_or_in_the_hands_of_the_engine(
+    make: Callable[[list[float]], Behaviour],
+) -> None:
+    result = measure(make([]))
+    mean_s = result.timed_in_window_us / result.timed_in_window / 1e6
+    in_flight = result.counted / result.counted_s * mean_s
+    assert in_flight + result.held_s / result.elapsed_s == pytest.approx(CONNECTIONS, rel=0.05)
+
+
+def test_what_the_engine_holds_is_not_in_flight(tmp_path: Path) -> None:
+    # Under a close for every request the engine is busy for most of the time, and answers come in batches.
+    with (
+        null_responder(core=None, owner=Owner.this(), log=tmp_path / "log") as responder,
+        group_of(target(responder.port, "close"), CONNECTIONS) as group,
+    ):
+        group.prepare()
+        result = group.run_slice(0.3)
+    mean_s = result.timed_in_window_us / result.timed_in_window / 1e6
+    in_flight = result.counted / result.counted_s * mean_s
+    assert in_flight + result.held_s / result.elapsed_s == pytest.approx(CONNECTIONS, rel=0.05)
+    assert result.held_s > 0

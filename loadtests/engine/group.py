@@ -170,7 +170,7 @@ class Group:
             elapsed_s=elapsed_ns / 1e9,
             busy_share=min(1.0, self.loop.busy_ns / elapsed_ns),
             started_unix_ns=started_unix_ns,
-            held_s=0.0 if arrivals is not None else self._held_s(),
+            held_s=0.0 if arrivals is not None else self._held_s(tally),
             turns=self._turns(tally, started_ns, window_ns, paced=arrivals is not None),
         )
 
@@ -196,9 +196,9 @@ class Group:
             self.loop.run(min(self.deadline_ns, now + int(self.target.timeout_s * 1e9) // 4))
             self.time_out_overdue()
 
-    def _held_s(self) -> float:
+    def _held_s(self, tally: Tally) -> float:
         """What answers waited in the engine for their turn: an event may bring several, or none."""
-        answers = self.tally.completed + self.tally.drained
+        answers = tally.completed + tally.drained
         return self.loop.held_ns * answers / max(1, self.loop.served) / 1e9
 
     def _turns(self, tally: Tally, started_ns: int, window_ns: int, *, paced: bool) -> tuple[int, float]:
