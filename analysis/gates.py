@@ -77,7 +77,7 @@ LITTLE = Gate(
     "little",
     "closed loop: throughput times mean latency is off the number of requests in flight by over 5 %",
     0.05,
-    "Measure with fewer connections: the server does not serve all of them alike.",
+    "Measure with fewer connections, or with longer slices.",
 )
 RATE_MISSED = Gate(
     "rate-missed",

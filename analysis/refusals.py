@@ -163,8 +163,8 @@ def _little(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal 
         return None
     text = (
         f"throughput times mean latency gives {totals.in_flight:.1f} requests in flight, and {planned} were "
-        f"({off:+.0%}; limit {limit:.0%}), so one of the two figures does not hold: some connections are "
-        "served less often than others."
+        f"({off:+.0%}; limit {limit:.0%}), so one of the two figures does not hold: connections are not "
+        "served alike, or the server stalls for a good part of a slice."
     )
     return Refusal(LITTLE, off, text)
 

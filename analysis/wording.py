@@ -53,7 +53,8 @@ def _rounds(level: LevelResult) -> str:
         return ""
     fewest, most = level.rounds
     rounds = str(most) if fewest == most else f"{fewest} to {most}"
-    return f" of {rounds} rounds of {level.plan.slice_s * 1000:.0f} ms slices"
+    plural = "" if rounds == "1" else "s"
+    return f" of {rounds} round{plural} of {level.plan.slice_s * 1000:.0f} ms slices"
 
 
 def _loaded(plan: LevelPlan, workload: WorkloadMeta) -> str:

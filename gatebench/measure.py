@@ -24,6 +24,7 @@ from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult
 
 FLUSH_INTERVAL_S = 10.0
+FLUSH_COUNTS = 50_000
 SPARE_FILES = 64
 """Files that a server or an engine has open beside its connections, generously."""
 
@@ -187,7 +188,12 @@ class Block:
                 row = replace(row, objective_met=met)
             self._keep(row)
         self.spent.round_s.setdefault(level.id, []).append(time.monotonic() - began)
-        if time.monotonic() - self._flushed > FLUSH_INTERVAL_S:
+        self._flush_in_time()
+
+    def _flush_in_time(self) -> None:
+        """Between rounds, where it takes no time from a slice; writing much at once takes much memory."""
+        waited_s = time.monotonic() - self._flushed
+        if waited_s > FLUSH_INTERVAL_S or self._record.pending > FLUSH_COUNTS:
             self._record.flush()
             self._flushed = time.monotonic()
 

@@ -236,6 +236,11 @@ class Record:
         """Takes one slice; `flush` writes it."""
         self._rows.append(row)
 
+    @property
+    def pending(self) -> int:
+        """How many counts of histograms wait to be written."""
+        return sum(len(counts) for row in self._rows for counts in row.result.histograms.values())
+
     def flush(self) -> None:
         """Writes what was added since the last time as one part.
 

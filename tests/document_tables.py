@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
 
 from analysis import gates, leads, percentiles, statistics
 from gatebench import holding
@@ -124,6 +126,41 @@ def numbers_table() -> str:
     return table(("number", "value"), rows)
 
 
+def engine_table() -> str:
+    """The comparisons of `docs/engine/bench.json`: each client's median, and the ratios turn by turn."""
+    comparisons = json.loads((ROOT / "docs" / "engine" / "bench.json").read_text(encoding="utf-8"))[
+        "comparisons"
+    ]
+    rows: list[tuple[str, ...]] = []
+    for name, runs in comparisons.items():
+        if name == "latency":
+            continue
+        ours = [run["rate_per_s"] for run in runs if run["client"] == runs[0]["client"]]
+        for client in dict.fromkeys(run["client"] for run in runs):
+            own = [run for run in runs if run["client"] == client]
+            rates = [run["rate_per_s"] for run in own]
+            rate = f"{median(rates):,.0f}"
+            cpu_us = f"{median(run['cpu_us_per_request'] for run in own):.1f} µs"
+            busy = f"{median(run['server_busy'] for run in own):.0%}"
+            rows.append((name, client, rate, cpu_us, busy, spread(ours, rates) if rates != ours else "–"))
+    for quantile in ("p50", "p99"):
+        for client in ("engine", "h2load"):
+            own = [run for run in comparisons["latency"] if run["client"] == client]
+            seen, true = ([run[side][quantile] for run in own] for side in ("client_us", "server_us"))
+            rows.append(
+                (f"{quantile} of 10 ms", client, f"{median(seen):,.0f} µs", "–", "–", spread(seen, true))
+            )
+    return table(
+        ("comparison", "client", "requests/s", "CPU a request", "server", "ratio (least to greatest)"), rows
+    )
+
+
+def spread(ours: list[float], theirs: list[float]) -> str:
+    """The median and the range of the ratios, turn by turn."""
+    ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
+    return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
 TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "targets"): targets_table,
     ("README.md", "subjects"): subjects_table,
@@ -131,6 +168,7 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("METHOD.md", "profiles"): profiles_table,
     ("METHOD.md", "gates"): gates_table,
     ("METHOD.md", "numbers"): numbers_table,
+    ("METHOD.md", "engine"): engine_table,
 }
 
 

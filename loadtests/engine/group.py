@@ -197,7 +197,12 @@ class Group:
             self.time_out_overdue()
 
     def _held_s(self, tally: Tally) -> float:
-        """What answers waited in the engine for their turn: an event may bring several, or none."""
+        """What answers waited in the engine for their turn: an event may bring several, or none.
+
+        Where answers come in pieces, the wait is in their latency.
+        """
+        if not self.comes_whole:
+            return 0.0
         answers = tally.completed + tally.drained
         return self.loop.held_ns * answers / max(1, self.loop.served) / 1e9
 

@@ -12,6 +12,17 @@ from loadtests.engine.websocket_connection import WebSocketSlot
 if TYPE_CHECKING:
     from loadtests.engine.group import Group
 
+MOST_CONTROL_BYTES = 125
+"""The payload that a control frame may have; an unmasked one has its length in its second byte."""
+
+
+def control_frame_end(data: bytes, position: int) -> int:
+    """Where the control frame at `position` ends (RFC 6455, section 5.5); 0 where there is no whole one."""
+    if len(data) < position + 2 or data[position] < 0x88 or data[position + 1] > MOST_CONTROL_BYTES:
+        return 0
+    end = position + 2 + data[position + 1]
+    return end if end <= len(data) else 0
+
 
 class EchoSlot(WebSocketSlot):
     """A WebSocket with one message in flight."""
@@ -132,10 +143,20 @@ class EchoWindowSlot(WebSocketSlot):
             self._read_in_full(whole, now)
             return
         pending, position, answered = self._pending, 0, 0
-        while pending and whole.startswith(pending[0][1], position):
-            position += len(pending[0][1])
-            self._count(now)
-            answered += 1
+        while True:
+            if pending and whole.startswith(pending[0][1], position):
+                position += len(pending[0][1])
+                self._count(now)
+                answered += 1
+            elif end := control_frame_end(whole, position):
+                # A ping between two echoes is no reason to read all that follow in full.
+                self._read_in_full(whole[position:end], now)
+                if self._socket is None:
+                    return
+                self._parsing = False
+                position = end
+            else:
+                break
         rest = whole[position:] if position else whole
         if rest:
             if pending and pending[0][1].startswith(rest):

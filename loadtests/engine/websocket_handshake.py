@@ -167,6 +167,12 @@ class IdleSlot(WebSocketSlot):
         self._group.tally.closed_by_server += 1
         self._fail("reset", "the server ended an idle connection")
 
+    def _fail(self, kind: str, example: str) -> None:
+        """Counts the connection as lost instead of held."""
+        if clock_ns() < self._group.deadline_ns:
+            self._group.tally.completed -= 1
+        super()._fail(kind, example)
+
     def _on_message(self, message: bytes, *, is_text: bool, now: int) -> None:
         del is_text, now
         self._fail("body", f"a message that nobody asked for: {message[:120]!r}")
