@@ -179,6 +179,18 @@ def memory_mib(pids: Sequence[int]) -> float:
     return total_kib / 1024
 
 
+def peak_memory_mib(pid: int) -> float:
+    """The most resident memory that a process has had in MiB, shared pages included; 0 when it is gone.
+
+    The maximum that wait4(2) reports would be its parent's, where that is higher: it is kept over exec.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
 def signal_number(name: str) -> signal.Signals:
     """`TERM` → signal.SIGTERM."""
     return signal.Signals[f"SIG{name}"]

@@ -23,7 +23,15 @@ from gatebench.load import LoadProcess
 from gatebench.measure import Block, Means, Observer
 from gatebench.model import Cell, Subject, Workload
 from gatebench.plan import Plan, make_plan, replan, subject_groups
-from gatebench.processes import OWNER_VARIABLE, Owner, marked_processes, memory_mib, sweep, tree
+from gatebench.processes import (
+    OWNER_VARIABLE,
+    Owner,
+    marked_processes,
+    memory_mib,
+    peak_memory_mib,
+    sweep,
+    tree,
+)
 from gatebench.record import Record, RecordError, point_latest
 from gatebench.runner import HOST, Budget, Readiness, Runner
 from gatebench.selection import RunRequest
@@ -32,6 +40,7 @@ from gatebench.watch import watched
 INTERIM_REPORT_FROM_S = 30.0
 """A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
 
+REPORT_CHECK_S = 0.05
 ENGINES = 2
 """One engine comes within half of its own ceiling with fast servers under `close` (the gate `ceiling`)."""
 
@@ -281,13 +290,15 @@ class Run:
     def _await_report(self) -> None:
         if self._report is None:
             return
-        _, status, usage = os.wait4(self._report.pid, 0)
-        self._report.returncode = os.waitstatus_to_exitcode(status)
+        peak_mib = 0.0
+        while self._report.poll() is None:
+            peak_mib = max(peak_mib, peak_memory_mib(self._report.pid))
+            time.sleep(REPORT_CHECK_S)
         if self._report.returncode != 0:
             self._observer.note(f"the report could not be made; see {self._record.logs / 'report.log'}")
         self._report = None
         lab_mib = memory_mib(self._own_pids)
-        self._memory_mib = max(self._memory_mib, lab_mib + usage.ru_maxrss / 1024)
+        self._memory_mib = max(self._memory_mib, lab_mib + peak_mib)
 
     def _finish(self, outcome: str, text: str) -> None:
         self._await_report()

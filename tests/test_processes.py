@@ -155,3 +155,16 @@ def test_memory_of_this_process_is_counted_in_mebibytes() -> None:
 
 def test_the_module_needs_no_start_time_of_a_process_that_is_gone() -> None:
     assert processes._start_ticks(gone_owner().pid) is None
+
+
+def test_peak_memory_is_a_process_s_own_and_not_that_of_who_started_it() -> None:
+    ballast = bytearray(200 << 20)
+    with subprocess.Popen(
+        [*SLEEPER[:2], "print('up', flush=True); import time; time.sleep(60)"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert 0 < processes.peak_memory_mib(process.pid) < 100
+        process.kill()
+    assert len(ballast) > 0
+    assert processes.peak_memory_mib(process.pid) == 0

@@ -293,7 +293,7 @@ def test_large_bodies_are_told_in_mib_per_second(tmp_path: Path) -> None:
         ("port_use", 0.95, "ports"),
         ("no_port", 1, "ports"),
         ("workers_missing", 1, "workers"),
-        ("timed_in_window_us", 1, "little"),
+        ("held_s", 5.0, "little"),
     ],
 )
 def test_what_a_slice_saw_of_its_machine_reaches_the_gates(
