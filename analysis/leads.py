@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import CONNECTION_MEMORY, RESPONSE_P99, WITHIN_OBJECTIVE, Metric, throughput
-from analysis.percentiles import quantile
+from analysis.percentiles import MIN_SAMPLES, QUANTILES, quantile
 from analysis.statistics import log_rate_table
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from analysis.cells import LevelData
     from analysis.meta import LevelPlan, WorkloadMeta
 
-MIN_TAIL_SAMPLES = 1_000
-"""Latencies that a block needs for its p99: ten lie beyond it. A cell's p99 needs ten times as many."""
+TAIL_PARTS = 10
+"""A block's percentile needs a tenth of the latencies that a cell's does: ten lie beyond it."""
+MIN_TAIL_SAMPLES = MIN_SAMPLES["p99"] // TAIL_PARTS
 MIN_SETTLED = 6
 """Slices that a block's search needs after it has turned twice."""
 KIB_PER_MIB = 1024
@@ -51,6 +52,24 @@ def lead_table(data: LevelData) -> pd.DataFrame:
     if data.plan.model == "idle":
         return _by_block(data.slices, _log_slope)
     return log_rate_table(data.slices)
+
+
+def typical_percentiles(data: LevelData, subject: str) -> dict[str, float | None]:
+    """Metric name → that percentile of a block, in µs: the geometric mean over blocks, as the leading p99 is.
+
+    Of response and service time at one rate for all. A percentile that any block has too few latencies for
+    is None. They stand beside the leading figure; those of all blocks together could contradict it.
+    """
+    own = data.histograms[data.histograms["subject"] == subject]
+    found: dict[str, float | None] = {}
+    for clock, prefix in (("response", ""), ("service", "service_")):
+        blocks = [block for _, block in own[own["clock"] == clock].groupby("block")]
+        for name, share in QUANTILES.items():
+            least = MIN_SAMPLES[name] // TAIL_PARTS
+            enough = blocks and all(int(block["count"].sum()) >= least for block in blocks)
+            logs = [np.log(max(1.0, quantile(block, share) or 0.0)) for block in blocks] if enough else []
+            found[prefix + name] = float(np.exp(np.mean(logs))) if logs else None
+    return found
 
 
 def fit(slices: pd.DataFrame) -> float | None:

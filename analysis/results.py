@@ -25,6 +25,8 @@ class CellResult:
         rps: correct answers a second inside the window; None where no one rate was sent.
         lead: the figure that the level is ranked by (`analysis.leads`), with its interval.
         latency_us: p50, p90, p99, p999 and max, from the moment a request was to be sent.
+        typical: at one rate for all, the percentiles of a block (`analysis.leads.typical_percentiles`); they
+            are shown instead of those of all blocks together.
         service_us: the same from the moment it was sent; open loops only.
         last_us: the same to the last subscriber of a broadcast.
         mib_per_s: bodies of requests and answers.
@@ -45,6 +47,7 @@ class CellResult:
     rps: Estimate | None = None
     lead: Estimate | None = None
     latency_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
+    typical: Mapping[str, float | None] = field(default_factory=dict)
     service_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
     last_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
     mib_per_s: float | None = None
@@ -60,6 +63,8 @@ class CellResult:
 
     def figure(self, name: str) -> float | None:
         """The figure that `analysis.metrics` calls by that name."""
+        if name in self.typical:
+            return self.typical[name]
         if name in LATENCY_NAMES:
             return self.latency_us[name]
         clock, _, quantile = name.partition("_")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import level_data, totals
-from analysis.leads import MIN_SETTLED, MIN_TAIL_SAMPLES, fit, lead_metric, lead_table
+from analysis.leads import MIN_SETTLED, MIN_TAIL_SAMPLES, fit, lead_metric, lead_table, typical_percentiles
 from analysis.refusals import refusals
 from analysis.results import LATENCY_NAMES, CellResult, LevelResult, Summary
 from analysis.statistics import MIN_EFFECT, Comparison, Estimate, compare_all, log_rate_table, rate
@@ -108,6 +108,7 @@ def _cell(
         rps=estimate,
         lead=lead,
         latency_us=added.percentiles.values if timed else nothing,
+        typical=typical_percentiles(data, subject.id) if plan.paced else {},
         service_us=added.service.values if timed else nothing,
         last_us=added.last.values,
         mib_per_s=estimate.estimate * workload.body_bytes / MIB if estimate and workload.body_bytes else None,

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.cells import LevelData, level_data, totals
-from analysis.leads import MIN_SETTLED, fit, lead_table
+from analysis.leads import MIN_SETTLED, fit, lead_table, typical_percentiles
 from analysis.load import load_run
 from analysis.meta import LevelPlan
 from analysis.results import CellResult, LevelResult
@@ -101,6 +101,21 @@ def test_a_block_with_too_few_latencies_for_a_tail_has_none() -> None:
 
     assert np.exp(table["a"][0, 0]) == pytest.approx(100)
     assert np.isnan(table["a"][1, 0])
+
+
+def test_percentiles_beside_the_leading_one_never_contradict_it() -> None:
+    # One block in three stalls: its p90 is over the mean p99, as all blocks together would have it.
+    histogram = {False: {100: 9_900, 200: 100}, True: {100: 8_000, 50_000: 2_000}}
+    rows = [
+        {"block": block, "subject": "a", "clock": "response", "latency_us": latency_us, "count": count}
+        for block in range(3)
+        for latency_us, count in histogram[block == 2].items()
+    ]
+    found = typical_percentiles(data(OPEN, pd.DataFrame(), pd.DataFrame(rows)), "a")
+    lead = float(np.exp(lead_table(data(OPEN, pd.DataFrame(), pd.DataFrame(rows)))["a"].mean()))
+    assert found["p50"] == pytest.approx(100)
+    assert found["p99"] == pytest.approx(lead)
+    assert found["p50"] < (found["p90"] or 0.0) <= lead
 
 
 def test_only_the_response_clock_leads_an_open_loop() -> None:

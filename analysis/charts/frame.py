@@ -29,6 +29,8 @@ GRID = "#d4d9df"
 PAPER = "#fffffe"
 GREY = "#c3c8ce"
 
+WIDE = 200.0
+"""From this ratio of its ends on, a logarithmic axis has no room for three ticks a decade."""
 WIDTH_IN, HEIGHT_IN = 16.0, 9.0
 _LEAST_HEIGHT_IN = 4.5
 _DOTS_PER_INCH = 120
@@ -234,10 +236,11 @@ def beside(axes: Axes, x: float, row: float, text: str, look: Look) -> None:
 
 
 def logarithmic(axes: Axes, low: float, high: float, show: Callable[[float], str]) -> None:
-    """A logarithmic axis from `low` to `high` with ticks at 1, 2 and 5, written by `show`."""
+    """A logarithmic axis from `low` to `high`, ticks at 1, 2 and 5 (at 1 on a wide one) written by `show`."""
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    steps = (1.0, 2.0, 5.0) if high / low < WIDE else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", which="both", length=0)

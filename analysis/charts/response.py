@@ -36,9 +36,9 @@ _COLUMNS_PT = 182
 _CAP = 0.17
 _NOTE = (
     "The clock runs from the moment a request was to be sent to its last byte, any wait for a free "
-    "connection included; every subject got the same moments. The p99 is that of a block, its interval is "
-    "over blocks. A subject that cannot keep up with the rate is overloaded and has no response time: it "
-    "would only grow."
+    "connection included; every subject got the same moments. Percentiles are those of a block, their mean "
+    "and interval are over blocks. A subject that cannot keep up with the rate is overloaded and has no "
+    "response time: it would only grow."
 )
 
 
