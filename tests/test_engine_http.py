@@ -244,6 +244,21 @@ def test_a_keep_alive_server_that_announces_the_close_is_reconnected_to_and_repo
     assert result.opened >= result.completed - 2
 
 
+def test_a_connection_that_ends_with_an_answer_is_not_asked_again_whatever_others_expect() -> None:
+    last = ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    connections = iter(range(1_000_000))
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Out of step, so that some connections go on while others end.
+        for number in range(3 + next(connections) % 5, -1, -1):
+            await request(reader)
+            writer.write(ANSWER if number else last)
+
+    result = drive(behave, connections=8)
+    assert failures(result) == set()
+    assert result.closed_by_server > 8
+
+
 def test_close_opens_a_connection_for_each_request_and_says_so_to_the_server() -> None:
     heads: list[bytes] = []
 

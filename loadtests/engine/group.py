@@ -71,7 +71,7 @@ class Group:
     @property
     def repeats(self) -> bool:
         """Whether the answer that came last may be expected again on its connection, in a closed loop."""
-        return self.open_loop is None and self.comes_whole and self.accepted.get(self.latest, False)
+        return self.open_loop is None and self.comes_whole and self.latest in self.accepted
 
     @property
     def endless(self) -> bool:
@@ -86,7 +86,8 @@ class Group:
         if len(self.accepted) >= ACCEPTED_ANSWERS:
             self.accepted.clear()
         self.accepted[answer] = reusable
-        self.latest = answer
+        if reusable or not self.keeps_alive:  # an answer that ends its connection is not the one to expect
+            self.latest = answer
 
     def accept_head(self, verdict: Verdict) -> None:
         """Remembers the head of a large answer that the full parser found correct."""
