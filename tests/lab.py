@@ -24,6 +24,17 @@ PATIENCE_S = 120.0
 """How long anything may take before a test gives up; only a hang ever comes near it."""
 
 
+NOTES = {"not-measured", "too-few-blocks", "too-few-samples"}
+"""Codes of figures that so short a run cannot give."""
+OF_THE_MACHINE = {"steal", "ceiling", "generator-busy", "send-lag"}
+"""Codes that tell of the machine and its other users, or of the engine beside so light a server."""
+
+
+def codes(cell: Mapping[str, Any]) -> set[str]:
+    """The codes of a cell's reasons that its server is to be blamed for."""
+    return {reason.partition(":")[0] for reason in cell["reasons"]} - NOTES - OF_THE_MACHINE
+
+
 def wait_until(what: str, condition: Callable[[], bool]) -> None:
     """Polls until `condition` holds; fails the test, naming `what`, where it never does."""
     deadline = time.monotonic() + PATIENCE_S

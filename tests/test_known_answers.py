@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 
 from tests.known import Numbers, Truth
-from tests.lab import OWN_FOLDERS, Ended, Results, gatebench
+from tests.lab import OWN_FOLDERS, Ended, Results, codes, gatebench
 from tests.small_server.faults import DYING_WORDS
 
 pytestmark = pytest.mark.real
 
 CONNECTIONS = 64
-NOTES = {"not-measured", "too-few-blocks", "too-few-samples"}
-OF_THE_MACHINE = {"steal", "throttled", "unsteady"}
-"""Codes that say something of the machine and its other users, which no server can be blamed for."""
 WIDENED = 2.5
 """A 95 % interval misses the truth one time in twenty, which no test may. This much wider, one time in 400
 (Student's t with the four degrees of freedom of five blocks)."""
@@ -57,10 +54,6 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Results:
     ended, results = run(tmp_path_factory.mktemp("costs"), servers, "known-capacity", "standard", "14s")
     assert ended.status == 0, ended.said
     return results
-
-
-def codes(cell: dict[str, Any]) -> set[str]:
-    return {reason.partition(":")[0] for reason in cell["reasons"]} - NOTES - OF_THE_MACHINE
 
 
 def failures(cell: dict[str, Any]) -> dict[str, int]:
