@@ -35,7 +35,7 @@ help: ## print this help
 bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 13 minutes) and report on it
 	@$(BIN)/gatebench run --profile '$(PROFILE)' $(run_options)
 
-smoke: $(VENV)/.lab ## every server and workload once, under two minutes: does it all work here?
+smoke: $(VENV)/.lab ## every server under the main workloads, under two minutes: does it all work here?
 	@$(BIN)/gatebench run --profile smoke $(run_options)
 
 verify: $(VENV)/.lab ## hold every server to the whole contract
@@ -45,7 +45,7 @@ list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 	@$(BIN)/gatebench list $(list_options)
 
 calibrate: $(VENV)/.lab ## what the load engine can do on this machine, by transport and size
-	@$(BIN)/gatebench calibrate
+	@$(BIN)/gatebench calibrate $(if $(ENGINES),--engines '$(ENGINES)')
 
 report: $(VENV)/.lab ## draw the report again from raw data (RUN=results/latest)
 	@$(BIN)/gatebench report '$(RUN)'

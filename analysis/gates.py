@@ -71,7 +71,7 @@ CEILING = Gate(
     "ceiling",
     "closed loop: the figure is over half of what the same engine does against the null responder",
     0.5,
-    "Give the engine more cores (--engines); `gatebench calibrate` shows what it can do here.",
+    "Where `gatebench calibrate` shows the engine to be the limit, give it more cores (--engines).",
 )
 LITTLE = Gate(
     "little",
@@ -113,7 +113,7 @@ WORKERS = Gate(
     "workers",
     "a Locust worker was lost, or late, so that less load was sent than planned",
     0,
-    "Read logs/load.log and the worker's own output; start the worker again.",
+    "Read logs/load.log, which names the worker, and start the run again.",
 )
 SERVER_IDLE = Gate(
     "server-idle",

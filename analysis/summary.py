@@ -192,9 +192,10 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     if lead is None:
         notes.append(f"not-measured: {metric.label}: {_why_no_lead(data.plan.model)}")
     without = _WITHOUT_ONE_RATE.get(data.plan.model)
-    notes.extend(
-        [f"not-measured: throughput and latencies: {without}"] if without else added.percentiles.reasons
-    )
+    if without:
+        notes.append(f"not-measured: throughput and latencies: {without}")
+    elif not data.plan.paced:  # at one rate for all, the percentiles of a block are shown
+        notes.extend(added.percentiles.reasons)
     if added.last.samples:
         notes.extend(f"{reason} (last subscriber)" for reason in added.last.reasons)
     if added.cpu_us_per_request is None and data.plan.model != "idle":

@@ -48,6 +48,9 @@ from gatebench.selection import (
 from gatebench.serve import locust_ui, serve_subject
 from gatebench.signals import interrupt_once
 
+WIDE = 130
+"""Columns that the table of `calibrate` needs; on a narrower terminal its lines wrap instead of being cut."""
+
 app = typer.Typer(
     help="Compares Python's WSGI and ASGI servers and publishes no number that it cannot defend.",
     no_args_is_help=True,
@@ -200,7 +203,7 @@ def calibrate(
 ) -> None:
     """Measures what the load engine can do on these cores, against a responder that only answers."""
     interrupt_once()
-    calibrate_command(cores=choose_cores(engines), console=Console())
+    calibrate_command(cores=choose_cores(engines), console=Console(width=max(WIDE, Console().width)))
 
 
 @app.command()

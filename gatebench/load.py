@@ -30,6 +30,7 @@ STOP_S = 120.0
 DRAIN_S = 45.0
 GRACE_S = 10.0
 POLL_S = 0.02
+LAST_WORDS_S = 1.0
 LOCUST_PORT = 5557
 """Where a Locust worker looks for its master by default."""
 
@@ -140,7 +141,7 @@ class LoadProcess:
         address = socket.gethostname() if everywhere else self._bind
         return (
             f"waiting for {self._workers} Locust workers; start each, in a checkout of the same version: "
-            "locust -f loadtests/locustfile.py --worker "
+            ".venv/bin/locust -f loadtests/locustfile.py --worker "
             f"--master-host {address} --master-port {self._port}"
         )
 
@@ -225,6 +226,10 @@ class LoadProcess:
         return reply
 
     def _describe(self, what: str) -> str:
+        # What it has to say of its end may come a moment after its socket is closed.
+        deadline = time.monotonic() + LAST_WORDS_S
+        while self._process.returncode is None and self._running() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
         tail = self._log.read_text(errors="replace").splitlines()[-8:] if self._log.exists() else []
         said = (f"its last lines ({self._log}):", *tail) if tail else ("it had written nothing",)
         return "\n".join((f"the load process {what}; what was measured is kept, start again.", *said))

@@ -90,6 +90,7 @@ class Block:
         self._cores = (*means.cores.server, *means.cores.engine)
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
+        self._missing = 0
         self._flushed = time.monotonic()
         self.spent = Spent()
 
@@ -243,6 +244,12 @@ class Block:
         self._record.add(row)
         self.spent.load_s += row.result.elapsed_s
         self._observer.measured(row.cell, row.result)
+        if row.result.workers_missing > self._missing:
+            self._missing = row.result.workers_missing
+            self._observer.note(
+                f"{self._missing} Locust worker(s) gave no count, or a late one, under "
+                f"{row.cell.workload.name}; such cells are invalid. logs/load.log says more"
+            )
         self._check_alive(row.cell)
 
     def _arrivals(self, level: LevelPlan, cell: Cell, round_number: int) -> Arrivals | None:
@@ -264,8 +271,11 @@ class Block:
         }
         short = [f"{who} may open {limit:,}" for who, limit in limits.items() if limit and limit < needed]
         if short:
-            text = f"{cell.level.connections:,} connections need {needed:,} open files; {' and '.join(short)}"
-            self._fail(cell.subject, ServerFailure("files", text), cell)
+            text = (
+                f"{cell.level.connections:,} connections need {needed:,} open files; {' and '.join(short)}."
+            )
+            advice = "Raise the limit (ulimit -n) and start again"
+            self._fail(cell.subject, ServerFailure("files", f"{text} {advice}"), cell)
         return not short
 
     def _load_cell(self, cell: Cell) -> LoadCell:

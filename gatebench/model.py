@@ -169,7 +169,7 @@ class Level:
     def id(self) -> str:
         """`c64`, `c64w16`, `r1000`, `cap75`, `p99-10ms`, `idle5000` or `users16`."""
         if self.model == "open":
-            return f"r{self.rate_per_s:g}"
+            return f"r{self.rate_per_s:.10g}"
         if self.model == "ladder":
             return f"cap{(self.capacity_share or 0) * 100:g}"
         if self.objective is not None:

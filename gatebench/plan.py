@@ -17,6 +17,8 @@ SLICE_OVERHEAD_S = 0.004
 """First guess of what a slice costs beside its window and its drain; measured values replace it."""
 START_COST_S = 0.8
 """First guess of what starting, verifying and stopping one subject costs in a block."""
+SEARCH_ROUNDS = 14
+"""Rounds that a search gets in every block, whatever that costs: with fewer it seldom finds anything."""
 OPEN_COST_S = 0.001
 """First guess of what opening one idle connection costs."""
 
@@ -107,6 +109,9 @@ def divide_rounds(
         rounds = max(1, int(seconds_here / max(round_costs_s[level.id], 1e-6)))
         if level.workload.steps:
             rounds = 1
+        if level.level.objective is not None:
+            planned.append(replace(level, rounds=max(SEARCH_ROUNDS, rounds)))
+            continue
         planned.append(replace(level, rounds=rounds if most is None else min(most, rounds)))
     return tuple(planned)
 

@@ -323,9 +323,11 @@ class Run:
 def exit_status(folder: Path) -> int:
     """The status that a finished run's summary calls for.
 
-    1 where a server failed, or where no cell of a subject that was tried is valid.
+    1 where a server failed, a Locust worker was lost, or no cell of a subject that was tried is valid.
     """
     summary = json.loads((folder / "summary.json").read_text())
+    if any(reason.startswith("workers:") for cell in summary["cells"] for reason in cell["reasons"]):
+        return EXIT_FAILED
     statuses: dict[str, set[str]] = {}
     for cell in summary["cells"]:
         statuses.setdefault(cell["subject"], set()).add(cell["status"])

@@ -13,7 +13,7 @@ from gatebench.errors import ConfigurationError
 from gatebench.model import PLAIN_APPLICATION, Subject, Workload
 from gatebench.plan import PROFILES, Profile
 from gatebench.registry import Registry, load_registry, select
-from gatebench.strict import near, seconds
+from gatebench.strict import listed, near, seconds
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -165,6 +165,14 @@ def find_references(registry: Registry, workloads: Sequence[Workload]) -> dict[s
         for workload in workloads
         if workload.reference and workload.reference not in subjects
     ]
+    for workload in workloads:
+        if (subject := subjects.get(workload.reference)) is None:
+            continue
+        if missing := workload.needs - subject.variant.supports:
+            problems.append(
+                f"{workload.folder / WORKLOAD_FILE}: load.of: {subject.id} does not declare "
+                f"{listed(sorted(missing))}, which the workload needs"
+            )
     if problems:
         raise ConfigurationError(problems)
     return {each.name: subjects[each.reference] for each in workloads if each.reference}

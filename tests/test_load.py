@@ -248,7 +248,7 @@ def test_workers_that_somebody_starts_with_locusts_own_command_are_used(tmp_path
     with CountingServer() as server, ExitStack() as workers:
         with load_process(tmp_path, 2, port) as load:
             _, command = load.instructions.split(": ", 1)
-            assert command.startswith("locust -f loadtests/locustfile.py --worker ")
+            assert command.startswith(".venv/bin/locust -f loadtests/locustfile.py --worker ")
             processes = [workers.enter_context(started(tmp_path, command)) for _ in range(2)]
             hello = load.hello()
             assert (hello["workers"], hello["engine_pids"]) == (2, [])
@@ -263,7 +263,7 @@ def test_workers_that_somebody_starts_with_locusts_own_command_are_used(tmp_path
 
 @contextmanager
 def started(folder: Path, command: str) -> Iterator[subprocess.Popen[bytes]]:
-    arguments = [sys.executable, "-m", *command.split()]
+    arguments = [sys.executable, "-m", *command.removeprefix(".venv/bin/").split()]
     with (
         (folder / "worker.log").open("ab") as log,
         subprocess.Popen(arguments, cwd=ROOT, stdout=log, stderr=log) as process,

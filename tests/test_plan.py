@@ -9,6 +9,7 @@ import pytest
 from gatebench.model import Cell, Subject
 from gatebench.plan import (
     PROFILES,
+    SEARCH_ROUNDS,
     divide_rounds,
     hash_seed,
     level_order,
@@ -28,6 +29,8 @@ CELLS = [
     for subject in SUBJECTS
     if not (cell := Cell(subject, workload, level)).missing
 ]
+DIVIDED = [cell for cell in CELLS if cell.level.objective is None]
+"""The cells of levels that share the time; a search gets the rounds that it needs."""
 STANDARD = PROFILES["standard"]
 
 
@@ -77,7 +80,7 @@ def test_a_standard_run_has_at_least_five_blocks_and_a_smoke_run_one() -> None:
 
 
 def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> None:
-    plan = make_plan(CELLS, STANDARD, 7)
+    plan = make_plan(DIVIDED, STANDARD, 7)
     costs = {level.id: level.round_cost_s for level in plan.levels}
     few, many = divide_rounds(plan.levels, 10, costs), divide_rounds(plan.levels, 100, costs)
     assert all(less.rounds <= more.rounds for less, more in zip(few, many, strict=True))
@@ -87,15 +90,21 @@ def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> No
 
 @pytest.mark.parametrize("seconds", [20.0, 60.0, 300.0])
 def test_the_rounds_cost_no_more_than_the_time_they_were_given(seconds: float) -> None:
-    plan = make_plan(CELLS, STANDARD, 7)
+    plan = make_plan(DIVIDED, STANDARD, 7)
     costs = {level.id: level.round_cost_s for level in plan.levels}
     planned = divide_rounds(plan.levels, seconds, costs)
     assert sum(level.rounds * costs[level.id] for level in planned if level.rounds > 1) <= seconds
 
 
 def test_a_profile_can_limit_the_rounds() -> None:
-    plan = make_plan(CELLS, PROFILES["smoke"], 7)
+    plan = make_plan(DIVIDED, PROFILES["smoke"], 7)
     assert max(level.rounds for level in plan.levels) <= (PROFILES["smoke"].max_rounds or 0)
+
+
+def test_a_search_gets_the_rounds_it_needs_in_every_profile() -> None:
+    searching = [cell for cell in CELLS if cell.level.objective is not None]
+    (level,) = make_plan(searching, PROFILES["smoke"], 7).levels
+    assert level.rounds == SEARCH_ROUNDS
 
 
 def test_after_a_block_the_rounds_follow_from_what_they_really_cost() -> None:

@@ -46,6 +46,7 @@ class Slice:
         over: the window is; nobody sends any more, except a user who takes leave (`on_stop`).
         leaving: the greenlets that were told so.
         last_ns: when the last answer or failure came.
+        raised: the first error of the file's own code outside of any request; empty without.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -55,6 +56,7 @@ class Slice:
     began_cpu_s: float = 0.0
     last_ns: int = 0
     over: bool = False
+    raised: str = ""
     open: set[Request] = field(default_factory=set)
     leaving: set[Any] = field(default_factory=set)
 
@@ -182,10 +184,10 @@ class Requests:
         frame = traceback.extract_tb(tb)[-1]
         what = ", ".join(each.what for each in mine) or type(user_instance).__name__
         where = f"{type(exception).__name__} in {frame.name}, line {frame.lineno}"
-        current.fail(
-            next((kind_of(each.error) for each in mine if each.error), "body"),
-            f"{what}: {where}: {exception}",
-        )
+        text = f"{what}: {where}: {exception}"
+        if not mine:
+            current.raised = current.raised or text
+        current.fail(next((kind_of(each.error) for each in mine if each.error), "body"), text)
 
 
 def _verdict(request: Request, exception: BaseException | None, response: Any) -> str | None:

@@ -135,6 +135,8 @@ class Scenario:
             pass
         if current.sent.is_set():
             return
+        if current.raised:
+            raise ScenarioError(f"{self._file}: before any request: {current.raised}; correct the file")
         if not any(current.tally.failures.values()):
             raise ScenarioError(
                 f"{self._file}: no user sent a request within {START_S:.0f} s; "
