@@ -16,9 +16,9 @@ from gatebench.selection import ROOT
 REGISTRY = load_registry(ROOT)
 
 
-def summary_folder(folder: Path, *cells: tuple[str, str]) -> Path:
-    """A results folder whose summary holds only subjects and statuses."""
-    rows = [{"subject": subject, "status": status} for subject, status in cells]
+def summary_folder(folder: Path, *cells: tuple[str, str], reasons: tuple[str, ...] = ()) -> Path:
+    """A results folder whose summary holds only subjects, statuses and the same reasons for all."""
+    rows = [{"subject": subject, "status": status, "reasons": list(reasons)} for subject, status in cells]
     (folder / "summary.json").write_text(json.dumps({"schema": 1, "cells": rows}))
     return folder
 
@@ -52,6 +52,11 @@ def test_a_run_with_a_failed_server_or_only_refused_figures_of_one_has_failed(
     tmp_path: Path, cells: list[tuple[str, str]]
 ) -> None:
     assert exit_status(summary_folder(tmp_path, *cells)) == EXIT_FAILED
+
+
+def test_a_run_that_lost_a_worker_has_failed_although_something_is_valid(tmp_path: Path) -> None:
+    folder = summary_folder(tmp_path, ("a", "ok"), ("a", "invalid"), reasons=("workers: 1 Locust worker",))
+    assert exit_status(folder) == EXIT_FAILED
 
 
 def test_a_level_in_which_no_chosen_server_can_take_part_is_described_without_rounds() -> None:
