@@ -147,16 +147,14 @@ class Block:
         self._observer.stage(f"{level.id}: warming up")
         try:
             self._load.spawn([self._load_cell(cell) for cell in cells])
-        except CellError as error:
-            for cell in cells:
-                self._fail(cell.subject, ServerFailure("load", str(error)), cell)
-            return
-        try:
             for cell in cells:
                 self._warm_up(level, cell)
             for round_number in range(level.rounds):
                 self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
                 self._round(level, round_number, cells, last=round_number == level.rounds - 1)
+        except CellError as error:  # a Locust file that cannot be used, with any server
+            for cell in cells:
+                self._fail(cell.subject, ServerFailure("load", str(error)), cell)
         finally:
             self._load.stop()
 

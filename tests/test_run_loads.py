@@ -24,6 +24,14 @@ profiles = ["smoke"]
 model = "locust"
 users = [4]
 """
+RAISING = """
+from locust import FastHttpUser, task
+
+class Raiser(FastHttpUser):
+    @task
+    def work(self):
+        raise RuntimeError("its own fault")
+"""
 OF_A_SHORT_RUN = {"little", "rate-missed"}
 """What a single slice may find of any server while others use the machine."""
 
@@ -36,6 +44,10 @@ def loads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Results]:
     broken.mkdir(parents=True)
     (broken / "workload.toml").write_text(BROKEN)
     (broken / "locustfile.py").write_text('"""No users."""\n')
+    raising = broken.with_name("kind-raising")
+    raising.mkdir()
+    (raising / "workload.toml").write_text(BROKEN)
+    (raising / "locustfile.py").write_text(RAISING)
     out = folder / "run"
     arguments = run_arguments(out, HONEST, "kind-*")
     return gatebench(folder, *arguments, "--workloads-dir", str(broken.parent)), Results(out)
@@ -132,6 +144,13 @@ def test_a_locust_file_that_cannot_be_used_fails_its_cell_and_says_why(loads: tu
     assert found["status"] == "failed"
     assert codes(found) == {"load"}
     assert "locustfile.py" in "\n".join(found["reasons"])
+
+
+def test_an_error_of_a_locust_file_is_not_charged_to_the_server(loads: tuple[Ended, Results]) -> None:
+    _, results = loads
+    found = results.cell(HONEST, "kind-raising")
+    assert codes(found) == {"load"}
+    assert "its own fault" in "\n".join(found["reasons"])
 
 
 def test_two_engines_and_two_workers_are_added_up(tmp_path: Path) -> None:

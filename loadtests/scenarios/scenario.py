@@ -132,7 +132,8 @@ class Scenario:
             error = spawning.exception
             raise ScenarioError(f"{self._file}: Locust could not start its users: {error!r}") from error
         while self._runner.user_count and not current.sent.wait(POLL_S) and time.monotonic() < deadline:
-            pass
+            if current.raised:
+                break
         if current.sent.is_set():
             return
         if current.raised:
