@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import gevent
@@ -62,14 +63,13 @@ class Cells:
         Raises:
             ScenarioError: a Locust file cannot be used; nothing is declared then.
         """
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._close_scenarios)
             for cell in cells:
                 if cell["target"] is None and cell["connections"]:
                     file, name = Path(cell["locustfile"]), cell["cell"]
                     self._scenarios[name] = Scenario(file, cell["host"], cell["connections"])
-        except BaseException:
-            self._close_scenarios()
-            raise
+            undo.pop_all()
         self._session.declare(
             {cell["cell"]: Target.from_json(cell["target"]) for cell in cells if cell["target"] is not None}
         )

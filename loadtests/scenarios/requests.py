@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,11 +120,10 @@ class Requests:
             sent = Request(gevent.getcurrent(), f"{method} {named.get('name') or url}")
             current.open.add(sent)
             named["context"] = {**named.get("context", {}), _KEY: sent}
-            try:
+            with ExitStack() as failing:
+                failing.callback(current.open.discard, sent)  # an error is told in that of its user
                 answer = send(method, url, *args, **named)
-            except BaseException:
-                current.open.discard(sent)  # it is told in the error of its user
-                raise
+                failing.pop_all()
             if sent in current.open:  # a with-block has yet to judge the answer
                 sent.error = answer.request_meta["exception"] or getattr(answer, "error", None)
                 sent.answered = not named.get("stream")
