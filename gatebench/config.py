@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from gatebench.errors import ConfigurationError
@@ -28,6 +29,8 @@ HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_WORD_IN_BRACES = re.compile(r"(?<![$%])\{[A-Za-z_][A-Za-z0-9_]*\}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def parse_server(folder: Path, *, shipped: bool = False) -> Server:
@@ -118,9 +121,11 @@ def _variant(name: str, table: Table) -> Variant:
         needs=table.strings("needs", default=()),
         environment=table.mapping("environment"),
         color=_color(table),
+        files=table.mapping("files"),
     )
     table.finish()
     _check_command(table, variant.command)
+    _check_files(table, variant.files)
     if variant.tuned and not variant.why:
         table.problem("why", 'is missing; class = "tuned" must say what was changed and why')
     if variant.why and not variant.tuned:
@@ -146,6 +151,27 @@ def _check_command(table: Table, command: tuple[str, ...]) -> None:
                 table.problem("command", text)
         if set(_PLACEHOLDER.sub("", word)) & set("{}"):
             table.problem("command", f'"{word}" has a brace that belongs to no placeholder')
+
+
+def _check_files(table: Table, files: Mapping[str, str]) -> None:
+    """Notes names that are no plain file names, and words in braces that are no placeholders.
+
+    A configuration file may be full of braces of its own: nginx's blocks, which are no lone words, and
+    variables such as `${HOME}` and Apache's `%{Referer}i`. A bare `{word}` is a placeholder misspelt.
+    """
+    known = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
+    for name, text in files.items():
+        if not _FILE_NAME.fullmatch(name):
+            table.problem(
+                "files",
+                f'"{name}" is not a plain file name: letters, digits, _, . and -, no . or - first',
+            )
+        for found in dict.fromkeys(_WORD_IN_BRACES.findall(text)):
+            if found not in known:
+                table.problem(
+                    f"files.{name}",
+                    f'unknown placeholder "{found}"{near(found, known)}; allowed: {listed(known)}',
+                )
 
 
 def _color(table: Table) -> str | None:

@@ -33,6 +33,7 @@ class Variant:
         tuned: False where it is what the server's quickstart gives; True comes with a `why`.
         stop: name of the signal that ends the server for good, without its `SIG`.
         needs: system commands that must be on PATH.
+        files: name → text with the same placeholders; in the working folder before the command starts.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Variant:
     needs: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     color: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

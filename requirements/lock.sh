@@ -8,6 +8,8 @@ pin requirements/bootstrap.in --output-file requirements/bootstrap.txt
 pin pyproject.toml --constraint requirements/bootstrap.txt --output-file requirements/lab.txt
 pin pyproject.toml --extra dev --constraint requirements/lab.txt --output-file requirements/dev.txt
 pin pyproject.toml --extra notebook --constraint requirements/dev.txt --output-file requirements/notebook.txt
+pin requirements/loadgen.in --constraint requirements/lab.txt --output-file requirements/loadgen.txt
+pin requirements/build.in --output-file requirements/build.txt
 for folder in servers/*/; do
 	(cd "$folder" && pin requirements.in --output-file requirements.txt)
 done

@@ -33,6 +33,9 @@ DEMO = "1"
 
 [variants.default.plot]
 color = "#1f77b4"
+
+[variants.default.files]
+"demo.conf" = "threads {threads}; events { workers {workers}; }"
 """
 WORKLOAD = """\
 description = "Short answers"
@@ -90,6 +93,7 @@ def test_a_server_folder_is_read_in_full(tmp_path: Path) -> None:
     assert variant.supports == {"close", "keep-alive"}
     assert (variant.interface, variant.tuned, variant.stop, variant.needs) == ("wsgi", False, "INT", ("cc",))
     assert (variant.environment, variant.color) == ({"DEMO": "1"}, "#1f77b4")
+    assert variant.files == {"demo.conf": "threads {threads}; events { workers {workers}; }"}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,17 @@ def test_a_server_folder_is_read_in_full(tmp_path: Path) -> None:
         ("#1f77b4", "blue", 'plot.color: "blue" is not a colour'),
         ("DEMO =", '"DE MO" =', '"DE MO" cannot be the name of an environment variable'),
         ('DEMO = "1"', "DEMO = 1", "environment.DEMO: must be a string, not 1"),
+        ('"demo.conf"', '"../demo.conf"', 'files: "../demo.conf" is not a plain file name'),
+        ('"demo.conf"', '"conf/demo.conf"', 'files: "conf/demo.conf" is not a plain file name'),
+        ('"demo.conf"', '".."', 'files: ".." is not a plain file name'),
+        ('"demo.conf"', '""', 'files: "" is not a plain file name'),
+        ('"threads {threads};', '8 # "', "variants.default.files.demo.conf: must be a string, not 8"),
+        ('"threads {threads};', '"" # "', "variants.default.files.demo.conf: must not be empty"),
+        (
+            "{threads}",
+            "{thread}",
+            'files.demo.conf: unknown placeholder "{thread}" (did you mean "{threads}"?)',
+        ),
         ("variants.default", "variants.Big-One", "a variant's name is of lower-case letters"),
         ("[remedies]", "[[remedies]]", "remedies: must be a table"),
         ("homepage = ", "homepage ", "is not TOML"),
@@ -128,6 +143,35 @@ def test_a_bad_server_file_names_the_key_and_what_is_allowed(
 def test_a_placeholder_suggestion_shows_braces_once(tmp_path: Path) -> None:
     (problem,) = server_problems(tmp_path, "{port}", "{prot}")
     assert problem.count("{port}") == 2  # the suggestion and the list
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "events { worker_connections 1024; }",
+        "events {}",
+        "events {\\n}",
+        "http {server { return 200; }}",
+        "path ${HOME};",
+        "LogFormat %{Referer}i",
+    ],
+)
+def test_braces_that_are_a_configuration_files_own_are_no_placeholders(tmp_path: Path, text: str) -> None:
+    folder = write_server(tmp_path, SERVER.replace("threads {threads};", text))
+    (variant,) = parse_server(folder).variants
+    assert variant.files["demo.conf"].startswith(text.replace("\\n", "\n"))
+
+
+def test_a_variant_needs_no_files(tmp_path: Path) -> None:
+    (variant,) = parse_server(
+        write_server(tmp_path, SERVER[: SERVER.index("[variants.default.files]")])
+    ).variants
+    assert variant.files == {}
+
+
+def test_a_placeholder_misspelt_twice_in_a_file_is_one_problem(tmp_path: Path) -> None:
+    (problem,) = server_problems(tmp_path, "{threads}", "{thread} {thread}")
+    assert problem.count("{thread}") == 1
 
 
 def test_every_problem_of_a_folder_is_reported_at_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from gatebench import holding, runner_process
+from gatebench.commands import fill, fill_files
 from gatebench.contract import load_contract
 from gatebench.environments import Environment
 from gatebench.errors import ServerFailure
@@ -24,8 +25,9 @@ from gatebench.ports import LOWEST, ephemeral_start, fresh_port, is_free
 from gatebench.processes import OWNER_VARIABLE, Owner
 from gatebench.registry import load_registry
 from gatebench.runner import HOST, Budget
-from gatebench.runner_process import ProcessInstance, ProcessRunner, fill, unreadable
+from gatebench.runner_process import ProcessInstance, ProcessRunner, unreadable
 from gatebench.selection import CACHE, ROOT
+from gatebench.site import LocalSite
 from tests.lab import TESTS, wait_until
 
 CORE = max(os.sched_getaffinity(0))
@@ -43,7 +45,7 @@ def runner(tmp_path: Path) -> ProcessRunner:
 @contextmanager
 def started(runner: ProcessRunner, subject: Subject, log: Path) -> Iterator[ProcessInstance]:
     assert runner.prepare([subject])[subject.id].reason == ""
-    instance = runner.start(subject, log=log, hash_seed=7)
+    instance = runner.launch(subject, log=log, hash_seed=7)
     try:
         yield instance
     finally:
@@ -62,6 +64,12 @@ def test_placeholders_are_filled_wherever_they_stand_in_an_argument() -> None:
     command = ["serve", "--bind={host}:{port}", "{app}", "{other}"]
     values = {"host": "127.0.0.1", "port": "8000", "app": "apps.plain.wsgi:app"}
     assert fill(command, values) == ("serve", "--bind=127.0.0.1:8000", "apps.plain.wsgi:app", "{other}")
+
+
+def test_placeholders_in_a_file_are_filled_among_its_own_braces() -> None:
+    files = {"demo.conf": "events { listen {host}:{port}; }"}
+    values = {"host": "127.0.0.1", "port": "8000"}
+    assert fill_files(files, values) == {"demo.conf": "events { listen 127.0.0.1:8000; }"}
 
 
 def test_a_fresh_port_is_free_never_given_twice_and_no_ephemeral_one() -> None:
@@ -86,7 +94,7 @@ def test_a_port_in_use_fails_the_start_and_names_the_option(runner: ProcessRunne
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(ServerFailure, match=rf"start: port {port} is in use.*--port"):
-            runner.start(subject, log=tmp_path / "log", hash_seed=0, port=port)
+            runner.launch(subject, log=tmp_path / "log", hash_seed=0, port=port)
 
 
 @pytest.mark.real
@@ -96,7 +104,7 @@ def test_a_command_that_is_not_there_fails_the_start(runner: ProcessRunner, tmp_
     with pytest.raises(
         ServerFailure, match="start: no command 'no-such-server' in the environment of honest"
     ):
-        runner.start(subject, log=tmp_path / "log", hash_seed=0)
+        runner.launch(subject, log=tmp_path / "log", hash_seed=0)
 
 
 @pytest.mark.real
@@ -120,6 +128,18 @@ def test_a_server_sees_a_clean_environment(
     assert working_folder.parent == tmp_path
 
 
+@pytest.mark.real
+def test_a_server_finds_the_files_of_its_variant_in_its_working_folder(
+    runner: ProcessRunner, tmp_path: Path
+) -> None:
+    printing = running("python", "-c", "print(open('demo.conf', encoding='utf-8').read())")
+    variant = replace(printing.variant, files={"demo.conf": "listen {host}:{port}; # größer { }"})
+    with started(runner, replace(printing, variant=variant), tmp_path / "log") as instance:
+        wait_until("its end", lambda: instance.fault() != "")
+        assert instance.log_tail() == f"listen {HOST}:{instance.port}; # größer {{ }}"
+        assert instance.fault() == "the server exited with status 0"
+
+
 def process(instance: ProcessInstance) -> psutil.Process:
     return psutil.Process(instance._process.pid)
 
@@ -131,7 +151,7 @@ def test_a_server_runs_on_the_servers_cores_and_the_lab_on_its_own(
 ) -> None:
     before = os.sched_getaffinity(0)
     with started(runner, SUBJECTS["honest-wsgi"], tmp_path / "log") as instance:
-        hold_to_contract(instance, load_contract(), thorough=False)
+        hold_to_contract(instance, LocalSite(load_contract()), thorough=False)
         threads = [thread.id for thread in process(instance).threads()]
         assert len(threads) > 1
         assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {frozenset({CORE})}
@@ -147,7 +167,7 @@ def test_a_server_that_listens_and_never_answers_is_not_ready(
     with started(runner, SUBJECTS["faulty-silent"], log) as instance:
         wait_until("the server to listen", lambda: "listening" in log.read_text())
         with pytest.raises(ServerFailure) as caught:
-            hold_to_contract(instance, load_contract(), thorough=False)
+            hold_to_contract(instance, LocalSite(load_contract()), thorough=False)
     assert caught.value.code == "start"
     assert "was not ready within 1 s" in caught.value.text
     assert caught.value.text.endswith("last lines of silent.log:\nlistening, and silent")

@@ -51,10 +51,15 @@ def test_a_system_command_that_is_needed_has_a_remedy(server: Server) -> None:
 def test_a_shipped_command_serves_the_given_application_on_the_given_port(
     server: Server, variant: Variant
 ) -> None:
-    command = " ".join(variant.command)
-    assert "{host}" in command
-    assert "{port}" in command
-    assert "{app}" in command or "{app_file}" in command
+    told = " ".join((*variant.command, *variant.files.values()))
+    assert "{host}" in told
+    assert "{port}" in told
+    assert "{app}" in told or "{app_file}" in told
+
+
+@each_variant
+def test_a_shipped_variants_command_names_each_of_its_files(server: Server, variant: Variant) -> None:
+    assert [name for name in variant.files if name not in " ".join(variant.command)] == []
 
 
 @each_variant

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gatebench.contract import load_contract
@@ -12,10 +13,12 @@ from gatebench.cores import available_cores, divide
 from gatebench.errors import ServerFailure
 from gatebench.holding import hold_all_to_contract
 from gatebench.model import Subject
-from gatebench.processes import Owner, marked_processes
-from gatebench.runner import Budget, Instance, Readiness
-from gatebench.runner_process import ProcessRunner
+from gatebench.processes import Owner, marked_processes, tree
+from gatebench.runner import Budget, Readiness
+from gatebench.runner_process import ProcessInstance, ProcessRunner
 from gatebench.selection import CACHE, open_registry
+from gatebench.site import LocalSite
+from tests.lab import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -40,12 +43,14 @@ class Shipped:
             report=print,
         )
         self.readiness: dict[str, Readiness] = self.runner.prepare(SUBJECTS)
-        self.instances: dict[str, Instance] = {
-            subject.id: self.runner.start(subject, log=folder / f"{subject.id}.log", hash_seed=1)
+        self.instances: dict[str, ProcessInstance] = {
+            subject.id: self.runner.launch(subject, log=folder / f"{subject.id}.log", hash_seed=1)
             for subject in SUBJECTS
             if not self.readiness[subject.id].reason
         }
-        found = hold_all_to_contract(tuple(self.instances.values()), load_contract(), thorough=True)
+        found = hold_all_to_contract(
+            tuple(self.instances.values()), LocalSite(load_contract()), thorough=True
+        )
         self.failures: dict[str, ServerFailure] = {
             instance.subject.id: failure for instance, failure in found
         }
@@ -75,6 +80,52 @@ def test_a_shipped_server_reports_its_version(shipped: Shipped, subject: Subject
         pytest.skip(reason)
     names = {name.lower().replace("-", "_") for name in shipped.readiness[subject.id].packages}
     assert subject.server.name in names
+
+
+@pytest.fixture
+def behind_nginx(shipped: Shipped, tmp_path: Path) -> Iterator[tuple[ProcessInstance, list[psutil.Process]]]:
+    """A uWSGI of its own behind nginx, and its processes: uWSGI's master, its worker and nginx's two."""
+    (subject,) = (each for each in SUBJECTS if each.id == "uwsgi-nginx")
+    if reason := shipped.readiness[subject.id].reason:
+        pytest.skip(reason)
+    instance = shipped.runner.launch(subject, log=tmp_path / "log", hash_seed=1)
+    try:
+        main = instance._process.pid
+        wait_until("both masters with a worker each", lambda: len(nginx_of(main)) == 2)
+        instance.settle()
+        yield instance, [psutil.Process(pid) for pid in tree(main)]
+    finally:
+        instance.begin_stop()
+        instance.finish_stop()
+
+
+def nginx_of(main: int) -> list[psutil.Process]:
+    """The processes of nginx below a process, the master first."""
+    return [each for each in psutil.Process(main).children(recursive=True) if each.name() == "nginx"]
+
+
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_uwsgi_that_is_killed_leaves_no_nginx_on_the_port(
+    behind_nginx: tuple[ProcessInstance, list[psutil.Process]],
+) -> None:
+    instance, processes = behind_nginx
+    processes[0].kill()
+    wait_until("the end of all its processes", lambda: all(map(has_ended, processes)))
+    assert instance.fault() == "the server was ended by SIGKILL"
+
+
+def test_uwsgi_ends_where_its_nginx_does(
+    behind_nginx: tuple[ProcessInstance, list[psutil.Process]],
+) -> None:
+    instance, processes = behind_nginx
+    nginx_of(processes[0].pid)[0].kill()
+    wait_until("the end of uWSGI", lambda: instance.fault() == "the server exited with status 0")
 
 
 def test_every_shipped_server_ends_at_its_own_stop_signal(shipped: Shipped) -> None:
