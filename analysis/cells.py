@@ -60,7 +60,9 @@ class Totals:
             neighbour says nothing about the instrument.
         cpu_share: CPU seconds of the server a second of load, 1.0 for one core; None where never read.
         cpu_us_per_request: CPU time of the server a correct answer; None where never read.
-        memory_mib: highest memory of the process tree, shared pages counted once; None where never sampled.
+        memory_mib: highest memory of the server (`analysis.wording.memory_note`); None where never sampled.
+        memory_peak_mib: the most that the server's container has had since a start, page cache included;
+            None where never sampled, as without a container.
         listen_drops: connection attempts that the kernel dropped during the slices; 0 where it does not say.
         requests_per_connection: `requests` over the connections they went through. A persistent connection
             lives for a whole block, so a block used its level's connections and one more for each that the
@@ -72,6 +74,8 @@ class Totals:
         in_flight: closed loop: throughput times mean latency, and what the engine held: the number of
             connections if both are right (Little's law); None elsewhere, and where slices are too short.
         steal_share: share of the measured cores' time that the hypervisor took; None where it was never read.
+        throttled_share: time for which a CPU quota held up the server's container, over that of the slices
+            (over 1 where several cores are); None where it was never read, as without a container.
         port_use: highest share of the local ports towards the server that was taken; None where never read.
         no_port: connections that found no free local port.
         workers_missing: most Locust workers that gave no count, or a late one, in any slice.
@@ -92,11 +96,13 @@ class Totals:
     cpu_share: float | None
     cpu_us_per_request: float | None
     memory_mib: float | None
+    memory_peak_mib: float | None
     typical_completed: float
     missed_share: float
     lag_us: float | None
     in_flight: float | None
     steal_share: float | None
+    throttled_share: float | None
     port_use: float | None
     no_port: int
     workers_missing: int
@@ -151,12 +157,9 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
     histogram = data.histograms[data.histograms["subject"] == subject]
     clocks = {clock: histogram[histogram["clock"] == clock] for clock in CLOCKS}
     service = of_histogram(clocks["service"])
-    steal = slices[slices["steal_s"].notna()]
-    steal_share = float(steal["steal_s"].sum() / (steal["elapsed_s"].sum() * cores)) if len(steal) else None
-    port_use = slices["port_use"].max()
+    steal_share = _share(slices, "steal_s")
     requests = int(slices["completed"].sum() + slices["drained"].sum())
     cpu_share, cpu_us = _cpu(slices)
-    memory = slices["server_memory_mib"].max()
     return Totals(
         subject=subject,
         blocks=int(slices["block"].nunique()),
@@ -170,19 +173,32 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
         busy_share=float(slices["engine_busy_share"].median()),
         cpu_share=cpu_share,
         cpu_us_per_request=cpu_us,
-        memory_mib=None if pd.isna(memory) else float(memory),
+        memory_mib=_highest(slices["server_memory_mib"]),
+        memory_peak_mib=_highest(slices["server_memory_peak_mib"]),
         typical_completed=float(slices["completed"].median()),
         missed_share=_missed(slices, clocks["service"]) if data.plan.paces else 0.0,
         lag_us=quantile(clocks["lag"], 0.99),
         in_flight=_in_flight(slices, data.plan),
-        steal_share=steal_share,
-        port_use=None if pd.isna(port_use) else float(port_use),
+        steal_share=None if steal_share is None else steal_share / cores,
+        throttled_share=_share(slices, "throttled_s"),
+        port_use=_highest(slices["port_use"]),
         no_port=int(slices["no_port"].sum()),
         workers_missing=int(slices["workers_missing"].max()),
         percentiles=of_histogram(clocks["response"]),
         service=service,
         last=of_histogram(clocks["last"]),
     )
+
+
+def _share(slices: pd.DataFrame, column: str) -> float | None:
+    """The seconds in `column` over the time of the slices in which they were read; None without any."""
+    read = slices[slices[column].notna()]
+    return float(read[column].sum() / read["elapsed_s"].sum()) if len(read) else None
+
+
+def _highest(column: pd.Series[float]) -> float | None:
+    highest = column.max()
+    return None if pd.isna(highest) else float(highest)
 
 
 def _missed(slices: pd.DataFrame, service: pd.DataFrame) -> float:

@@ -69,7 +69,7 @@ GENERATOR_BUSY = Gate(
 )
 CEILING = Gate(
     "ceiling",
-    "closed loop: the figure is over half of what the same engine does against the null responder",
+    "closed loop: the figure is over half of what the same engine does against the calibration's responder",
     0.5,
     "Where `gatebench calibrate` shows the engine to be the limit, give it more cores (--engines).",
 )
@@ -108,6 +108,12 @@ STEAL = Gate(
     "the hypervisor took over 5 % of the time of the measured cores",
     0.05,
     "Measure on a machine that is less shared, or at another time.",
+)
+THROTTLED = Gate(
+    "throttled",
+    "a CPU quota held up the server's container during the slices, for any time at all",
+    0,
+    "Remove the container's CPU quota (cpus, cpu_quota) and pin it to its cores instead (cpuset).",
 )
 WORKERS = Gate(
     "workers",
@@ -149,6 +155,7 @@ GATES: tuple[Gate, ...] = (
     FILES,
     PORTS,
     STEAL,
+    THROTTLED,
     GENERATOR_BUSY,
     CEILING,
     SEND_LAG,

@@ -62,6 +62,8 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "timed_in_window_us": _INTEGER,
     "held_s": _REAL,
     "workers_missing": _INTEGER,
+    "throttled_s": _REAL,
+    "server_memory_peak_mib": _REAL,
 }
 HISTOGRAM_COLUMNS = ("block", "subject", "workload", "level", "clock", "latency_us", "count")
 SINCE_SCHEMA_2: Mapping[str, float | str] = {
@@ -80,6 +82,11 @@ SINCE_SCHEMA_2: Mapping[str, float | str] = {
     "clock": "response",
 }
 """What stands for the columns that runs of schema 1 do not have."""
+OF_CONTAINERS: Mapping[str, float | str] = {"throttled_s": math.nan, "server_memory_peak_mib": math.nan}
+"""What stands for the columns that runs have had since servers may be containers.
+
+They are still of schema 2: who does not know these columns reads the others as before.
+"""
 _Type: TypeAlias = "str | pd.CategoricalDtype"
 _EVENT_KEYS = {
     "None": {"kind"},
@@ -170,7 +177,7 @@ def load_run(folder: Path) -> Run:
     run_file = folder / "run.json"
     run_meta = meta.parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
-    missing = SINCE_SCHEMA_2 if run_meta.schema == 1 else {}
+    missing = {**OF_CONTAINERS, **(SINCE_SCHEMA_2 if run_meta.schema == 1 else {})}
     slices = _table(folder / "slices.parquet", SLICE_COLUMNS, missing)
     # A run that was killed between the two files of a part leaves a histogram without its slices.
     written = {file.name for file in (folder / "slices.parquet").glob("*.parquet")}

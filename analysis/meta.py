@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from analysis import containers
+from analysis.fields import Fields
 from gatebench.errors import GatebenchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import UnionType
+
+    from analysis.containers import EngineMeta, ImageMeta, LimitsMeta
 
 SCHEMAS = (1, 2)
-
-T = TypeVar("T")
+NULL_RESPONDER = "null responder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class LevelPlan:
         model: how it is loaded; see `gatebench.model.Level`, as for `window`, `rate_per_s` and
             `capacity_share`.
         objective: what a search keeps to, such as `p99-10ms`, or None.
-        ceiling_per_s: what the engine did against the null responder; None where that was not asked.
+        ceiling_per_s: what the engine did in calibration; None where that was not asked.
+        responder: what answered it there, such as `nginx`.
     """
 
     workload: str
@@ -43,6 +46,7 @@ class LevelPlan:
     capacity_share: float | None = None
     objective: str | None = None
     ceiling_per_s: float | None = None
+    responder: str = NULL_RESPONDER
 
     @property
     def paced(self) -> bool:
@@ -53,6 +57,11 @@ class LevelPlan:
     def paces(self) -> bool:
         """Whether requests left at their moments, at one rate for all or at the rate of a search."""
         return self.paced or self.model == "objective"
+
+    @property
+    def responder_in_words(self) -> str:
+        """What the engine drove in calibration."""
+        return "a responder that does nothing" if self.responder == NULL_RESPONDER else self.responder
 
     @property
     def aim(self) -> str:
@@ -83,6 +92,7 @@ class SubjectMeta:
         version: the server's version, None where it could not be found.
         ready: False where the subject could not be installed; `reason` then says why and how to mend it.
         color: the user's own color `#rrggbb`, or None.
+        image: that it ran in; None where it was a process.
     """
 
     id: str
@@ -100,6 +110,7 @@ class SubjectMeta:
     color: str | None
     ready: bool
     reason: str
+    image: ImageMeta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,13 @@ class WorkloadMeta:
 
 @dataclass(frozen=True, slots=True)
 class RunMeta:
-    """Everything of `run.json` that figures, charts and the report use."""
+    """Everything of `run.json` that figures, charts and the report use.
+
+    Attributes:
+        network: of containers, `host` or `bridge`; empty where servers were processes.
+        container_engine, limits: None where servers were processes.
+        load_image: of the load generator; None where it was a process.
+    """
 
     schema: int
     run: str
@@ -167,6 +184,15 @@ class RunMeta:
     notices: tuple[str, ...]
     subjects: tuple[SubjectMeta, ...]
     workloads: tuple[WorkloadMeta, ...]
+    network: str = ""
+    container_engine: EngineMeta | None = None
+    limits: LimitsMeta | None = None
+    load_image: ImageMeta | None = None
+
+    @property
+    def in_containers(self) -> bool:
+        """Whether the servers ran in containers."""
+        return self.runner == "docker"
 
     @property
     def server_cores(self) -> int:
@@ -182,51 +208,7 @@ class RunMeta:
         return next(workload for workload in self.workloads if workload.name == name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fields:
-    """A JSON object whose missing keys and wrong types become errors that name the file and the key."""
-
-    file: Path
-    where: str
-    data: Mapping[str, Any]
-
-    def get(self, key: str, kind: type[T] | UnionType) -> T:
-        name = f"{self.where}{key}"
-        if key not in self.data:
-            raise GatebenchError(f"{self.file}: `{name}` is missing; the file is not what a run writes")
-        value = self.data[key]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind in {int, int | float}):
-            raise GatebenchError(f"{self.file}: `{name}` has the wrong type {type(value).__name__}")
-        return value
-
-    def number(self, key: str) -> float:
-        value: float = self.get(key, int | float)
-        return float(value)
-
-    def optional_text(self, key: str) -> str | None:
-        value: str | None = self.get(key, str | None)
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(str(item) for item in self.get(key, list))
-
-    def text_map(self, key: str) -> dict[str, str]:
-        return {str(name): str(value) for name, value in self.get(key, dict).items()}
-
-    def inner(self, key: str) -> _Fields:
-        return _Fields(self.file, f"{self.where}{key}.", self.get(key, dict))
-
-    def items(self, key: str) -> list[_Fields]:
-        entries: list[Any] = self.get(key, list)
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict):
-                raise GatebenchError(f"{self.file}: `{self.where}{key}[{index}]` is not an object")
-        return [
-            _Fields(self.file, f"{self.where}{key}[{index}].", entry) for index, entry in enumerate(entries)
-        ]
-
-
-def _level(fields: _Fields, ceilings: Mapping[tuple[str, str], float]) -> LevelPlan:
+def _level(fields: Fields, ceilings: Mapping[tuple[str, str], Mapping[str, Any]]) -> LevelPlan:
     key = fields.get("workload", str), fields.get("level", str)
     since_schema_2 = {}
     if "model" in fields.data:
@@ -243,22 +225,25 @@ def _level(fields: _Fields, ceilings: Mapping[tuple[str, str], float]) -> LevelP
         connections=fields.get("connections", int),
         rounds=fields.get("rounds", int),
         slice_s=fields.number("slice_s"),
-        ceiling_per_s=ceilings.get(key),
+        **ceilings.get(key, {}),
         **since_schema_2,
     )
 
 
-def _ceilings(fields: _Fields) -> dict[tuple[str, str], float]:
-    """(workload, level) → what the engine did against the null responder: the median over its slices."""
+def _ceilings(fields: Fields) -> dict[tuple[str, str], dict[str, Any]]:
+    """(workload, level) → what the engine did in calibration (median over its slices), and against what."""
     if "ceilings" not in fields.data:
         return {}
     return {
-        (each.get("workload", str), each.get("level", str)): statistics.median(each.get("rates_per_s", list))
+        (each.get("workload", str), each.get("level", str)): {
+            "ceiling_per_s": statistics.median(each.get("rates_per_s", list)),
+            "responder": each.get("responder", str) if each.has("responder") else NULL_RESPONDER,
+        }
         for each in fields.items("ceilings")
     }
 
 
-def _subject(fields: _Fields) -> SubjectMeta:
+def _subject(fields: Fields) -> SubjectMeta:
     return SubjectMeta(
         id=fields.get("id", str),
         server=fields.get("server", str),
@@ -275,10 +260,11 @@ def _subject(fields: _Fields) -> SubjectMeta:
         color=fields.optional_text("color"),
         ready=fields.get("status", str) == "ready",
         reason=fields.get("reason", str),
+        image=containers.image(fields, "image"),
     )
 
 
-def _workload(fields: _Fields) -> WorkloadMeta:
+def _workload(fields: Fields) -> WorkloadMeta:
     return WorkloadMeta(
         name=fields.get("name", str),
         description=fields.get("description", str),
@@ -311,7 +297,7 @@ def parse(text: str, file: Path) -> RunMeta:
             f"{file}: schema {data.get('schema')!r} is unknown; this Gatebench reads schema {known}. "
             "Use the Gatebench version that made the run"
         )
-    fields = _Fields(file, "", data)
+    fields = Fields(file, "", data)
     plan = fields.inner("plan")
     cores = fields.inner("cores")
     ceilings = _ceilings(fields)
@@ -338,4 +324,8 @@ def parse(text: str, file: Path) -> RunMeta:
         notices=fields.texts("notices"),
         subjects=tuple(_subject(subject) for subject in fields.items("subjects")),
         workloads=tuple(_workload(workload) for workload in fields.items("workloads")),
+        network=fields.get("network", str) if fields.has("network") else "",
+        container_engine=containers.engine(fields),
+        limits=containers.limits(fields),
+        load_image=containers.image(fields, "load_image"),
     )

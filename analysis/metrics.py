@@ -77,10 +77,13 @@ REQUESTS_PER_CONNECTION = Metric(
     "requests_per_connection", "Requests a connection", "requests", "higher", decimals=1
 )
 CPU = Metric("cpu_us_per_request", "Server CPU a request", "µs", "lower", decimals=1)
-MEMORY = Metric("memory_mib", "Server memory", "MiB", "lower", decimals=1)
+PSS = Metric("memory_mib", "Server memory, PSS", "MiB", "lower", decimals=1)
+ANONYMOUS = replace(PSS, label="Server memory, anonymous")
+MEMORY_PEAK = Metric("memory_peak_mib", "Server memory, peak", "MiB", "lower", decimals=1)
 
+MEMORY_OF_PROCESSES: tuple[Metric, ...] = (PSS,)
+MEMORY_OF_CONTAINERS: tuple[Metric, ...] = (ANONYMOUS, MEMORY_PEAK)
 LATENCIES: tuple[Metric, ...] = (P50, P90, P99, P999, MAXIMUM)
-COSTS: tuple[Metric, ...] = (CPU, MEMORY, REQUESTS_PER_CONNECTION)
 
 
 def _relabelled(label: str) -> tuple[Metric, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +11,20 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from analysis.charts import frame
+from analysis.conditions import container_facts, machine_facts, memory_note, runner_in_words
 from analysis.gates import GATES
 from analysis.metrics import (
     CONNECTION_MEMORY,
-    COSTS,
     CPU,
     DELAYS,
     FIT,
     LAST_P50,
     LAST_P99,
     LATENCIES,
-    MEMORY,
+    MEMORY_OF_CONTAINERS,
+    MEMORY_OF_PROCESSES,
     MIB_PER_S,
+    REQUESTS_PER_CONNECTION,
     RESPONSES,
     RPS,
     SERVICE_P50,
@@ -30,13 +33,14 @@ from analysis.metrics import (
     Metric,
 )
 from analysis.standings import Standing, standings
-from analysis.wording import findings, interval
+from analysis.wording import findings, interval, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from analysis.containers import ImageMeta
     from analysis.load import Run
-    from analysis.meta import WorkloadMeta
+    from analysis.meta import RunMeta, WorkloadMeta
     from analysis.results import LevelResult, Summary
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -102,6 +106,11 @@ def render(run: Run, summary: Summary, pictures: Mapping[tuple[str, str], Sequen
         apart=[cell for cell in summary.cells if cell.status != "ok"],
         noted=[cell for cell in summary.cells if cell.status == "ok" and cell.reasons],
         gates=GATES,
+        runner=runner_in_words(run.meta),
+        memory_note=memory_note(run.meta),
+        container_facts=container_facts(run.meta),
+        machine_facts=machine_facts(run.meta),
+        images=_images(run.meta),
         interval=interval,
         logs=sorted(file.name for file in (run.folder / "logs").glob("*.log")),
     )
@@ -114,25 +123,38 @@ def _section(run: Run, level: LevelResult, pictures: Sequence[Picture]) -> _Sect
         workload=workload,
         findings=findings(level, workload),
         rows=standings(level),
-        metrics=shown_metrics(level, workload),
+        metrics=_shown_metrics(level, workload, in_containers=run.meta.in_containers),
         pictures=[(_themed(picture.svg), picture.alt) for picture in pictures],
     )
 
 
-def shown_metrics(level: LevelResult, workload: WorkloadMeta) -> list[Metric]:
+def _images(meta: RunMeta) -> list[tuple[str, ImageMeta]]:
+    """Each image with those who ran in it, the load generator last; empty where nothing did."""
+    users: dict[ImageMeta, list[str]] = defaultdict(list)
+    for subject in meta.subjects:
+        if subject.image is not None:
+            users[subject.image].append(subject.id)
+    if meta.load_image is not None:
+        users[meta.load_image].append("the load generator")
+    return [(names(who), image) for image, who in users.items()]
+
+
+def _shown_metrics(level: LevelResult, workload: WorkloadMeta, *, in_containers: bool) -> list[Metric]:
     """What a level's table shows beside the leading figure, which comes first."""
     lead = level.metric
+    memory = MEMORY_OF_CONTAINERS if in_containers else MEMORY_OF_PROCESSES
+    costs = (CPU, *memory, REQUESTS_PER_CONNECTION)
     if lead.name == CONNECTION_MEMORY.name:
-        return [FIT, MEMORY]
+        return [FIT, *memory]
     if lead.name == WITHIN_OBJECTIVE.name:
-        return [CPU, MEMORY]
+        return [CPU, *memory]
     bodies = [MIB_PER_S] if workload.body_bytes > _MENTIONED_BYTES else []
     if level.plan.paced:
         responses = [each for each in RESPONSES if each.name != lead.name]
-        return [*responses, SERVICE_P50, SERVICE_P99, RPS, *bodies, *COSTS]
+        return [*responses, SERVICE_P50, SERVICE_P99, RPS, *bodies, *costs]
     if workload.exchange == "broadcast":
-        return [*DELAYS, LAST_P50, LAST_P99, CPU, MEMORY]
-    return [*bodies, *LATENCIES, *COSTS]
+        return [*DELAYS, LAST_P50, LAST_P99, CPU, *memory]
+    return [*bodies, *LATENCIES, *costs]
 
 
 def _themed(svg: bytes) -> str:

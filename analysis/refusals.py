@@ -18,6 +18,7 @@ from analysis.gates import (
     SEND_LAG,
     SERVER_IDLE,
     STEAL,
+    THROTTLED,
     WORKERS,
     WRONG_BODY,
     Refusal,
@@ -42,6 +43,7 @@ def refusals(
         _workers(totals),
         _ports(totals),
         _steal(totals),
+        _throttled(totals),
         _generator_busy(totals, plan),
         _ceiling(totals, plan),
         _send_lag(totals),
@@ -111,6 +113,18 @@ def _steal(totals: Totals) -> Refusal | None:
     return Refusal(STEAL, totals.steal_share, text)
 
 
+def _throttled(totals: Totals) -> Refusal | None:
+    """A quota is spent in part of each of its periods, which are as long as a slice: no share is harmless."""
+    share = totals.throttled_share
+    if share is None or share <= THROTTLED.limit:
+        return None
+    text = (
+        f"a CPU quota held up the server's container for {share:.2%} of the slices' time (none is allowed), "
+        "so the figure may be the quota's and not the server's."
+    )
+    return Refusal(THROTTLED, share, text)
+
+
 def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
     limit = CEILING.limit
     if plan.ceiling_per_s is None or totals.rate_per_s <= limit * plan.ceiling_per_s:
@@ -118,8 +132,8 @@ def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
     share = totals.rate_per_s / plan.ceiling_per_s
     text = (
         f"{totals.rate_per_s:,.0f} a second is {share:.0%} of the {plan.ceiling_per_s:,.0f} that the same "
-        f"engine reached against a responder that does nothing (limit {limit:.0%}), so a part of the figure "
-        "is the engine's own."
+        f"engine reached against {plan.responder_in_words} (limit {limit:.0%}), so a part of the figure is "
+        "the engine's own."
     )
     return Refusal(CEILING, share, text)
 

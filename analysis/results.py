@@ -30,6 +30,8 @@ class CellResult:
         service_us: the same from the moment it was sent; open loops only.
         last_us: the same to the last subscriber of a broadcast.
         mib_per_s: bodies of requests and answers.
+        memory_mib: of processes or of a container; `analysis.wording.memory_note` says which.
+        memory_peak_mib: of containers only.
         fit: R² of the line through memory over idle connections, of the worst block.
     """
 
@@ -55,6 +57,7 @@ class CellResult:
     requests_per_connection: float | None = None
     cpu_us_per_request: float | None = None
     memory_mib: float | None = None
+    memory_peak_mib: float | None = None
 
     @property
     def code(self) -> str:
@@ -80,6 +83,7 @@ class CellResult:
             "requests_per_connection": self.requests_per_connection,
             "cpu_us_per_request": self.cpu_us_per_request,
             "memory_mib": self.memory_mib,
+            "memory_peak_mib": self.memory_peak_mib,
         }
         return figures[name]
 

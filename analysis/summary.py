@@ -97,6 +97,8 @@ def _cell(
     lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
     reasons += _notes(data, added, lead, lead_metric(plan, workload))
+    if run.meta.in_containers:
+        reasons += _container_notes(added)
     slices = data.slices[data.slices["subject"] == subject.id]
     return CellResult(
         **_identity(plan, subject),
@@ -116,6 +118,7 @@ def _cell(
         requests_per_connection=added.requests_per_connection,
         cpu_us_per_request=added.cpu_us_per_request,
         memory_mib=added.memory_mib,
+        memory_peak_mib=added.memory_peak_mib,
     )
 
 
@@ -207,6 +210,16 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     return notes
 
 
+def _container_notes(added: Totals) -> list[str]:
+    """What could not be read of a server's container; processes have no such figures."""
+    notes: list[str] = []
+    if added.throttled_share is None:
+        notes.append("not-measured: whether a CPU quota held up the server's container could not be read")
+    if added.memory_peak_mib is None:
+        notes.append("not-measured: the most memory that the server's container had could not be read")
+    return notes
+
+
 def _why_no_lead(model: str) -> str:
     return {
         "objective": f"a search needs {MIN_SETTLED} slices after it has turned twice; give it more time",
@@ -264,6 +277,7 @@ def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
         "requests_per_connection": _rounded(cell.requests_per_connection),
         "cpu_us_per_request": _rounded(cell.cpu_us_per_request),
         "memory_mib": _rounded(cell.memory_mib),
+        "memory_peak_mib": _rounded(cell.memory_peak_mib),
     }
 
 

@@ -1,4 +1,4 @@
-"""The sentences and captions of charts and report: they say what the data show and no more."""
+"""The sentences of charts and report: they say what the data show and no more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analysis.standings import compared, standings, verdict_on
 from analysis.statistics import MIN_BLOCKS
 
 if TYPE_CHECKING:
-    from analysis.meta import LevelPlan, RunMeta, WorkloadMeta
+    from analysis.meta import WorkloadMeta
     from analysis.metrics import Metric
     from analysis.results import CellResult, LevelResult
     from analysis.standings import Standing
@@ -32,46 +32,6 @@ def short_reason(cell: CellResult) -> str:
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
-def conditions(meta: RunMeta, level: LevelResult) -> str:
-    """On what, how and when: the caption under every chart."""
-    machine = meta.machine
-    cores = ", ".join(f"{role} {len(numbers)}" for role, numbers in meta.cores.items())
-    known = [str(machine[key]) for key in ("cpu", "virtualization", "system") if machine.get(key)]
-    workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
-    where = ", ".join([*known, f"cores: {cores}", f"{meta.runner} runner", f"{workers} a server"])
-    blocks = max((cell.blocks for cell in level.cells), default=0)
-    load = _loaded(level.plan, meta.workload(level.workload))
-    how = f"{load}; {blocks} of {meta.blocks} blocks{_rounds(level)}; seed {meta.seed}"
-    what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
-    return f"This machine's figures: {where}.\n{how}. {what}"
-
-
-def _rounds(level: LevelResult) -> str:
-    if level.plan.model == "idle":
-        return ""
-    fewest, most = level.rounds
-    rounds = str(most) if fewest == most else f"{fewest} to {most}"
-    plural = "" if rounds == "1" else "s"
-    return f" of {rounds} round{plural} of {level.plan.slice_s * 1000:.0f} ms slices"
-
-
-def _loaded(plan: LevelPlan, workload: WorkloadMeta) -> str:
-    """How a level was loaded."""
-    if plan.model == "idle":
-        return f"{plan.load.capitalize()}, held open in {len(workload.steps)} steps"
-    if plan.model == "locust":
-        return f"{plan.load}, each of which waits for its answer and then as long as its file says"
-    if plan.model == "closed":
-        return f"{plan.load}, closed loop"
-    spacing = {"poisson": "Poisson arrivals", "constant": "evenly spaced"}[workload.arrivals]
-    left = f"open loop: requests left at their moments ({spacing})"
-    if plan.model == "objective":
-        return f"Search for {plan.load}, {left}, at rates that a search chose slice by slice"
-    share = plan.capacity_share
-    of = f" ({share:.0%} of what {workload.reference} does in a closed loop)" if share else ""
-    return f"{plan.load}{of}, {left}, the same for every subject"
 
 
 def interval(estimate: Estimate | None, metric: Metric) -> str:

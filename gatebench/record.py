@@ -69,6 +69,8 @@ SLICES = pa.schema(
         ("timed_in_window_us", pa.int64()),
         ("held_s", pa.float64()),
         ("workers_missing", pa.int64()),
+        ("throttled_s", pa.float64()),
+        ("server_memory_peak_mib", pa.float64()),
     ],
     metadata={"gatebench_schema": str(SCHEMA)},
 )
@@ -97,6 +99,9 @@ class Observed:
     Attributes:
         steal_s: time that the hypervisor took from the measured cores, all of them together.
         port_use: share of the local ports towards the server that were taken after the slice.
+        throttled_s: time for which a CPU quota held up the server's container; None without a container.
+        memory_peak_mib: the most memory that the server's container has had since its start, page cache
+            included; None without a container.
     """
 
     server_cpu_s: float | None = None
@@ -104,6 +109,8 @@ class Observed:
     listen_drops: int | None = None
     steal_s: float | None = None
     port_use: float | None = None
+    throttled_s: float | None = None
+    memory_peak_mib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,8 @@ class SliceRow:
             "timed_in_window_us": result.timed_in_window_us,
             "held_s": result.held_s,
             "workers_missing": result.workers_missing,
+            "throttled_s": observed.throttled_s,
+            "server_memory_peak_mib": observed.memory_peak_mib,
         }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gatebench.model import Level, Objective
+from tests.synthetic_containers import image, run_keys
 from tests.synthetic_model import CONNECTIONS, Load, Plan, Truth
 from tests.synthetic_slices import make_block
 
@@ -128,7 +129,7 @@ def make_run(
 
 def run_json(plan: Plan, subjects: Sequence[Truth], loads: Sequence[Load]) -> dict[str, Any]:
     """The content of `run.json`."""
-    return {
+    described = {
         "schema": plan.schema,
         "run": "20261122T081500Z-ab12cd",
         "started": "2026-11-22T08:15:00Z",
@@ -147,6 +148,7 @@ def run_json(plan: Plan, subjects: Sequence[Truth], loads: Sequence[Load]) -> di
         "cores": {"server": [3], "engine": [2], "lab": [0, 1]},
         "ceilings": [
             {"workload": load.name, "level": load.level.id, "rates_per_s": [load.ceiling_per_s]}
+            | ({"responder": load.responder} if load.responder else {})
             for load in loads
             if load.ceiling_per_s
         ],
@@ -163,9 +165,10 @@ def run_json(plan: Plan, subjects: Sequence[Truth], loads: Sequence[Load]) -> di
         "versions": {"locust": "2.47.0", "gatebench": "0.1.0"},
         "hashes": {"engine": "9f" * 32, "apps/plain": "3c" * 32},
         "notices": ["synthetic: this run was made by a random number generator"],
-        "subjects": [_subject_json(truth, loads) for truth in subjects],
+        "subjects": [_subject_json(plan, truth, loads) for truth in subjects],
         "workloads": [_workload_json(load) for load in loads],
     }
+    return described | run_keys() if plan.containers else described
 
 
 def _level_json(plan: Plan, load: Load) -> dict[str, Any]:
@@ -189,9 +192,9 @@ def _level_json(plan: Plan, load: Load) -> dict[str, Any]:
     }
 
 
-def _subject_json(truth: Truth, loads: Sequence[Load]) -> dict[str, Any]:
+def _subject_json(plan: Plan, truth: Truth, loads: Sequence[Load]) -> dict[str, Any]:
     supports = {need for load in loads if load.name in truth.rates for need in load.needs}
-    return {
+    described = {
         "id": truth.id,
         "server": truth.server,
         "variant": truth.variant,
@@ -208,6 +211,9 @@ def _subject_json(truth: Truth, loads: Sequence[Load]) -> dict[str, Any]:
         "status": "unavailable" if truth.unavailable else "ready",
         "reason": truth.unavailable,
     }
+    if plan.containers:
+        described["image"] = None if truth.unavailable else image(truth.server, truth.python)
+    return described
 
 
 def _workload_json(load: Load) -> dict[str, Any]:

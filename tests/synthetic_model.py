@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gatebench.model import Level
+from tests.synthetic_containers import PYTHON
 
 CONNECTIONS = 64
 _ALIKE = Level(CONNECTIONS)
@@ -27,6 +28,7 @@ class Truth:
         busy_share: busy share of the engine at this subject's slices.
         answers_per_closure: the server closes a connection after that many answers; 0 for never.
         listen_drops: connection attempts that the kernel drops in each slice.
+        python: of its image, where it runs in one.
         unavailable: why it could not be installed; empty where it could.
     """
 
@@ -45,7 +47,8 @@ class Truth:
     color: str | None = None
     p99_us: Mapping[str, float] = field(default_factory=dict)
     lag_us: float = 40.0
-    columns: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, float | None] = field(default_factory=dict)
+    python: str = PYTHON
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Load:
     """One workload at one level.
 
     Attributes:
-        ceiling_per_s: what the engine does against the null responder, or None.
+        ceiling_per_s: what the engine does in calibration, or None.
+        responder: what answers it there; empty for runs from before there was a choice.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Load:
     steps: tuple[int, ...] = ()
     answer_bytes: int | None = 13
     ceiling_per_s: float | None = None
+    responder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Plan:
         slice_noise: standard deviation of one slice.
         block_noise: standard deviation of a server's speed from one start to the next.
         schema: of the raw data; 1 knows closed loops only.
+        containers: whether the servers run in containers.
     """
 
     blocks: int = 5
@@ -88,3 +94,4 @@ class Plan:
     slice_noise: float = 0.04
     block_noise: float = 0.012
     schema: int = 2
+    containers: bool = False

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.load import ERROR_KINDS, SINCE_SCHEMA_2
+from analysis.load import ERROR_KINDS, OF_CONTAINERS, SINCE_SCHEMA_2
 from gatebench.search import Search
+from tests.synthetic_containers import PEAK_MIB
 from tests.synthetic_model import Load, Plan, Truth
 
 Array = npt.NDArray[np.float64]
@@ -22,6 +23,7 @@ _SPREAD = 0.5
 """Standard deviation of the logarithm of an open loop's response times."""
 _P99_OVER_MEDIAN = float(np.exp(2.3263 * _SPREAD))
 _PROCESS_MIB = 31.4
+OF_CONTAINER = {"throttled_s": 0.0, "server_memory_peak_mib": PEAK_MIB}
 
 
 def make_block(
@@ -49,13 +51,15 @@ def make_block(
             started = 1_795_335_300_000_000_000 + block * 1_000_000_000
             for number, row in enumerate(rows):
                 place = {"round": number, "position": 0, "started_unix_ns": started + number * 1_000_000}
-                slices.append(_whole(truth, load, row) | key | place | dict(truth.columns))
+                seen = OF_CONTAINER if plan.containers else dict.fromkeys(OF_CONTAINER)
+                slices.append(_whole(truth, load, row) | seen | key | place | dict(truth.columns))
             histograms += [_histogram(key | {"clock": clock}, each) for clock, each in latencies.items()]
     shuffled = random.permutation(len(slices))
     frame = pd.DataFrame([slices[index] for index in shuffled])
     parts = pd.concat(histograms, ignore_index=True) if histograms else pd.DataFrame()
     if plan.schema == 1:
-        return frame.drop(columns=list(SINCE_SCHEMA_2), errors="ignore"), parts.drop(columns="clock")
+        later = [*SINCE_SCHEMA_2, *OF_CONTAINERS]
+        return frame.drop(columns=later, errors="ignore"), parts.drop(columns="clock")
     return frame, parts
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from analysis.conditions import conditions
 from analysis.load import Run, load_run
 from analysis.results import Summary
 from analysis.standings import standings
 from analysis.summary import summarize
 from analysis.tables import standings_table
-from analysis.wording import conditions, findings
+from analysis.wording import findings
 from tests.summaries import BY_ID, QUIET, places, small, whole_run
 from tests.synthetic import IDLE, SEARCH, STEADY, make_run
 from tests.synthetic_model import Load, Plan, Truth

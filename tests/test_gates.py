@@ -30,11 +30,13 @@ HONEST = Totals(
     cpu_share=0.99,
     cpu_us_per_request=80.0,
     memory_mib=30.0,
+    memory_peak_mib=None,
     typical_completed=1_000.0,
     missed_share=0.0,
     lag_us=None,
     in_flight=64.0,
     steal_share=0.0,
+    throttled_share=0.0,
     port_use=0.1,
     no_port=0,
     workers_missing=0,
@@ -187,6 +189,13 @@ def test_a_figure_over_half_of_the_engines_own_is_too_near_to_its_ceiling() -> N
     ((code, text),) = found(HONEST, over)
     assert code == "ceiling"
     assert "12,000 a second is 60% of the 20,000" in text
+    assert "reached against a responder that does nothing" in text
+
+
+def test_a_ceiling_names_what_the_engine_drove_in_calibration() -> None:
+    ((_, text),) = found(HONEST, replace(PLAN, ceiling_per_s=20_000.0, responder="nginx"))
+
+    assert "reached against nginx (limit 50%)" in text
 
 
 @pytest.mark.parametrize(("in_flight", "off"), [(60.0, "-6%"), (68.0, "+6%")])
@@ -266,8 +275,22 @@ def test_time_that_the_hypervisor_took_fails_steal() -> None:
     assert "took 12% of the time" in text
 
 
+def test_a_cpu_quota_that_held_up_the_container_for_any_time_fails_throttled() -> None:
+    (refusal,) = refusals(replace(HONEST, throttled_share=0.0003), WORKLOAD, PLAN, 1)
+
+    assert (refusal.gate.code, refusal.measured) == ("throttled", 0.0003)
+    assert "held up the server's container for 0.03% of the slices' time" in refusal.text
+    assert "pin it to its cores instead (cpuset)" in refusal.reason
+
+
+def test_a_throttled_server_is_not_first_of_all_called_idle() -> None:
+    assert codes(replace(HONEST, throttled_share=0.4, cpu_share=0.6)) == ["throttled", "server-idle"]
+
+
 def test_what_the_machine_does_not_tell_is_not_held_against_a_cell() -> None:
-    assert found(replace(HONEST, steal_share=None, port_use=None, in_flight=None), PLAN) == []
+    untold = replace(HONEST, steal_share=None, port_use=None, in_flight=None, throttled_share=None)
+
+    assert found(untold, PLAN) == []
 
 
 def test_a_lost_locust_worker_fails_workers() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.load import HISTOGRAM_COLUMNS, SLICE_COLUMNS, load_run
+from analysis.load import HISTOGRAM_COLUMNS, OF_CONTAINERS, SLICE_COLUMNS, load_run
 from gatebench.errors import GatebenchError
 from gatebench.model import Level
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
@@ -143,6 +143,12 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         ({"plan": {"blocks": 5}}, "`plan.levels` is missing"),
         ({"subjects": [{"id": "x"}]}, r"`subjects\[0\]\.server` is missing"),
         ({"workloads": ["x"]}, r"`workloads\[0\]` is not an object"),
+        ({"engine": "Docker"}, "`engine` has the wrong type str"),
+        ({"engine": {"cgroup": 1}}, r"`engine\.cgroup` has the wrong type int"),
+        ({"engine": {"remote": "no"}}, r"`engine\.remote` has the wrong type str"),
+        ({"limits": {"pids": "many"}}, r"`limits\.pids` has the wrong type str"),
+        ({"network": 1}, "`network` has the wrong type int"),
+        ({"load_image": {"size_mib": "1"}}, r"`load_image\.size_mib` has the wrong type str"),
     ],
 )
 def test_a_wrong_value_in_run_json_is_refused_with_its_key(
@@ -197,11 +203,24 @@ def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None
     assert {plan.model for plan in run.meta.levels} == {"closed"}
 
 
-def test_the_published_run_is_still_read() -> None:
-    run = load_run(Path(__file__).parent.parent / "docs" / "headline")
+@pytest.mark.parametrize("name", ["headline", "exclusive/alone", "exclusive/together"])
+def test_a_published_run_is_still_read(name: str) -> None:
+    run = load_run(Path(__file__).parent.parent / "docs" / name)
 
     assert run.meta.schema in {1, 2}
     assert not run.slices.empty
+
+
+def test_a_run_from_before_containers_has_nothing_in_their_columns(folder: Path) -> None:
+    for part in (folder / "slices.parquet").iterdir():
+        pd.read_parquet(part).drop(columns=list(OF_CONTAINERS)).to_parquet(part)
+
+    run = load_run(folder)
+
+    assert list(run.slices.columns) == list(SLICE_COLUMNS)
+    assert run.slices[list(OF_CONTAINERS)].isna().all(axis=None)
+    assert (run.meta.in_containers, run.meta.container_engine, run.meta.limits) == (False, None, None)
+    assert (run.meta.network, run.meta.load_image, run.meta.subjects[0].image) == ("", None, None)
 
 
 def test_every_kind_of_load_is_read_with_what_the_plan_asked_of_it(tmp_path: Path) -> None:

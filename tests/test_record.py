@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -62,6 +63,19 @@ def test_what_was_flushed_is_one_table_that_pandas_reads(tmp_path: Path) -> None
     slices = pd.read_parquet(tmp_path / "run" / "slices.parquet")
     assert list(slices["round"]) == [0, 1, 2]
     assert slices["server_memory_mib"].isna().all()
+
+
+def test_what_was_seen_of_a_container_is_written_and_a_process_has_nothing_there(tmp_path: Path) -> None:
+    record = Record.create(tmp_path / "run")
+    process = a_row(CELLS[0], 0, {100: 5})
+    contained = replace(process, round_number=1, observed=Observed(throttled_s=0.0, memory_peak_mib=66.5))
+    for row in (process, contained):
+        record.add(row)
+    record.flush()
+    slices = pd.read_parquet(tmp_path / "run" / "slices.parquet").set_index("round")
+    for column, value in (("throttled_s", 0.0), ("server_memory_peak_mib", 66.5)):
+        assert slices[column].isna().tolist() == [True, False]
+        assert slices.at[1, column] == value
 
 
 def test_histograms_of_a_part_are_added_up_per_block_and_cell(tmp_path: Path) -> None:

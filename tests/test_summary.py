@@ -260,6 +260,7 @@ def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> Non
             "subject", "server", "app", "interface", "workload", "level", "metric", "rate_per_s", "status",
             "reasons", "blocks", "requests", "errors", "rps", "lead", "latency_us", "service_us", "last_us",
             "mib_per_s", "fit", "requests_per_connection", "cpu_us_per_request", "memory_mib",
+            "memory_peak_mib",
         ]  # fmt: skip
         assert list(found["rps"]) == list(found["lead"]) == ["estimate", "low", "high"]
         for clock in ("latency_us", "service_us", "last_us"):
@@ -290,6 +291,7 @@ def test_large_bodies_are_told_in_mib_per_second(tmp_path: Path) -> None:
     ("column", "value", "code"),
     [
         ("steal_s", 0.05, "steal"),
+        ("throttled_s", 0.0001, "throttled"),
         ("port_use", 0.95, "ports"),
         ("no_port", 1, "ports"),
         ("workers_missing", 1, "workers"),

@@ -50,6 +50,7 @@ MARKERS = {"wsgi": "s", "asgi": "o"}
 _STYLE: dict[Any, Any] = {  # matplotlib types its keys as a list of every setting there is
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture on every machine
     "font.size": TEXT_PT,
+    "text.parse_math": False,  # nobody's words are formulas, whatever dollars are in them
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -212,6 +213,7 @@ def write(axes: Axes, row: float, text: str, column: Column) -> None:
         va="center",
         ha=column.align,
         annotation_clip=False,
+        parse_math=False,
         fontsize=column.look.size,
         color=column.look.ink,
         fontweight=column.look.weight,
@@ -228,6 +230,7 @@ def beside(axes: Axes, x: float, row: float, text: str, look: Look) -> None:
         va="center",
         ha="left",
         annotation_clip=False,
+        parse_math=False,
         fontsize=look.size,
         color=look.ink,
         fontweight=look.weight,

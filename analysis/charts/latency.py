@@ -19,9 +19,10 @@ from analysis.charts.frame import (
     write,
 )
 from analysis.colors import color
+from analysis.conditions import conditions
 from analysis.metrics import LAST_P50, LAST_P99, P50, P90, P99, Metric
 from analysis.standings import ordered
-from analysis.wording import conditions, short_reason
+from analysis.wording import short_reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,9 +20,10 @@ from analysis.charts.frame import (
     row_labels,
 )
 from analysis.colors import color
+from analysis.conditions import conditions
 from analysis.metrics import CONNECTION_MEMORY, RPS, WITHIN_OBJECTIVE
 from analysis.standings import standings
-from analysis.wording import conditions, findings, short_reason
+from analysis.wording import findings, short_reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,11 +43,11 @@ _NOTES = {
         "A search tries one rate in each slice: a higher one after a slice that kept to the objective, a "
         "lower one after a slice that did not. The figure is where it settles."
     ),
-    CONNECTION_MEMORY.name: (
-        "The slope of a straight line through the memory of the server's processes at each number of "
-        "connections: what one more takes, without what the server takes anyway."
-    ),
 }
+_IDLE_NOTE = (
+    "The slope of a straight line through the {memory} at each number of connections: what one more takes, "
+    "without what the server takes anyway."
+)
 _BAR = 0.62
 _ROOM = 1.24
 """The axis is that much longer than the longest bar, for the figure beside it."""
@@ -58,7 +59,7 @@ def leading_chart(meta: RunMeta, level: LevelResult) -> Chart:
     words = Words(
         f"{metric.label}: {level.title}",
         f"{metric.unit}, {metric.better} is better; line: 95 % interval; hatched: failed a validity gate",
-        f"{_NOTES[metric.name]}\n{conditions(meta, level)}",
+        f"{_note(meta, metric)}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(rows), right_in=places.WIDTH_IN)
     row_labels(axes, [meta.subject(row.cell.subject) for row in rows])
@@ -75,6 +76,17 @@ def leading_chart(meta: RunMeta, level: LevelResult) -> Chart:
     places.write_places(axes, rows, metric)
     alt = " ".join(findings(level, meta.workload(level.workload)))
     return Chart(f"{_STEMS[metric.name]}-{level.workload}-{level.level}", alt, figure)
+
+
+def _note(meta: RunMeta, metric: Metric) -> str:
+    if metric.name != CONNECTION_MEMORY.name:
+        return _NOTES[metric.name]
+    memory = (
+        "anonymous memory of the server's container"
+        if meta.in_containers
+        else "memory (PSS) of the server's processes"
+    )
+    return _IDLE_NOTE.format(memory=memory)
 
 
 def _reach(cell: CellResult) -> float:

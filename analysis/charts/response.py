@@ -21,8 +21,9 @@ from analysis.charts.frame import (
     write,
 )
 from analysis.colors import color
+from analysis.conditions import conditions
 from analysis.standings import standings
-from analysis.wording import conditions, findings, short_reason
+from analysis.wording import findings, short_reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

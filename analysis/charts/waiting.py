@@ -24,9 +24,10 @@ from analysis.charts.frame import (
     write,
 )
 from analysis.colors import color
+from analysis.conditions import conditions
 from analysis.metrics import RPS
 from analysis.standings import ordered
-from analysis.wording import conditions, findings, interval, short_reason
+from analysis.wording import findings, interval, short_reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

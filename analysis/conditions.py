@@ -1,0 +1,159 @@
+"""The conditions of a run in words: the caption under every chart, and the facts that the report lists."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from analysis.wording import names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from analysis.containers import EngineMeta, ImageMeta, LimitsMeta
+    from analysis.meta import LevelPlan, RunMeta, WorkloadMeta
+    from analysis.results import LevelResult
+
+_NETWORKS = {
+    "host": "host: load generator and servers use the loopback interface of the engine's machine",
+    "bridge": "bridge: load generator and servers share a virtual network of the engine",
+}
+_OF_ONE_PYTHON = frozenset({"python", "libc"})
+"""Facts of who looked at the machine, which say nothing of servers in images of their own."""
+
+
+def conditions(meta: RunMeta, level: LevelResult) -> str:
+    """On what, how and when: the caption under every chart."""
+    machine = meta.machine
+    cores = ", ".join(f"{role} {len(numbers)}" for role, numbers in meta.cores.items())
+    known = [str(machine[key]) for key in ("cpu", "virtualization", "system") if machine.get(key)]
+    workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
+    where = ", ".join([*known, f"cores: {cores}", runner_in_words(meta), f"{workers} a server"])
+    blocks = max((cell.blocks for cell in level.cells), default=0)
+    load = _loaded(level.plan, meta.workload(level.workload))
+    how = f"{load}; {blocks} of {meta.blocks} blocks{_rounds(level)}; seed {meta.seed}"
+    what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
+    return f"This machine's figures: {where}.\n{how}. {what}"
+
+
+def _rounds(level: LevelResult) -> str:
+    if level.plan.model == "idle":
+        return ""
+    fewest, most = level.rounds
+    rounds = str(most) if fewest == most else f"{fewest} to {most}"
+    plural = "" if rounds == "1" else "s"
+    return f" of {rounds} round{plural} of {level.plan.slice_s * 1000:.0f} ms slices"
+
+
+def _loaded(plan: LevelPlan, workload: WorkloadMeta) -> str:
+    """How a level was loaded."""
+    if plan.model == "idle":
+        return f"{plan.load.capitalize()}, held open in {len(workload.steps)} steps"
+    if plan.model == "locust":
+        return f"{plan.load}, each of which waits for its answer and then as long as its file says"
+    if plan.model == "closed":
+        return f"{plan.load}, closed loop"
+    spacing = {"poisson": "Poisson arrivals", "constant": "evenly spaced"}[workload.arrivals]
+    left = f"open loop: requests left at their moments ({spacing})"
+    if plan.model == "objective":
+        return f"Search for {plan.load}, {left}, at rates that a search chose slice by slice"
+    share = plan.capacity_share
+    of = f" ({share:.0%} of what {workload.reference} does in a closed loop)" if share else ""
+    return f"{plan.load}{of}, {left}, the same for every subject"
+
+
+def runner_in_words(meta: RunMeta) -> str:
+    """What ran the servers; of containers also their Python: `Docker 20.10 (host network), Python 3.13.5`."""
+    engine = meta.container_engine
+    if engine is None or not engine.short:
+        return f"{meta.runner} runner"
+    network = f" ({meta.network} network)" if meta.network else ""
+    pythons = sorted(_subjects_by(meta, "python"), key=_by_number)
+    return f"{engine.short}{network}" + (f", Python {names(pythons)}" if pythons else "")
+
+
+def memory_note(meta: RunMeta) -> str:
+    """What the figures of the servers' memory count."""
+    if meta.in_containers:
+        return (
+            "Server memory is the anonymous memory of the server's container (its cgroup): what its "
+            "processes hold for themselves, without cached and mapped files. The peak is the most that the "
+            "container has had since it was started, cached files and earlier workloads included."
+        )
+    return (
+        "Server memory is the resident memory of the server's processes; pages that they share are counted "
+        "once (PSS)."
+    )
+
+
+def container_facts(meta: RunMeta) -> list[tuple[str, str]]:
+    """What is known of the containers of a run, each with its name; empty where servers were processes."""
+    facts = {
+        "Container engine": _engine(meta.container_engine),
+        "Network": _NETWORKS.get(meta.network, meta.network),
+        "Each server may use": _limits(meta.limits),
+        "Python of the servers": _by_value(meta, "python"),
+        "libc of the servers": _by_value(meta, "libc"),
+        "Load generator": _image(meta.load_image),
+    }
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def machine_facts(meta: RunMeta) -> list[tuple[str, str]]:
+    """What is known of the machine; Python and libc only where the servers have none of their own."""
+    apart = {name for name in _OF_ONE_PYTHON if _subjects_by(meta, name)}
+    return [(name, str(value)) for name, value in meta.machine.items() if name not in apart]
+
+
+def _engine(engine: EngineMeta | None) -> str:
+    if engine is None:
+        return ""
+    api = f" (API {engine.api})" if engine.api else ""
+    system = f" on {engine.system}" if engine.system else ""
+    parts = (
+        f"{engine.name} {engine.version}{api}{system}".strip(),
+        f"cgroup v{engine.cgroup}" if engine.cgroup else "",
+        f"storage {engine.storage}" if engine.storage else "",
+        f"Compose {engine.compose}" if engine.compose else "",
+        "on another machine than the lab" if engine.remote else "",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _limits(limits: LimitsMeta | None) -> str:
+    if limits is None:
+        return ""
+    parts = (
+        f"{limits.memory_mib:,.0f} MiB of memory" if limits.memory_mib else "",
+        f"{limits.pids:,} processes and threads" if limits.pids else "",
+    )
+    return " and ".join(filter(None, parts))
+
+
+def _image(image: ImageMeta | None) -> str:
+    if image is None:
+        return ""
+    python = f"Python {image.python}" if image.python else ""
+    return ", ".join(filter(None, (image.name, image.short_id, python, image.libc)))
+
+
+def _subjects_by(meta: RunMeta, what: str) -> Mapping[str, list[str]]:
+    """What the subjects' images say of one thing → the subjects; without those whose image does not say."""
+    subjects: dict[str, list[str]] = defaultdict(list)
+    for subject in meta.subjects:
+        value = getattr(subject.image, what) if subject.image else ""
+        if value:
+            subjects[value].append(subject.id)
+    return subjects
+
+
+def _by_value(meta: RunMeta, what: str) -> str:
+    """The one value, or each value with its subjects."""
+    found = _subjects_by(meta, what)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{value} ({names(subjects)})" for value, subjects in found.items())
+
+
+def _by_number(version: str) -> list[int]:
+    return [int(part) if part.isdecimal() else 0 for part in version.split(".")]
