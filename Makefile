@@ -1,5 +1,5 @@
 # Gatebench: `make` alone prints this help.
-# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND RUN SERVER PORT PYTHON
+# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST RUN SERVER PORT PYTHON
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -14,17 +14,18 @@ run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BU
 	$(if $(WORKLOADS),--workloads '$(WORKLOADS)') $(if $(SEED),--seed '$(SEED)') \
 	$(if $(OUT),--out '$(OUT)') $(if $(EXCLUSIVE),--exclusive) \
 	$(if $(ENGINES),--engines '$(ENGINES)') $(if $(LOAD_WORKERS),--load-workers '$(LOAD_WORKERS)') \
-	$(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)') \
+	$(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)') $(if $(NETWORK),--network '$(NETWORK)') \
+	$(if $(SERVER_HOST),--server-host '$(SERVER_HOST)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
-check_options = $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
+check_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
 serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') \
 	$(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
 list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 
-.PHONY: help bench smoke verify list calibrate report notebook ui serve test test-fast check bench-engine lock clean
+.PHONY: help bench smoke verify list compose calibrate report notebook ui serve test test-fast check bench-engine lock clean
 
 help: ## print this help
 	@printf 'Gatebench compares Python'"'"'s WSGI and ASGI servers.\n\n'
@@ -44,8 +45,11 @@ verify: $(VENV)/.lab ## hold every server to the whole contract
 list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 	@$(BIN)/gatebench list $(list_options)
 
+compose: $(VENV)/.lab ## make docker-compose.yml anew from the server folders
+	@$(BIN)/gatebench compose
+
 calibrate: $(VENV)/.lab ## what the load engine can do on this machine, by transport and size
-	@$(BIN)/gatebench calibrate $(if $(ENGINES),--engines '$(ENGINES)')
+	@$(BIN)/gatebench calibrate $(if $(RUNNER),--runner '$(RUNNER)') $(if $(ENGINES),--engines '$(ENGINES)')
 
 report: $(VENV)/.lab ## draw the report again from raw data (RUN=results/latest)
 	@$(BIN)/gatebench report '$(RUN)'
@@ -78,7 +82,9 @@ bench-engine: $(VENV)/.dev ## compare the load engine with wrk, h2load, ab, pico
 lock: $(VENV)/.lab ## pin every requirement anew, with hashes and without index addresses
 	@sh requirements/lock.sh
 
-clean: ## remove environments, caches and the lab's own virtual environment; results stay
+clean: ## remove environments, images, caches and the lab's own virtual environment; results stay
+	@images=$$(docker image ls --quiet --filter reference='gatebench/*' 2>/dev/null | sort -u) && \
+		test -z "$$images" || docker image rm --force $$images >/dev/null || true
 	rm -rf $(VENV) .gatebench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

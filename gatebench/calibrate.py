@@ -10,13 +10,12 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from gatebench.cores import Cores
 from gatebench.errors import GatebenchError, ServerFailure
 from gatebench.load import LoadCell
 from gatebench.ports import fresh_port
@@ -35,6 +34,7 @@ SLICES = 4
 AT_ITS_LIMIT = 0.85
 """A share of a core from which on a side is called the limit: that of the gate `generator-busy`."""
 MIB = 1 << 20
+NULL_RESPONDER = "null responder"
 
 
 class Load(Protocol):
@@ -84,7 +84,8 @@ class Ceiling:
     rates_per_s: tuple[float, ...]
     mib_per_s: float
     engine_busy_share: float
-    responder_cpu_share: float
+    responder_cpu_share: float | None
+    responder: str = NULL_RESPONDER
 
     @property
     def rate_per_s(self) -> float:
@@ -95,19 +96,43 @@ class Ceiling:
     def limit(self) -> str:
         """What the rate was limited by: `engine`, `responder`, `both` or `neither`."""
         engine = self.engine_busy_share >= AT_ITS_LIMIT
-        responder = self.responder_cpu_share >= AT_ITS_LIMIT
+        responder = self.responder_cpu_share is not None and self.responder_cpu_share >= AT_ITS_LIMIT
         if engine and responder:
             return "both"
         return "engine" if engine else "responder" if responder else "neither"
 
 
+class Responder(Protocol):
+    """A null responder that is up.
+
+    Attributes:
+        name: what it is, for a person.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - described by the class
+    @property
+    def host(self) -> str: ...  # noqa: D102 - where it listens
+    @property
+    def port(self) -> int: ...  # noqa: D102 - where it listens
+
+    def cpu_s(self) -> float | None:
+        """CPU seconds that it has used, None where that cannot be read.
+
+        Raises:
+            GatebenchError: it has ended; with its last lines.
+        """
+
+
 @dataclass(frozen=True, slots=True)
-class Responder:
-    """A null responder that is up."""
+class ResponderProcess:
+    """The lab's own null responder, as a process of this machine."""
 
     pid: int
     port: int
     log: Path
+    name: str = NULL_RESPONDER
+    host: str = HOST
 
     def cpu_s(self) -> float:
         """CPU seconds that it has used.
@@ -122,7 +147,7 @@ class Responder:
 
 
 @contextmanager
-def null_responder(*, core: int | None, owner: Owner, log: Path) -> Iterator[Responder]:
+def null_responder(*, core: int | None, owner: Owner, log: Path) -> Iterator[ResponderProcess]:
     """Runs a null responder (`loadtests.null_server`), which ends with the block.
 
     Args:
@@ -148,7 +173,7 @@ def null_responder(*, core: int | None, owner: Owner, log: Path) -> Iterator[Res
         )
     try:
         wait_until_accepting(HOST, port, deadline_s=READY_TIMEOUT_S, alive=lambda: process.poll() is None)
-        yield Responder(process.pid, port, log)
+        yield ResponderProcess(process.pid, port, log)
     except ServerFailure as failure:
         raise GatebenchError(f"the null responder: {failure.text}; {_last_lines(log)}") from failure
     finally:
@@ -163,23 +188,17 @@ def null_responder(*, core: int | None, owner: Owner, log: Path) -> Iterator[Res
 def calibrate(
     load: Load,
     probes: Sequence[Probe],
+    responder_of: Callable[[Target], Responder],
     *,
-    cores: Cores,
-    owner: Owner,
-    log: Path,
     slices: int = SLICES,
     window_s: float = WINDOW_S,
 ) -> tuple[Ceiling, ...]:
     """Finds the ceiling of each probe, one after the other, with the load process of the run.
 
-    The responder runs on the first of the servers' cores: it has one loop, as the engine has.
-
     Args:
         load: which holds no connections now.
         probes: closed loops only; an open one offers what it offers.
-        cores: the run's.
-        owner: the lab whose mark the responder carries.
-        log: file for what the responder prints.
+        responder_of: which responder answers a target.
         slices: how many are measured of each probe.
         window_s: their length in seconds.
 
@@ -187,13 +206,12 @@ def calibrate(
         GatebenchError: the responder ended, or one of its answers was late or wrong: no figure of this lab
             can be trusted then.
     """
-    with null_responder(core=cores.server[0], owner=owner, log=log) as responder:
-        return tuple(_ceiling(load, probe, responder, slices, window_s) for probe in probes)
+    return tuple(_ceiling(load, probe, responder_of(probe.target), slices, window_s) for probe in probes)
 
 
 def _ceiling(load: Load, probe: Probe, responder: Responder, slices: int, window_s: float) -> Ceiling:
     name = f"{probe.workload}/{probe.level}"
-    target = replace(probe.target, host=HOST, port=responder.port)
+    target = replace(probe.target, host=responder.host, port=responder.port)
     load.spawn([LoadCell(name, probe.connections, target)])
     results: list[SliceResult] = []
     responder_shares: list[float] = []
@@ -204,7 +222,9 @@ def _ceiling(load: Load, probe: Probe, responder: Responder, slices: int, window
             load.prepare(name)
             before_s = responder.cpu_s()
             result = load.run_slice(name, window_s)
-            responder_shares.append((responder.cpu_s() - before_s) / result.elapsed_s)
+            after_s = responder.cpu_s()
+            if before_s is not None and after_s is not None:
+                responder_shares.append((after_s - before_s) / result.elapsed_s)
             _hold_to_answers(name, result)
             results.append(result)
     finally:
@@ -218,7 +238,8 @@ def _ceiling(load: Load, probe: Probe, responder: Responder, slices: int, window
             (result.bytes_received + result.bytes_sent) / MIB / result.elapsed_s for result in results
         ),
         engine_busy_share=statistics.median(result.busy_share for result in results),
-        responder_cpu_share=statistics.median(responder_shares),
+        responder_cpu_share=statistics.median(responder_shares) if responder_shares else None,
+        responder=responder.name,
     )
 
 

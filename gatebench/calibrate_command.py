@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from gatebench.backend import Backend
 from gatebench.calibrate import MIB, Ceiling, Probe, calibrate
 from gatebench.contract import Contract, load_contract
 from gatebench.cores import Cores
-from gatebench.load import LoadProcess
 from gatebench.model import Transport
-from gatebench.processes import Owner, sweep
 from gatebench.runner import HOST
-from gatebench.watch import watched
+from gatebench.selection import LoadOptions
 from loadtests.engine.target import Target
 
 CONNECTIONS = 64
@@ -81,34 +81,27 @@ def ceilings_table(ceilings: Sequence[Ceiling], cores: Cores) -> Table:
             f"{max(ceiling.rates_per_s):,.0f}",
             f"{ceiling.mib_per_s:,.0f}",
             f"{ceiling.engine_busy_share:.0%}",
-            f"{ceiling.responder_cpu_share:.0%}",
+            "unknown" if ceiling.responder_cpu_share is None else f"{ceiling.responder_cpu_share:.0%}",
             ceiling.limit,
         )
     return table
 
 
-def calibrate_command(*, cores: Cores, console: Console) -> None:
+def calibrate_command(backend: Backend, scratch: Path, console: Console) -> None:
     """Runs `gatebench calibrate`: measures and prints what the load engine can do on these cores.
 
     Raises:
         GatebenchError: an answer was late or wrong, or a process ended.
     """
-    sweep()
-    owner = Owner.this()
-    scratch = owner.scratch()
-    with watched(owner), LoadProcess(cores=cores, owner=owner, log=scratch / "load.log") as load:
-        load.hello()
-        with console.status("driving the engine against the null responder"):
-            ceilings = calibrate(
-                load,
-                table_probes(load_contract()),
-                cores=cores,
-                owner=owner,
-                log=scratch / "null-server.log",
-                slices=SLICES,
-                window_s=WINDOW_S,
-            )
-    console.print(ceilings_table(ceilings, cores))
+    with backend.open(scratch, LoadOptions()) as ground:
+        ground.load.hello()
+        with (
+            console.status("driving the engine against the null responder"),
+            backend.responders(scratch) as responder_of,
+        ):
+            probes = table_probes(load_contract())
+            ceilings = calibrate(ground.load, probes, responder_of, slices=SLICES, window_s=WINDOW_S)
+    console.print(ceilings_table(ceilings, backend.cores))
     console.print(
         "Figures of this machine, of now. A server's figure that is over half of such a rate may show the "
         "engine rather than the server; the gate `ceiling` refuses it.",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from gatebench.calibrate import Ceiling, Probe, calibrate
+from gatebench.calibrate import Ceiling, Probe, Responder, calibrate
 from gatebench.errors import ServerFailure
 from gatebench.holding import hold_to_contract
 from gatebench.measure import Means
 from gatebench.model import Cell, Level, Subject, Workload
-from gatebench.processes import Owner
-from gatebench.runner import HOST
+from gatebench.runner import HOST, Launch, start_one
 from gatebench.targets import load_cell, target_of
+from loadtests.engine.target import Target
 
 SLICES = 10
 SLICE_S = 0.2
@@ -23,7 +24,11 @@ RATE_DIGITS = 2
 """A ladder's rates are rounded to so many significant digits: the capacity is no surer."""
 
 
-def ceilings(workloads: Sequence[Workload], means: Means, *, owner: Owner, log: Path) -> tuple[Ceiling, ...]:
+def ceilings(
+    workloads: Sequence[Workload],
+    means: Means,
+    responders: AbstractContextManager[Callable[[Target], Responder]],
+) -> tuple[Ceiling, ...]:
     """What the engine does against the null responder, for every level whose figure it could limit."""
     probes = [
         Probe(workload.name, level.id, level.connections, target_of(workload, level, means.contract, HOST, 0))
@@ -33,7 +38,8 @@ def ceilings(workloads: Sequence[Workload], means: Means, *, owner: Owner, log: 
     ]
     if not probes:
         return ()
-    return calibrate(means.load, probes, cores=means.cores, owner=owner, log=log)
+    with responders as responder_of:
+        return calibrate(means.load, probes, responder_of)
 
 
 def with_rates(
@@ -84,9 +90,9 @@ def _capacity(cell: Cell, means: Means, logs: Path) -> float:
         ServerFailure: it could not be started, differs from the contract, or answered nothing.
     """
     log = logs / f"{cell.subject.id}-reference.log"
-    instance = means.runner.start(cell.subject, log=log, hash_seed=1)
+    instance = start_one(means.runner, Launch(cell.subject, log, hash_seed=1))
     try:
-        hold_to_contract(instance, means.contract, thorough=False)
+        hold_to_contract(instance, means.site, thorough=False)
         means.load.spawn([load_cell(cell, instance, means.contract)])
         try:
             rates = []
@@ -97,8 +103,7 @@ def _capacity(cell: Cell, means: Means, logs: Path) -> float:
         finally:
             means.load.stop()
     finally:
-        instance.begin_stop()
-        instance.finish_stop()
+        means.runner.stop([instance])
     capacity_per_s = statistics.median(rates)
     if not capacity_per_s:
         raise ServerFailure("start", f"{cell.subject.id} answered nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,12 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gatebench.backend import Backend, Circumstances, ProcessBackend, command_backend
 from gatebench.calibrate_command import calibrate_command
 from gatebench.check import check_subjects
+from gatebench.compose_file import FILE as COMPOSE_FILE
+from gatebench.compose_file import write as write_compose_file
+from gatebench.cores import divide_evenly
 from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.model import Subject
+from gatebench.model import Subject, Workload
 from gatebench.plan import PROFILES
-from gatebench.processes import Owner
 from gatebench.progress import TerminalObserver
 from gatebench.record import new_run_id
 from gatebench.run import (
@@ -29,13 +33,16 @@ from gatebench.run import (
     exit_status,
     new_seed,
 )
-from gatebench.runner import Budget
-from gatebench.runner_process import ProcessRunner
+from gatebench.runner import HOST
 from gatebench.selection import (
     CACHE,
     RESULTS,
+    ROOT,
+    ContainerOptions,
+    RunnerChoice,
     RunRequest,
     all_of,
+    choose_containers,
     choose_load,
     choose_profile,
     choose_runner,
@@ -117,12 +124,15 @@ def verify(
     apps: Apps = None,
     servers_dir: ServersDirs = None,
     apps_dir: AppsDirs = None,
+    runner: RunnerName = "auto",
 ) -> None:
     """Starts each subject, holds it to the whole contract, and prints every difference at once."""
     registry = open_registry(servers_dir or (), apps_dir or ())
-    subjects = choose_subjects(registry, words(servers), words(apps))
+    choice, subjects = choose_runner(runner), choose_subjects(registry, words(servers), words(apps))
     interrupt_once()
-    all_hold = check_subjects(subjects, cores=choose_cores(), cache=CACHE, console=Console())
+    console = Console()
+    with command_backend(_maker(choice, None, ContainerOptions()), console, choice) as (backend, scratch):
+        all_hold = check_subjects(subjects, backend, scratch, console)
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
 
 
@@ -146,6 +156,12 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         str,
         typer.Option(help="Address at which workers join that are started elsewhere."),
     ] = "",
+    network: Annotated[
+        str, typer.Option(help="Of containers: auto, host, or bridge (one that all of them share).")
+    ] = "auto",
+    server_host: Annotated[
+        str, typer.Option(help="Address that containers listen at where workers are elsewhere.")
+    ] = HOST,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="One server up at a time, for those who doubt co-residency.")
     ] = False,
@@ -155,12 +171,13 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
-    (runner_name, runner_reason), chosen_profile, subjects, chosen_workloads, load = all_of(
+    choice, chosen_profile, subjects, chosen_workloads, load, containers = all_of(
         lambda: choose_runner(runner),
         lambda: choose_profile(profile, budget),
         lambda: choose_subjects(registry, words(servers), words(apps)),
         lambda: choose_workloads(registry, words(workloads), profile),
         lambda: choose_load(engines, load_workers, load_bind),
+        lambda: choose_containers(network, server_host),
     )
     request = RunRequest(
         subjects=subjects,
@@ -170,22 +187,18 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         out=out if out is not None else RESULTS / new_run_id(),
         exclusive=exclusive,
         command=shlex.join(["gatebench", *sys.argv[1:]]),
-        runner_reason=runner_reason,
+        runner_reason=choice.reason,
         references=find_references(registry, chosen_workloads),
         load=load,
     )
-    cores = choose_cores(engines)
+    make_backend = _maker(choice, engines, containers, chosen_workloads)
     console = Console()
-    console.print(f"runner: {runner_name} ({runner_reason})", soft_wrap=True)
+    console.print(choice.reason, soft_wrap=True)
     interrupt_once()
     with TerminalObserver(console, chosen_profile.budget_s) as observer:
-
-        def make_runner(owner: Owner, scratch: Path, equal: Budget) -> ProcessRunner:
-            return ProcessRunner(
-                budget=equal, owner=owner, scratch=scratch, cache=CACHE, report=observer.note
-            )
-
-        outcome = Run(request, make_runner=make_runner, cores=cores, observer=observer).execute()
+        outcome = Run(
+            request, make_backend=make_backend, containers=choice.engine is not None, observer=observer
+        ).execute()
     if outcome.text:
         Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)
     status = outcome.status
@@ -196,14 +209,26 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 
 
 @app.command()
+def compose() -> None:
+    """Makes docker-compose.yml anew from the repository's server folders."""
+    changed = write_compose_file(ROOT)
+    Console().print(f"{ROOT / COMPOSE_FILE}: {'made anew' if changed else 'is up to date'}", soft_wrap=True)
+
+
+@app.command()
 def calibrate(
     engines: Annotated[
         int | None, typer.Option(help="Load engine processes, a core each. Default: 2 where cores are free.")
     ] = None,
+    runner: RunnerName = "process",
 ) -> None:
     """Measures what the load engine can do on these cores, against a responder that only answers."""
+    choice = choose_runner(runner)
     interrupt_once()
-    calibrate_command(cores=choose_cores(engines), console=Console(width=max(WIDE, Console().width)))
+    console = Console(width=max(WIDE, Console().width))
+    with command_backend(_maker(choice, engines, ContainerOptions()), console, choice) as (backend, scratch):
+        backend.prepare(())
+        calibrate_command(backend, scratch, console)
 
 
 @app.command()
@@ -247,6 +272,32 @@ def ui(
     chosen = _only(choose_subjects(registry, [subject], ()), subject)
     interrupt_once()
     locust_ui(chosen, port=port, web_port=web_port, cores=choose_cores(), cache=CACHE, console=Console())
+
+
+def _maker(
+    choice: RunnerChoice,
+    engines: int | None,
+    options: ContainerOptions,
+    workloads: tuple[Workload, ...] = (),
+) -> Callable[[Circumstances], Backend]:
+    """How to make what the servers run on, once it is known for whom.
+
+    Raises:
+        ConfigurationError: there are too few cores.
+    """
+    engine = choice.engine
+    if engine is None:
+        if options != ContainerOptions():
+            raise ConfigurationError("--network and --server-host are for containers: --runner docker")
+        cores = choose_cores(engines)
+        return lambda circumstances: ProcessBackend(cores, circumstances)
+    # The SDK is slow to import; runs in processes do without.
+    from gatebench.backend_docker import DockerBackend, Setting, choose_network  # noqa: PLC0415
+
+    divide_evenly(range(engine.cores), engines, {})
+    network = choose_network(engine) if options.network == "auto" else options.network
+    setting = Setting(network, options.host, workloads)
+    return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
 
 
 def _only(found: tuple[Subject, ...], name: str) -> Subject:

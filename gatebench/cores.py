@@ -57,6 +57,26 @@ def divide(
     return Cores(server, engine, lab)
 
 
+ENGINES = 2
+"""One engine comes within half of its own ceiling with fast servers under `close` (the gate `ceiling`)."""
+
+
+def divide_evenly(cores: Sequence[int], engines: int | None, siblings: Mapping[int, frozenset[int]]) -> Cores:
+    """As `divide`, with one core for every server.
+
+    Args:
+        cores: core numbers that may be used.
+        engines: load engines; None for `ENGINES` where that leaves a core for the lab, else 1.
+        siblings: core → the hyper-threads of the same physical core.
+
+    Raises:
+        ConfigurationError: there are too few for a server and so many engines.
+    """
+    if engines is None:
+        engines = ENGINES if len(cores) >= 1 + ENGINES + 1 else 1
+    return divide(cores, engine_cores=engines, siblings=siblings)
+
+
 def available_cores() -> tuple[int, ...]:
     """The cores that this process may run on."""
     return tuple(sorted(os.sched_getaffinity(0)))

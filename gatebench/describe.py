@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gatebench
+from gatebench.backend import Backend
 from gatebench.calibrate import Ceiling
 from gatebench.contract import load_contract
-from gatebench.cores import Cores
 from gatebench.facts import content_hash, machine, versions
 from gatebench.model import Subject, Workload
 from gatebench.plan import LevelPlan, Plan, every_level
@@ -21,14 +21,14 @@ def describe_run(
     request: RunRequest,
     plan: Plan,
     *,
-    runner: str,
+    backend: Backend,
     readiness: Mapping[str, Readiness],
     budget: Budget,
-    cores: Cores,
     ceilings: Sequence[Ceiling] = (),
     notices: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`run.json`, but for its schema and the run's ID."""
+    """`run.json`, but for its schema and the run's ID; the backend replaces and adds keys."""
+    cores = backend.cores
     hashes = {"engine": content_hash(ROOT / "loadtests" / "engine")}
     for subject in request.subjects:
         hashes[f"apps/{subject.application.name}"] = content_hash(subject.application.folder)
@@ -39,7 +39,7 @@ def describe_run(
         "started": utc_now(),
         "gatebench": gatebench.__version__,
         "command": request.command,
-        "runner": runner,
+        "runner": backend.name,
         "runner_reason": request.runner_reason,
         "profile": plan.profile.name,
         "seed": plan.seed,
@@ -61,6 +61,7 @@ def describe_run(
                 "rates_per_s": list(each.rates_per_s),
                 "engine_busy_share": each.engine_busy_share,
                 "responder_cpu_share": each.responder_cpu_share,
+                "responder": each.responder,
             }
             for each in ceilings
         ],
@@ -80,6 +81,7 @@ def describe_run(
         ],
         "subjects": [_subject_description(each, readiness[each.id]) for each in request.subjects],
         "workloads": [_workload_description(each) for each in request.workloads],
+        **backend.describe(),
     }
 
 
@@ -114,6 +116,7 @@ def _subject_description(subject: Subject, readiness: Readiness) -> dict[str, An
         "command": list(variant.command),
         "version": version_of(subject.server.name, readiness.packages),
         "packages": dict(readiness.packages),
+        "image": dict(readiness.image) if readiness.image is not None else None,
         "color": variant.color,
         "status": "unavailable" if readiness.reason else "ready",
         "reason": readiness.reason,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from gatebench.contract import Contract
 from gatebench.errors import ServerFailure
 from gatebench.runner import Instance
-from gatebench.verify import Difference, verify, wait_until_accepting
+from gatebench.site import Check, Site
+from gatebench.verify import Difference
 
 READY_TIMEOUT_S = 30.0
+READY_STEP_S = 0.5
+"""Between two looks at whether the servers that do not answer yet are still alive."""
 CASE_TIMEOUT_S = 10.0
-VERIFY_THREADS = 4
 
 
 def describe(differences: Sequence[Difference]) -> str:
@@ -22,62 +23,65 @@ def describe(differences: Sequence[Difference]) -> str:
     )
 
 
-def hold_to_contract(instance: Instance, contract: Contract, *, thorough: bool) -> None:
+def hold_to_contract(instance: Instance, site: Site, *, thorough: bool) -> None:
     """Waits until a server answers, and holds it to the contract.
 
     Raises:
         ServerFailure: it never got ready, ended, or differs from the contract; with its last log lines.
     """
-    variant = instance.subject.variant
-    try:
-        wait_until_accepting(
-            instance.host,
-            instance.port,
-            deadline_s=READY_TIMEOUT_S,
-            alive=lambda: not instance.fault(),
-        )
-    except ServerFailure as failure:
-        raise failed(
-            instance, failure.code, "\n".join(filter(None, (failure.text, instance.fault())))
-        ) from failure
-    differences = verify(
-        variant.interface,
-        variant.supports,
-        instance.host,
-        instance.port,
-        contract,
-        thorough=thorough,
-        timeout_s=CASE_TIMEOUT_S,
-    )
-    # First of all whether it is this server that answered: a port can be somebody else's by now.
-    if fault := instance.fault():
-        raise failed(instance, "died", fault)
-    if differences:
-        raise failed(instance, "contract", describe(differences))
-    instance.settle()
+    for _, failure in hold_all_to_contract([instance], site, thorough=thorough):
+        raise failure
 
 
 def hold_all_to_contract(
-    instances: Sequence[Instance], contract: Contract, *, thorough: bool
+    instances: Sequence[Instance], site: Site, *, thorough: bool
 ) -> list[tuple[Instance, ServerFailure]]:
     """Holds several servers to the contract at the same time; returns those that fail."""
-    pool = ThreadPoolExecutor(VERIFY_THREADS)
-    try:
-        checks = [
-            (instance, pool.submit(hold_to_contract, instance, contract, thorough=thorough))
-            for instance in instances
-        ]
-        failures = []
-        for instance, check in checks:
-            error = check.exception()
-            if isinstance(error, ServerFailure):
-                failures.append((instance, error))
-            elif error is not None:
-                raise error
-        return failures
-    finally:
-        # After an interruption nobody waits for the checks: they fail when their servers are ended.
-        pool.shutdown(wait=False, cancel_futures=True)
+    answering, failures = _wait_until_ready(instances, site)
+    differences = site.verify(
+        [_check(each) for each in answering], thorough=thorough, timeout_s=CASE_TIMEOUT_S
+    )
+    for instance, found in zip(answering, differences, strict=True):
+        # First of all whether it is this server that answered: a port can be somebody else's by now.
+        if fault := instance.fault():
+            failures.append((instance, failed(instance, "died", fault)))
+        elif found:
+            failures.append((instance, failed(instance, "contract", describe(found))))
+        else:
+            instance.settle()
+    return failures
+
+
+def _wait_until_ready(
+    instances: Sequence[Instance], site: Site
+) -> tuple[list[Instance], list[tuple[Instance, ServerFailure]]]:
+    """The servers that answer, and why the others do not."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    answering: list[Instance] = []
+    failures: list[tuple[Instance, ServerFailure]] = []
+    waiting = list(instances)
+    while waiting:
+        in_time = time.monotonic() < deadline
+        still = []
+        last = site.ready([_check(each) for each in waiting], READY_STEP_S)
+        for instance, text in zip(waiting, last, strict=True):
+            if not text:
+                answering.append(instance)
+            elif fault := instance.fault():
+                why = f"the server ended before it was ready; last: {text}\n{fault}"
+                failures.append((instance, failed(instance, "start", why)))
+            elif in_time:
+                still.append(instance)
+            else:
+                why = f"the server was not ready within {READY_TIMEOUT_S:g} s; last: {text}"
+                failures.append((instance, failed(instance, "start", why)))
+        waiting = still
+    return answering, failures
+
+
+def _check(instance: Instance) -> Check:
+    variant = instance.subject.variant
+    return Check(instance.host, instance.port, variant.interface, variant.supports)
 
 
 def failed(instance: Instance, code: str, text: str) -> ServerFailure:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,10 @@ POLL_S = 0.02
 LAST_WORDS_S = 1.0
 LOCUST_PORT = 5557
 """Where a Locust worker looks for its master by default."""
+
+
+def _here(locustfile: Path) -> str:
+    return str(locustfile.resolve())
 
 
 class LoadError(GatebenchError):
@@ -60,62 +64,85 @@ class LoadCell:
     locustfile: Path | None = None
     host: str = ""
 
-    def to_json(self) -> Message:
-        """As `loadtests.distribution.cells.Cells` takes it."""
+    def to_json(self, locustfiles: Callable[[Path], str] = _here) -> Message:
+        """As `loadtests.distribution.cells.Cells` takes it, with the Locust file's path where that runs."""
         return {
             "cell": self.name,
             "connections": self.connections,
             "target": self.target.to_json() if self.target is not None else None,
-            "locustfile": str(self.locustfile.resolve()) if self.locustfile is not None else None,
+            "locustfile": locustfiles(self.locustfile) if self.locustfile is not None else None,
             "host": self.host,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class MasterOptions:
+    """What makes the load process Locust's master.
+
+    Attributes:
+        workers: 0 loads from the one process; more make it the master of so many workers.
+        bind, port: where the workers connect to; port 0 takes a free one.
+        external: the workers are not started by the process itself.
+        deals_cores: external workers run beside it, so that it tells each which of the cores are its own.
+    """
+
+    workers: int = 0
+    bind: str = "127.0.0.1"
+    port: int = 0
+    external: bool = False
+    deals_cores: bool = False
+
+    def arguments(self, engine_cores: Sequence[int]) -> list[str]:
+        """The options of `loadtests.lab`."""
+        found = [part for core in engine_cores for part in ("--engine-cpu", str(core))]
+        if self.workers:
+            found += ["--workers", str(self.workers), "--bind", self.bind, "--port", str(self.port)]
+            found += ["--external"] * self.external + ["--deal-cores"] * self.deals_cores
+        return found
+
+
+def local_load(*, cores: Cores, owner: Owner, log: Path, options: MasterOptions | None = None) -> LoadProcess:
+    """The load process on this machine; a worker of it gets its part of `cores.engine`."""
+    options = options or MasterOptions()
+    command = [sys.executable, "-m", "loadtests.lab", "--fd", "0", *options.arguments(cores.engine)]
+    return LoadProcess(command, owner=owner, log=log, options=options)
 
 
 class LoadProcess:
     """Locust in a process of its own, which holds the connections and drives them when told to.
 
     Args:
-        cores: where the lab and the engines may run.
+        command: what to start; it takes commands on its standard input, which is a socket, and answers there.
         owner: the lab whose mark the processes carry.
         log: file for what they print.
-        workers: 0 loads from the one process; more make it Locust's master of so many workers, each with its
-            part of `cores.engine`.
-        bind, port: where workers connect to; by default a free port, and Locust's own for external ones.
-        external: the workers are not started here but by somebody, as `instructions` says.
+        options: how many workers it waits for, and who starts them.
+        through_output: it answers on its standard output instead, as what runs in a container does.
+        locustfiles: from a Locust file here to its path where the process runs.
     """
 
     def __init__(
         self,
+        command: Sequence[str],
         *,
-        cores: Cores,
         owner: Owner,
         log: Path,
-        workers: int = 0,
-        bind: str = "127.0.0.1",
-        port: int | None = None,
-        external: bool = False,
+        options: MasterOptions | None = None,
+        through_output: bool = False,
+        locustfiles: Callable[[Path], str] = _here,
     ) -> None:
         self._log = log
-        self._workers = workers
-        self._bind = bind
-        self._external = external
-        self._port = port if port is not None else LOCUST_PORT if external else 0
+        self._locustfiles = locustfiles
+        self._options = options or MasterOptions()
         self._drain_s: dict[str, float] = {}
         ours, theirs = socket.socketpair()
         self._control = ours
-        command = [sys.executable, "-m", "loadtests.lab", "--fd", str(theirs.fileno())]
-        command += [part for core in cores.engine for part in ("--engine-cpu", str(core))]
-        if workers:
-            command += ["--workers", str(workers), "--bind", bind, "--port", str(self._port)]
-            command += ["--external"] * external
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
-                pass_fds=[theirs.fileno()],
                 env={**os.environ, OWNER_VARIABLE: str(owner)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno() if through_output else output,
+                stderr=output,
                 start_new_session=True,
             )
 
@@ -135,29 +162,31 @@ class LoadProcess:
     @property
     def instructions(self) -> str:
         """What a person starts on the machines of external workers; empty where there are none."""
-        if not self._external:
+        options = self._options
+        if not options.external:
             return ""
-        everywhere = self._bind in {"*", "0.0.0.0"}  # noqa: S104 - compared with, not bound to
-        address = socket.gethostname() if everywhere else self._bind
+        everywhere = options.bind in {"*", "0.0.0.0"}  # noqa: S104 - compared with, not bound to
+        address = socket.gethostname() if everywhere else options.bind
         return (
-            f"waiting for {self._workers} Locust workers; start each, in a checkout of the same version: "
+            f"waiting for {options.workers} Locust workers; start each, in a checkout of the same version: "
             ".venv/bin/locust -f loadtests/locustfile.py --worker "
-            f"--master-host {address} --master-port {self._port}"
+            f"--master-host {address} --master-port {options.port}"
         )
 
     def hello(self) -> Message:
         """Waits until the process and its workers are up.
 
         Returns:
-            `engine_pids` of the engines on this machine, `locust`'s version, and the number of `workers`.
+            `locust`'s version, the number of `workers`, and `open_files`: how many files each of the engines
+            may have open, None where that is not known.
 
         Raises:
             LoadError: they are not, after 60 s; with `instructions`.
         """
         try:
-            return self._call({"op": "hello"}, timeout_s=JOIN_S if self._workers else 0.0)
+            return self.ask({"op": "hello"}, timeout_s=JOIN_S if self._options.workers else 0.0)
         except LoadError as error:
-            if not self._external:
+            if not self._options.external:
                 raise
             raise LoadError(f"{error}\n{self.instructions}") from error
 
@@ -168,12 +197,12 @@ class LoadProcess:
             CellError: a Locust file cannot be used; no cell was started then.
         """
         self._drain_s = {cell.name: cell.target.timeout_s if cell.target else DRAIN_S for cell in cells}
-        message = {"op": "spawn", "cells": [cell.to_json() for cell in cells]}
-        self._call(message, timeout_s=JOIN_S if self._workers else 0.0)
+        message = {"op": "spawn", "cells": [cell.to_json(self._locustfiles) for cell in cells]}
+        self.ask(message, timeout_s=JOIN_S if self._options.workers else 0.0)
 
     def prepare(self, cell: str) -> None:
         """Untimed: reconnects what the server closed while the cell was idle."""
-        self._call({"op": "prepare", "cell": cell}, timeout_s=PREPARE_S)
+        self.ask({"op": "prepare", "cell": cell}, timeout_s=PREPARE_S)
 
     def run_slice(self, cell: str, window_s: float, arrivals: Arrivals | None = None) -> SliceResult:
         """Drives the cell's connections for `window_s` seconds, in an open loop with `arrivals`; drains them.
@@ -187,12 +216,12 @@ class LoadProcess:
             "window_s": window_s,
             "arrivals": arrivals.to_json() if arrivals is not None else None,
         }
-        reply = self._call(message, timeout_s=window_s + self._drain_s.get(cell, 0.0))
+        reply = self.ask(message, timeout_s=window_s + self._drain_s.get(cell, 0.0))
         return SliceResult.from_json(reply["result"])
 
     def stop(self) -> None:
         """Has Locust stop all users; every connection is closed."""
-        self._call({"op": "stop"}, timeout_s=STOP_S if self._workers else 0.0)
+        self.ask({"op": "stop"}, timeout_s=STOP_S if self._options.workers else 0.0)
 
     def close(self) -> None:
         """Ends the process, its engines and the workers it started."""
@@ -210,7 +239,13 @@ class LoadProcess:
     def _running(self) -> bool:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
-    def _call(self, message: Message, timeout_s: float = 0.0) -> dict[str, Any]:
+    def ask(self, message: Message, timeout_s: float = 0.0) -> dict[str, Any]:
+        """Sends one command and waits for its answer.
+
+        Raises:
+            CellError: one cell's Locust file cannot be used.
+            LoadError: the process has ended, reports a failure, or gave no answer in that time and 30 s more.
+        """
         self._control.settimeout(timeout_s + REPLY_MARGIN_S)
         try:
             send_message(self._control, message)

@@ -16,8 +16,9 @@ from gatebench.load import CellError, LoadCell, LoadProcess
 from gatebench.model import Cell, Subject
 from gatebench.plan import LevelPlan, Plan, arrival_seed, hash_seed, level_order, round_order
 from gatebench.record import Record, SliceRow
-from gatebench.runner import Instance, Runner
+from gatebench.runner import Instance, Launch, Runner, start_one
 from gatebench.search import Search, keeps_to
+from gatebench.site import Site
 from gatebench.slicing import Place, take_slice
 from gatebench.targets import load_cell
 from loadtests.engine.schedule import Arrivals
@@ -63,6 +64,7 @@ class Means:
     """
 
     runner: Runner
+    site: Site
     load: LoadProcess
     contract: Contract
     cores: Cores
@@ -118,24 +120,25 @@ class Block:
 
     def _start(self, subjects: Sequence[Subject]) -> None:
         self._observer.stage(f"starting {len(subjects)} servers")
-        for subject in subjects:
-            log = self._record.logs / f"{subject.id}-b{self._number}.log"
-            seed = hash_seed(self._plan, self._number, subject.id)
-            try:
-                instance = self._means.runner.start(subject, log=log, hash_seed=seed)
-            except ServerFailure as failure:
-                self._fail(subject, failure)
+        launches = [self._launch(subject) for subject in subjects]
+        for subject, started in zip(subjects, self._means.runner.start(launches), strict=True):
+            if isinstance(started, ServerFailure):
+                self._fail(subject, started)
                 continue
-            self._instances[subject.id] = instance
+            self._instances[subject.id] = started
             self._record.event(
-                "argv", block=self._number, subject=subject.id, argv=instance.argv, port=instance.port
+                "argv", block=self._number, subject=subject.id, argv=started.argv, port=started.port
             )
         self._observer.stage("holding every server to the contract")
-        failures = hold_all_to_contract(tuple(self._instances.values()), self._means.contract, thorough=False)
+        failures = hold_all_to_contract(tuple(self._instances.values()), self._means.site, thorough=False)
         for instance, differing in failures:
             self._fail(instance.subject, differing)
             del self._instances[instance.subject.id]
         self._end([instance for instance, _ in failures])
+
+    def _launch(self, subject: Subject, purpose: str = "") -> Launch:
+        log = self._record.logs / f"{subject.id}-b{self._number}{purpose}.log"
+        return Launch(subject, log, hash_seed(self._plan, self._number, subject.id))
 
     def _measure(self, level: LevelPlan) -> None:
         cells = [cell for cell in level.cells if cell.subject.id in self._instances and self._has_files(cell)]
@@ -149,6 +152,7 @@ class Block:
             self._load.spawn([self._load_cell(cell) for cell in cells])
             for cell in cells:
                 self._warm_up(level, cell)
+            self._settle(cells)
             for round_number in range(level.rounds):
                 self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
                 self._round(level, round_number, cells, last=round_number == level.rounds - 1)
@@ -166,6 +170,12 @@ class Block:
         if level.level.objective:
             self._searches[cell.subject.id] = Search(result.counted / result.counted_s)
         self._check_alive(cell)
+
+    def _settle(self, cells: Sequence[Cell]) -> None:
+        """Some servers start more processes under load, as Apache does; they belong to them from then on."""
+        for cell in cells:
+            if (instance := self._instances.get(cell.subject.id)) is not None:
+                instance.settle()
 
     def _round(self, level: LevelPlan, round_number: int, cells: Sequence[Cell], *, last: bool) -> None:
         began = time.monotonic()
@@ -185,7 +195,7 @@ class Block:
                 met = keeps_to(level.level.objective, row.result)
                 self._searches[cell.subject.id].step(met=met)
                 row = replace(row, objective_met=met)
-            self._keep(row)
+            self._keep(row, closely=last)
         self.spent.round_s.setdefault(level.id, []).append(time.monotonic() - began)
         self._flush_in_time()
 
@@ -217,11 +227,9 @@ class Block:
     @contextmanager
     def _fresh(self, subject: Subject) -> Iterator[Instance]:
         """A server of its own: one that was under load before has free memory to give to connections."""
-        log = self._record.logs / f"{subject.id}-b{self._number}-idle.log"
-        seed = hash_seed(self._plan, self._number, subject.id)
-        instance = self._means.runner.start(subject, log=log, hash_seed=seed)
+        instance = start_one(self._means.runner, self._launch(subject, "-idle"))
         try:
-            hold_to_contract(instance, self._means.contract, thorough=False)
+            hold_to_contract(instance, self._means.site, thorough=False)
             yield instance
         finally:
             self._end([instance])
@@ -235,10 +243,10 @@ class Block:
         self._record.add(row)
         self.spent.load_s += row.result.elapsed_s
         self._observer.measured(cell, row.result)
-        if fault := instance.fault():
+        if fault := instance.fault(closely=True):
             raise failed(instance, "died", fault)
 
-    def _keep(self, row: SliceRow) -> None:
+    def _keep(self, row: SliceRow, *, closely: bool) -> None:
         self._record.add(row)
         self.spent.load_s += row.result.elapsed_s
         self._observer.measured(row.cell, row.result)
@@ -248,7 +256,7 @@ class Block:
                 f"{self._missing} Locust worker(s) gave no count, or a late one, under "
                 f"{row.cell.workload.name}; such cells are invalid. logs/load.log says more"
             )
-        self._check_alive(row.cell)
+        self._check_alive(row.cell, closely=closely)
 
     def _arrivals(self, level: LevelPlan, cell: Cell, round_number: int) -> Arrivals | None:
         """When to send: in a round the same for every cell, but for a search. None in a closed loop."""
@@ -279,9 +287,9 @@ class Block:
     def _load_cell(self, cell: Cell) -> LoadCell:
         return load_cell(cell, self._instances[cell.subject.id], self._means.contract)
 
-    def _check_alive(self, cell: Cell) -> None:
+    def _check_alive(self, cell: Cell, *, closely: bool = False) -> None:
         instance = self._instances.get(cell.subject.id)
-        if instance is not None and (fault := instance.fault()):
+        if instance is not None and (fault := instance.fault(closely=closely)):
             self._fail(cell.subject, failed(instance, "died", fault), cell)
             self._drop(instance)
 
@@ -302,9 +310,10 @@ class Block:
         del self._instances[instance.subject.id]
         self._end([instance])
 
-    @staticmethod
-    def _end(instances: Sequence[Instance]) -> None:
+    def _end(self, instances: Sequence[Instance]) -> None:
+        if not instances:
+            return
+        self._means.runner.stop(instances)
         for instance in instances:
-            instance.begin_stop()
-        for instance in instances:
-            instance.finish_stop()
+            if facts := instance.facts():
+                self._record.event("ended", block=self._number, subject=instance.subject.id, **facts)

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gatebench.backend import Backend, Circumstances
 from gatebench.calibrate import Ceiling
 from gatebench.capacity import ceilings, with_rates
 from gatebench.contract import Contract, load_contract
-from gatebench.cores import Cores, available_cores, divide, hyper_threads
+from gatebench.cores import Cores, available_cores, divide_evenly, hyper_threads
 from gatebench.describe import describe_run
 from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.kernel import open_file_limit
-from gatebench.load import LoadProcess
 from gatebench.measure import Block, Means, Observer
 from gatebench.model import Cell, Subject, Workload
 from gatebench.plan import Plan, make_plan, replan, subject_groups
@@ -33,7 +32,7 @@ from gatebench.processes import (
     tree,
 )
 from gatebench.record import Record, RecordError, point_latest
-from gatebench.runner import HOST, Budget, Readiness, Runner
+from gatebench.runner import Budget, Readiness
 from gatebench.selection import RunRequest
 from gatebench.watch import watched
 
@@ -41,9 +40,6 @@ INTERIM_REPORT_FROM_S = 30.0
 """A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
 
 REPORT_CHECK_S = 0.05
-ENGINES = 2
-"""One engine comes within half of its own ceiling with fast servers under `close` (the gate `ceiling`)."""
-
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -69,15 +65,13 @@ def choose_cores(engines: int | None = None) -> Cores:
     """Divides the cores that this process may use.
 
     Args:
-        engines: load engines; None for `ENGINES` where that leaves a core for the lab, else 1.
+        engines: load engines; None for what the cores allow.
 
     Raises:
         ConfigurationError: there are too few for a server and so many engines.
     """
     cores = available_cores()
-    if engines is None:
-        engines = ENGINES if len(cores) >= 1 + ENGINES + 1 else 1
-    return divide(cores, engine_cores=engines, siblings=hyper_threads(cores))
+    return divide_evenly(cores, engines, hyper_threads(cores))
 
 
 class Run:
@@ -87,13 +81,13 @@ class Run:
         self,
         request: RunRequest,
         *,
-        make_runner: Callable[[Owner, Path, Budget], Runner],
-        cores: Cores,
+        make_backend: Callable[[Circumstances], Backend],
+        containers: bool = False,
         observer: Observer,
     ) -> None:
         self._request = request
-        self._make_runner = make_runner
-        self._cores = cores
+        self._make_backend = make_backend
+        self._containers = containers
         self._observer = observer
         self._owner = Owner.this()
         self._record = Record.create(request.out)
@@ -116,7 +110,7 @@ class Run:
         if killed:
             self._observer.note(f"ended {len(killed)} processes that an earlier, killed run had left behind")
         scratch = self._owner.scratch()
-        with watched(self._owner) as watch_pid:
+        with watched(self._owner, containers=self._containers) as watch_pid:
             self._own_pids = [self._owner.pid, watch_pid]
             try:
                 kind, outcome = self._try_to_measure(scratch)
@@ -150,35 +144,26 @@ class Run:
 
     def _measure(self, scratch: Path) -> None:
         request, record = self._request, self._record
-        budget = Budget(self._cores.server)
-        runner = self._make_runner(self._owner, scratch, budget)
+        backend = self._make_backend(Circumstances(self._owner, scratch, self._observer.note))
         for other in sorted({owner.pid for owner in marked_processes().values()} - {self._owner.pid}):
             self._note(
                 f"process {other} is another lab at work on this machine; both disturb each other's figures"
             )
         self._observer.stage("installing the servers")
         references = [each for each in request.references.values() if each not in request.subjects]
-        readiness = runner.prepare((*request.subjects, *references))
+        readiness = backend.prepare((*request.subjects, *references))
+        budget = Budget(backend.cores.server)
         ready = [subject for subject in request.subjects if not readiness[subject.id].reason]
         for subject in request.subjects:
             if reason := readiness[subject.id].reason:
                 self._observer.note(f"{subject.id} is unavailable: {reason}")
-        load_log = record.logs / "load.log"
-        options = request.load
-        with LoadProcess(
-            cores=self._cores,
-            owner=self._owner,
-            log=load_log,
-            workers=options.workers,
-            bind=options.bind or HOST,
-            external=bool(options.bind),
-        ) as load:
+        with backend.open(record.logs, request.load) as ground:
+            load = ground.load
             if load.instructions:
                 self._observer.note(load.instructions)
-            engines = load.hello()["engine_pids"]
-            limits = [limit for pid in engines if (limit := open_file_limit(pid)) is not None]
-            means = Means(runner, load, self._contract, self._cores, min(limits, default=None))
-            workloads, found = self._learn(means, readiness)
+            open_files = load.hello()["open_files"]
+            means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
+            workloads, found = self._learn(means, backend, readiness)
             cells = [
                 Cell(subject, workload, level)
                 for workload in workloads
@@ -193,10 +178,9 @@ class Run:
                 describe_run(
                     replace(request, workloads=workloads),
                     plan,
-                    runner=runner.name,
+                    backend=backend,
                     readiness=readiness,
                     budget=budget,
-                    cores=self._cores,
                     ceilings=found,
                     notices=self._notices,
                 )
@@ -212,13 +196,13 @@ class Run:
             self._blocks(plan, means, ready)
 
     def _learn(
-        self, means: Means, readiness: dict[str, Readiness]
+        self, means: Means, backend: Backend, readiness: dict[str, Readiness]
     ) -> tuple[tuple[Workload, ...], tuple[Ceiling, ...]]:
         """What must be measured before the plan: the engine's ceilings, and the rates of ladders."""
         request, logs = self._request, self._record.logs
         if any(not each.reason for each in readiness.values()):
             self._observer.stage("calibrating the load engine")
-        found = ceilings(request.workloads, means, owner=self._owner, log=logs / "null.log")
+        found = ceilings(request.workloads, means, backend.responders(logs))
         workloads, notes = with_rates(request.workloads, request.references, means, logs=logs)
         for note in notes:
             self._note(note)

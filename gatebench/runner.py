@@ -7,9 +7,54 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gatebench.errors import ServerFailure
 from gatebench.model import Subject
 
 HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A server that is to be started.
+
+    Attributes:
+        log: file for its output.
+        hash_seed: its PYTHONHASHSEED.
+    """
+
+    subject: Subject
+    log: Path
+    hash_seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What has been counted since a start that does not matter; None where it cannot be read.
+
+    Attributes:
+        cpu_s: CPU seconds of the server.
+        throttled_s: seconds for which a quota kept the server from its CPU.
+        listen_drops: connection attempts that full listen queues dropped.
+        steal_s: seconds that a hypervisor took from the measured cores.
+    """
+
+    cpu_s: float | None = None
+    throttled_s: float | None = None
+    listen_drops: int | None = None
+    steal_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of one server in MiB; None where it cannot be read.
+
+    Attributes:
+        used_mib: what is its own now: PSS of processes, anonymous memory of a container.
+        peak_mib: the most that its container has had, cached files included.
+    """
+
+    used_mib: float | None = None
+    peak_mib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +73,12 @@ class Readiness:
     Attributes:
         reason: empty where it can; else what is missing and the command that mends it.
         packages: versions of what its environment holds.
+        image: facts of the container image that it runs in, for `run.json`; None for a process.
     """
 
     reason: str
     packages: Mapping[str, str]
+    image: Mapping[str, str | float] | None = None
 
 
 class Instance(Protocol):
@@ -46,18 +93,21 @@ class Instance(Protocol):
     def settle(self) -> None:
         """Notes which processes belong to the server now; from here on none of them may end."""
 
-    def fault(self) -> str:
-        """Empty while all of the server's processes run; else what ended."""
+    def fault(self, *, closely: bool = False) -> str:
+        """Empty while all of the server's processes run; else what ended.
 
-    def cpu_s(self) -> float:
-        """CPU seconds used so far by all of the server's processes.
-
-        Raises:
-            ProcessLookupError: one of them is gone.
+        Args:
+            closely: however long that takes; else it may miss a process that was replaced at once.
         """
 
-    def memory_mib(self) -> float:
-        """Resident memory of all of the server's processes, shared pages counted once."""
+    def counters(self, cores: Sequence[int]) -> Counters:
+        """The counters of the server and of the machine's `cores`, now."""
+
+    def memory(self) -> Memory:
+        """What the server holds now."""
+
+    def port_use(self) -> float | None:
+        """Share of the load generator's local ports that connections to the server occupy."""
 
     def open_files(self) -> int | None:
         """How many files the server may have open, None where that cannot be read."""
@@ -65,24 +115,27 @@ class Instance(Protocol):
     def log_tail(self) -> str:
         """The last lines that the server wrote."""
 
-    def begin_stop(self) -> None:
-        """Asks the server to end."""
-
-    def finish_stop(self) -> None:
-        """Waits until the server has ended, or ends it."""
+    def facts(self) -> Mapping[str, str | int | float | bool | None]:
+        """What was told of it at its end, for the run's events; nothing of a process."""
 
 
 class Runner(Protocol):
-    """Starts servers."""
+    """Starts servers and ends them."""
 
-    name: str
+    def start(self, launches: Sequence[Launch]) -> list[Instance | ServerFailure]:
+        """Starts servers, each on a fresh port, and returns at once: for each the server, or why not."""
 
-    def prepare(self, subjects: Sequence[Subject]) -> dict[str, Readiness]:
-        """Installs what the subjects need; subject ID → readiness."""
+    def stop(self, instances: Sequence[Instance]) -> None:
+        """Ends servers and waits until they have ended, by force where they do not obey."""
 
-    def start(self, subject: Subject, *, log: Path, hash_seed: int, port: int | None = None) -> Instance:
-        """Starts a server and returns at once; `port` None takes a fresh one.
 
-        Raises:
-            ServerFailure: it could not be started at all.
-        """
+def start_one(runner: Runner, launch: Launch) -> Instance:
+    """Starts one server.
+
+    Raises:
+        ServerFailure: it could not be started.
+    """
+    (started,) = runner.start([launch])
+    if isinstance(started, ServerFailure):
+        raise started
+    return started

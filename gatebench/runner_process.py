@@ -9,16 +9,17 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
 
+from gatebench.commands import fill, fill_files
 from gatebench.cores import Cores
 from gatebench.environments import Environment, Unavailable, missing_needs, prepare, remedy_for
 from gatebench.errors import ServerFailure
-from gatebench.kernel import open_file_limit
+from gatebench.kernel import listen_drops, open_file_limit, port_use, steal_s
 from gatebench.model import Server, Subject
 from gatebench.ports import fresh_port, is_free
 from gatebench.processes import (
@@ -31,24 +32,13 @@ from gatebench.processes import (
     sweep,
     tree,
 )
-from gatebench.runner import HOST, Budget, Readiness
+from gatebench.runner import HOST, Budget, Counters, Instance, Launch, Memory, Readiness
 from gatebench.watch import watched
 
 STOP_GRACE_S = 3.0
 LOG_TAIL_LINES = 12
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LD_LIBRARY_PATH")
 """Variables of the lab that a server sees; no others, so that nobody's GUNICORN_CMD_ARGS changes a figure."""
-
-
-def fill(command: Sequence[str], values: dict[str, str]) -> tuple[str, ...]:
-    """Replaces `{placeholder}`s in an argument vector; other braces stay as they are."""
-    filled = []
-    for argument in command:
-        text = argument
-        for name, value in values.items():
-            text = text.replace("{" + name + "}", value)
-        filled.append(text)
-    return tuple(filled)
 
 
 def unreadable(subject: Subject, environment: Environment) -> str:
@@ -97,7 +87,7 @@ class ProcessInstance:
         """Notes which processes belong to the server now; from here on none of them may end."""
         self._pids = tree(self._process.pid) or self._pids
 
-    def fault(self) -> str:
+    def fault(self, *, closely: bool = False) -> str:  # noqa: ARG002 - a look at processes is always close
         """Empty while all of the server's processes run; else what ended."""
         status = self._process.poll()
         if status is not None:
@@ -113,17 +103,21 @@ class ProcessInstance:
             return f"a worker of the server ended: process {error.errno}"
         return ""
 
-    def cpu_s(self) -> float:
-        """CPU seconds used so far by all of the server's processes.
+    def counters(self, cores: Sequence[int]) -> Counters:
+        """The counters of the server's processes and of this machine's `cores`, now."""
+        try:
+            used_s = cpu_s(self._pids)
+        except ProcessLookupError:
+            used_s = None
+        return Counters(used_s, None, listen_drops(), steal_s(cores))
 
-        Raises:
-            ProcessLookupError: one of them is gone.
-        """
-        return cpu_s(self._pids)
-
-    def memory_mib(self) -> float:
+    def memory(self) -> Memory:
         """Resident memory of all of the server's processes, shared pages counted once."""
-        return memory_mib(self._pids)
+        return Memory(memory_mib(self._pids))
+
+    def port_use(self) -> float | None:
+        """Share of the local ports that connections to the server occupy."""
+        return port_use(self.port)
 
     def open_files(self) -> int | None:
         """How many files the server may have open, None where that cannot be read."""
@@ -134,6 +128,10 @@ class ProcessInstance:
         """The last lines that the server wrote."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def facts(self) -> Mapping[str, str | int | float | bool | None]:
+        """Nothing: what a process used is known while it runs."""
+        return {}
 
     def begin_stop(self) -> None:
         """Asks the server to end."""
@@ -192,7 +190,25 @@ class ProcessRunner:
             readiness[subject.id] = Readiness(reason, environment.packages)
         return readiness
 
-    def start(
+    def start(self, launches: Sequence[Launch]) -> list[Instance | ServerFailure]:
+        """Starts servers, each on a fresh port, and returns at once: for each the server, or why not."""
+        started: list[Instance | ServerFailure] = []
+        for launch in launches:
+            try:
+                started.append(self.launch(launch.subject, log=launch.log, hash_seed=launch.hash_seed))
+            except ServerFailure as failure:
+                started.append(failure)
+        return started
+
+    def stop(self, instances: Sequence[Instance]) -> None:
+        """Ends servers and waits until they have ended, by force where they do not obey."""
+        ours = [each for each in instances if isinstance(each, ProcessInstance)]
+        for instance in ours:
+            instance.begin_stop()
+        for instance in ours:
+            instance.finish_stop()
+
+    def launch(
         self, subject: Subject, *, log: Path, hash_seed: int, port: int | None = None
     ) -> ProcessInstance:
         """Starts a server and returns at once; `port` None takes a fresh one.
@@ -217,6 +233,8 @@ class ProcessRunner:
             "threads": str(self._budget.threads),
             "work": str(work),
         }
+        for name, text in fill_files(subject.variant.files, values).items():
+            (work / name).write_text(text, encoding="utf-8")
         argv = fill(subject.variant.command, values)
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         variables |= {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import gatebench
 from gatebench.config_workload import WORKLOAD_FILE
@@ -13,14 +14,20 @@ from gatebench.errors import ConfigurationError
 from gatebench.model import PLAIN_APPLICATION, Subject, Workload
 from gatebench.plan import PROFILES, Profile
 from gatebench.registry import Registry, load_registry, select
+from gatebench.runner import HOST
 from gatebench.strict import listed, near, seconds
+
+if TYPE_CHECKING:
+    from gatebench.engine import Engine
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 _C = TypeVar("_C")
 _D = TypeVar("_D")
 _E = TypeVar("_E")
+_F = TypeVar("_F")
 
+NETWORKS = ("auto", "host", "bridge")
 ROOT = Path(gatebench.__file__).resolve().parent.parent
 CACHE = ROOT / ".gatebench" / "environments"
 RESULTS = ROOT / "results"
@@ -39,6 +46,32 @@ class LoadOptions:
     engines: int | None = None
     workers: int = 0
     bind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOptions:
+    """How containers are connected.
+
+    Attributes:
+        network: `host`, `bridge`, or `auto` for what suits the engine.
+        host: the address that servers listen at in the host's network.
+    """
+
+    network: Literal["auto", "host", "bridge"] = "auto"
+    host: str = HOST
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerChoice:
+    """What starts the servers.
+
+    Attributes:
+        reason: a sentence for a person: which it is, and why.
+        engine: of containers; None for processes.
+    """
+
+    reason: str
+    engine: Engine | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +105,8 @@ def all_of(
     third: Callable[[], _C],
     fourth: Callable[[], _D],
     fifth: Callable[[], _E],
-) -> tuple[_A, _B, _C, _D, _E]:
+    sixth: Callable[[], _F],
+) -> tuple[_A, _B, _C, _D, _E, _F]:
     """What the choices give.
 
     Raises:
@@ -80,14 +114,14 @@ def all_of(
     """
     results: list[Any] = []
     problems: list[str] = []
-    for choose in (first, second, third, fourth, fifth):
+    for choose in (first, second, third, fourth, fifth, sixth):
         try:
             results.append(choose())
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
         raise ConfigurationError(problems)
-    return results[0], results[1], results[2], results[3], results[4]
+    return results[0], results[1], results[2], results[3], results[4], results[5]
 
 
 def open_registry(
@@ -196,17 +230,48 @@ def choose_load(engines: int | None, workers: int, bind: str) -> LoadOptions:
     return LoadOptions(engines, workers, bind)
 
 
-def choose_runner(name: str) -> tuple[str, str]:
-    """The runner to use and the reason, for a person.
+def choose_containers(network: str, host: str) -> ContainerOptions:
+    """How containers are connected.
 
     Raises:
-        ConfigurationError: there is no such runner, or it cannot run here.
+        ConfigurationError: there is no such network, the host is no address, or it has none to listen at.
+    """
+    problems: list[str] = []
+    try:
+        (chosen,) = select([network], NETWORKS, "network")
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        problems.append(f"--server-host: {host!r} is no IPv4 address of the servers' machine")
+    if network == "bridge" and host != HOST:
+        problems.append("--server-host: on a bridge each server has an address of its own")
+    if problems:
+        raise ConfigurationError(problems)
+    return ContainerOptions(cast("Literal['auto', 'host', 'bridge']", chosen), host)
+
+
+def choose_runner(name: str) -> RunnerChoice:
+    """The runner to use and why.
+
+    Raises:
+        ConfigurationError: there is no such runner, or none of it here.
     """
     chosen = select([name], ("auto", "docker", "process"), "runner")[0]
-    if chosen == "docker":
-        raise ConfigurationError(
-            'runner "docker": this version starts servers as local processes only; use --runner process'
-        )
     if chosen == "process":
-        return "process", "asked for"
-    return "process", "servers run as local processes; this version has no container runner"
+        return RunnerChoice("servers run as local processes, as asked for", None)
+    # The SDK is slow to import; runs in processes do without.
+    from gatebench.engine import Engine, EngineAbsentError  # noqa: PLC0415
+
+    try:
+        engine = Engine.connect()
+    except EngineAbsentError as error:
+        if chosen == "docker":
+            raise ConfigurationError(
+                f'runner "docker": {error}. Start one (systemctl start docker), name another (DOCKER_HOST, '
+                "docker context use), or run the servers as processes: --runner process, RUNNER=process"
+            ) from error
+        return RunnerChoice(f"servers run as local processes: {error}", None)
+    why = "as asked for" if chosen == "docker" else "one answers; RUNNER=process does without"
+    return RunnerChoice(f"servers run in containers of the engine at {engine.address}, {why}", engine)

@@ -19,6 +19,7 @@ from gatebench.ports import is_free
 from gatebench.runner import HOST
 from gatebench.runner_process import ProcessInstance, await_end, process_runner
 from gatebench.selection import ROOT
+from gatebench.site import LocalSite
 
 USERS: dict[Capability, str] = {
     "keep-alive": "KeepAliveUser",
@@ -80,12 +81,11 @@ def running(
     with process_runner(cores=cores, cache=cache, console=console) as (runner, scratch):
         if reason := runner.prepare([subject])[subject.id].reason:
             raise GatebenchError(f"{subject.id} is unavailable: {reason}")
-        instance = runner.start(subject, log=scratch / "server.log", hash_seed=0, port=port)
+        instance = runner.launch(subject, log=scratch / "server.log", hash_seed=0, port=port)
         try:
-            hold_to_contract(instance, load_contract(), thorough=False)
+            hold_to_contract(instance, LocalSite(load_contract()), thorough=False)
             console.print(f"{subject.id} answers at http://{instance.host}:{instance.port} (Ctrl-C ends it)")
             console.print(" ".join(instance.argv), markup=False, highlight=False, soft_wrap=True)
             yield instance
         finally:
-            instance.begin_stop()
-            instance.finish_stop()
+            runner.stop([instance])

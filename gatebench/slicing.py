@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gatebench.kernel import listen_drops, port_use, steal_s
 from gatebench.load import LoadProcess
 from gatebench.model import Cell
 from gatebench.record import Observed, SliceRow
-from gatebench.runner import Instance
+from gatebench.runner import Instance, Memory
 from loadtests.engine.schedule import Arrivals
 
 Number = TypeVar("Number", int, float)
@@ -49,16 +48,18 @@ def take_slice(
         connections: how many there are, where the level does not say.
     """
     load.prepare(cell.subject.id)
-    drops_before, steal_before = listen_drops(), steal_s(cores)
-    cpu_before = _cpu_s(instance)
+    before = instance.counters(cores)
     result = load.run_slice(cell.subject.id, cell.workload.slice_s, arrivals)
-    cpu_after = _cpu_s(instance)
+    after = instance.counters(cores)
+    memory = instance.memory() if place.last else Memory()
     observed = Observed(
-        server_cpu_s=_difference(cpu_after, cpu_before),
-        server_memory_mib=instance.memory_mib() if place.last else None,
-        listen_drops=_difference(listen_drops(), drops_before),
-        steal_s=_difference(steal_s(cores), steal_before),
-        port_use=port_use(instance.port) if place.last else None,
+        server_cpu_s=_difference(after.cpu_s, before.cpu_s),
+        server_memory_mib=memory.used_mib,
+        memory_peak_mib=memory.peak_mib,
+        throttled_s=_difference(after.throttled_s, before.throttled_s),
+        listen_drops=_difference(after.listen_drops, before.listen_drops),
+        steal_s=_difference(after.steal_s, before.steal_s),
+        port_use=instance.port_use() if place.last else None,
     )
     return SliceRow(
         place.block,
@@ -75,11 +76,3 @@ def take_slice(
 def _difference(after: Number | None, before: Number | None) -> Number | None:
     """What a counter gained, or None where it could not be read."""
     return None if after is None or before is None else after - before
-
-
-def _cpu_s(instance: Instance) -> float | None:
-    """CPU seconds used so far, or None when a process of the server is gone."""
-    try:
-        return instance.cpu_s()
-    except ProcessLookupError:
-        return None

@@ -14,7 +14,7 @@ from gatebench.model import Capability, Interface
 from gatebench.verify_sockets import check_refusal, check_socket
 from gatebench.wire import EndedError, HttpProbe, WireError
 
-__all__ = ["Difference", "verify", "wait_until_accepting"]
+__all__ = ["Difference", "first_answer", "verify", "wait_until_accepting"]
 
 CLOSE = (("Connection", "close"),)
 CLOSE_ASKED = "the connection closed, as `Connection: close` asks"
@@ -89,23 +89,49 @@ def wait_until_accepting(
     Raises:
         ServerFailure: with the code `start`: the process ended, or the time is up; says what came last.
     """
-    answer = (contract or load_contract()).answer("GET", "/")
+    contract = contract or load_contract()
     end = time.monotonic() + deadline_s
     last = "nothing was tried"
     while (left_s := end - time.monotonic()) > 0:
+        last = first_answer(host, port, contract, min(left_s, ATTEMPT_S), attempts=1)
+        if not last:
+            return
+        if not alive():
+            raise ServerFailure("start", f"the server ended before it was ready; last: {last}")
+        time.sleep(min(RETRY_S, left_s))
+    raise ServerFailure("start", f"the server was not ready within {deadline_s:g} s; last: {last}")
+
+
+def first_answer(
+    host: str, port: int, contract: Contract, within_s: float, attempts: int | None = None
+) -> str:
+    """Empty as soon as `GET /` gets the answer of the contract, else what came last.
+
+    Args:
+        host: where the server will listen.
+        port: where the server will listen.
+        contract: what is held to.
+        within_s: for how long it is tried, in seconds.
+        attempts: at most so many; None for as many as there is time for.
+    """
+    answer = contract.answer("GET", "/")
+    end = time.monotonic() + within_s
+    last = "nothing was tried"
+    tried = 0
+    while (left_s := end - time.monotonic()) > 0 and (attempts is None or tried < attempts):
+        if tried:
+            time.sleep(min(RETRY_S, left_s))
+        tried += 1
         try:
             with HttpProbe(host, port, min(left_s, ATTEMPT_S)) as probe:
                 found = differences("GET /", "GET", answer, probe.ask("GET", "/", headers=CLOSE))
         except WireError as error:
             last = f"GET /: {error}"
         else:
-            if not found:
-                return
             last = "\n".join(map(str, found))
-        if not alive():
-            raise ServerFailure("start", f"the server ended before it was ready; last: {last}")
-        time.sleep(min(RETRY_S, left_s))
-    raise ServerFailure("start", f"the server was not ready within {deadline_s:g} s; last: {last}")
+            if not last:
+                return ""
+    return last
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,14 @@ from gatebench.processes import Owner, sweep
 
 
 @contextlib.contextmanager
-def watched(owner: Owner) -> Iterator[int]:
-    """Runs the block with a watch process beside it, whose ID it yields, and sweeps up at its end."""
-    command = [sys.executable, "-m", "gatebench.watch", str(owner)]
+def watched(owner: Owner, *, containers: bool = False) -> Iterator[int]:
+    """Runs the block with a watch process beside it, whose ID it yields, and sweeps up at its end.
+
+    Args:
+        owner: the lab.
+        containers: whether it has some, which the watch process then removes if the lab cannot.
+    """
+    command = [sys.executable, "-m", "gatebench.watch", str(owner), *(["--containers"] * containers)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         try:
             yield process.pid
@@ -35,6 +40,16 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     sys.stdin.buffer.read()
     sweep(also=owner)
+    if "--containers" in sys.argv[2:]:
+        _remove_containers(owner)
+
+
+def _remove_containers(owner: Owner | None) -> None:
+    # The SDK is slow to import, and most labs have no containers.
+    from gatebench.engine import Engine, EngineAbsentError, EngineError  # noqa: PLC0415
+
+    with contextlib.suppress(EngineAbsentError, EngineError):  # the next start with an engine removes them
+        Engine.connect().remove_left_over(also=owner)
 
 
 if __name__ == "__main__":

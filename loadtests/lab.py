@@ -23,8 +23,9 @@ from typing import Protocol
 from locust.env import Environment
 from locust.exception import RPCError
 
+from gatebench.kernel import open_file_limit
 from loadtests.distribution.cells import Cells
-from loadtests.distribution.lab import Workers, WorkersError
+from loadtests.distribution.lab import Workers, WorkersError, least
 from loadtests.engine.fleet import EngineError
 from loadtests.engine.messages import Message, receive_message, send_message
 from loadtests.engine.schedule import Arrivals
@@ -41,7 +42,7 @@ class Load(Protocol):
     """What drives the connections: this process, or workers."""
 
     def hello(self) -> Message:
-        """Waits until it is ready; returns `engine_pids`, `locust` and `workers`."""
+        """Waits until it is ready; returns `locust`, `workers` and `open_files`."""
 
     def spawn(self, cells: Sequence[Message]) -> None:
         """Starts every user of these cells."""
@@ -69,8 +70,9 @@ class LocalLoad:
         self._cells = Cells(self._environment, self._session)
 
     def hello(self) -> Message:
-        """Locust's version and the engines' process IDs."""
-        return {"engine_pids": self._session.fleet.pids, "locust": locust.__version__, "workers": 0}
+        """Locust's version, and how many files the engines may have open."""
+        limits = [open_file_limit(pid) for pid in self._session.fleet.pids]
+        return {"locust": locust.__version__, "workers": 0, "open_files": least(limits)}
 
     def spawn(self, cells: Sequence[Message]) -> None:
         """Has Locust start every user of these cells, and waits until all hold their connection."""
@@ -105,27 +107,27 @@ class DistributedLoad:
     Args:
         workers: how many.
         bind, port: where the master listens; port 0 takes a free one.
-        cpus: the cores of the workers that are started here, dealt out in turn; None starts none.
+        cpus: the cores of workers on this machine, dealt out in turn; None where they are elsewhere.
+        starts: whether the workers are started here.
     """
 
-    def __init__(self, workers: int, bind: str, port: int, cpus: Sequence[int | None] | None) -> None:
+    def __init__(
+        self, workers: int, bind: str, port: int, cpus: Sequence[int | None] | None, *, starts: bool
+    ) -> None:
         environment = Environment(user_classes=[], reset_stats=False)
         runner = environment.create_master_runner(bind, port)
         # Locust binds anew, to what it was told, where its connection breaks.
         runner.master_bind_port = runner.server.port
-        self._workers = Workers(environment, runner, workers)
-        self._local = cpus is not None
+        dealt = [_part(cpus, number, workers) for number in range(workers)] if cpus is not None else []
+        self._workers = Workers(environment, runner, workers, () if starts else dealt)
         self._processes: list[subprocess.Popen[bytes]] = []
         host = "127.0.0.1" if bind in EVERYWHERE else bind
-        for number in range(workers if cpus is not None else 0):
-            self._processes.append(
-                _start_worker(host, runner.server.port, _part(cpus or (), number, workers))
-            )
+        for part in dealt if starts else ():
+            self._processes.append(_start_worker(host, runner.server.port, part))
 
     def hello(self) -> Message:
-        """As `Workers.hello`; the process IDs are of engines on this machine."""
-        hello = self._workers.hello()
-        return hello if self._local else {**hello, "engine_pids": []}
+        """As `Workers.hello`."""
+        return self._workers.hello()
 
     def spawn(self, cells: Sequence[Message]) -> None:
         """As `Workers.spawn`."""
@@ -208,6 +210,7 @@ def main() -> None:
     parser.add_argument("--engine-cpu", type=int, action="append", help="core to pin a load engine to")
     parser.add_argument("--workers", type=int, default=0, help="Locust workers; 0 loads from this process")
     parser.add_argument("--external", action="store_true", help="wait for workers, start none")
+    parser.add_argument("--deal-cores", action="store_true", help="external workers are on this machine")
     parser.add_argument("--bind", default="127.0.0.1", help="address that workers connect to")
     parser.add_argument("--port", type=int, default=0, help="port that workers connect to")
     arguments = parser.parse_args()
@@ -222,7 +225,11 @@ def main() -> None:
             place = f"{arguments.bind}:{arguments.port}"
             try:
                 load = DistributedLoad(
-                    arguments.workers, arguments.bind, arguments.port, None if arguments.external else cpus
+                    arguments.workers,
+                    arguments.bind,
+                    arguments.port,
+                    cpus if arguments.deal_cores or not arguments.external else None,
+                    starts=not arguments.external,
                 )
             except RPCError as error:
                 sys.exit(

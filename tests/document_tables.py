@@ -11,10 +11,10 @@ from statistics import median
 from analysis import gates, leads, percentiles, statistics
 from gatebench import holding
 from gatebench.config_workload import SERVICE_TIMES_PER_SLICE
+from gatebench.cores import ENGINES
 from gatebench.model import CAPABILITIES, Workload
 from gatebench.plan import PROFILES
 from gatebench.registry import load_registry
-from gatebench.run import ENGINES
 from gatebench.runner import Budget
 from loadtests.engine.group import REMEMBERED_BYTES
 from loadtests.engine.loop import ERROR_PAUSE_NS

@@ -24,6 +24,8 @@ PATIENCE_S = 120.0
 """How long anything may take before a test gives up; only a hang ever comes near it."""
 
 
+RUNNERS = {"run", "verify"}
+"""Commands that would take containers where an engine answers."""
 NOTES = {"not-measured", "too-few-blocks", "too-few-samples"}
 """Codes of figures that so short a run cannot give."""
 OF_THE_MACHINE = {"steal", "ceiling", "generator-busy", "send-lag"}
@@ -78,7 +80,9 @@ class Command:
         self.temporary = folder / "temporary"
         self.temporary.mkdir(parents=True, exist_ok=True)
         self._log = folder / "said.txt"
-        command = [sys.executable, "-m", "gatebench", *arguments]
+        # The tests' own servers run from the repository's virtual environment, in which no container is.
+        chosen = () if "--runner" in arguments or arguments[0] not in RUNNERS else ("--runner", "process")
+        command = [sys.executable, "-m", "gatebench", *arguments, *chosen]
         if cores is not None:
             command = ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
         with self._log.open("w") as output:

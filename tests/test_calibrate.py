@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from gatebench.calibrate import Ceiling, Probe, calibrate, null_responder
+from gatebench.calibrate import NULL_RESPONDER, Ceiling, Probe, Responder, calibrate, null_responder
 from gatebench.calibrate_command import ceilings_table, size_text, table_probes
 from gatebench.contract import load_contract
 from gatebench.cores import Cores, available_cores, divide
 from gatebench.errors import GatebenchError
-from gatebench.load import LoadProcess
+from gatebench.load import LoadProcess, local_load
 from gatebench.processes import Owner, marked_processes
-from loadtests.engine.target import Transport
+from loadtests.engine.target import Target, Transport
 
 ABSENT_CORE = 1 << 20
 CONTRACT = load_contract()
@@ -39,9 +41,15 @@ def cores() -> Cores:
 @pytest.fixture(scope="module")
 def load(cores: Cores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadProcess]:
     log = tmp_path_factory.mktemp("load") / "load.log"
-    with LoadProcess(cores=cores, owner=Owner.this(), log=log) as process:
+    with local_load(cores=cores, owner=Owner.this(), log=log) as process:
         process.hello()
         yield process
+
+
+@contextmanager
+def responding(cores: Cores, folder: Path) -> Iterator[Callable[[Target], Responder]]:
+    with null_responder(core=cores.server[0], owner=Owner.this(), log=folder / "null.log") as responder:
+        yield lambda _: responder
 
 
 def own_processes() -> set[int]:
@@ -54,9 +62,8 @@ def test_a_ceiling_is_found_for_every_transport_and_nothing_is_left(
 ) -> None:
     before = own_processes()
     probes = [probe("keep-alive"), probe("close"), probe("websocket")]
-    ceilings = calibrate(
-        load, probes, cores=cores, owner=Owner.this(), log=tmp_path / "null.log", slices=2, window_s=0.05
-    )
+    with responding(cores, tmp_path) as responder_of:
+        ceilings = calibrate(load, probes, responder_of, slices=2, window_s=0.05)
     assert [(each.workload, each.level) for each in ceilings] == [
         (each.workload, each.level) for each in probes
     ]
@@ -65,7 +72,8 @@ def test_a_ceiling_is_found_for_every_transport_and_nothing_is_left(
         assert min(ceiling.rates_per_s) > 0
         assert ceiling.mib_per_s > 0
         assert 0 < ceiling.engine_busy_share <= 1
-        assert ceiling.responder_cpu_share > 0
+        assert ceiling.responder_cpu_share
+        assert ceiling.responder == NULL_RESPONDER
     assert own_processes() == before
 
 
@@ -75,14 +83,11 @@ def test_a_wrong_answer_ends_the_calibration_and_says_which(
 ) -> None:
     good = probe("keep-alive")
     wrong = replace(good, target=replace(good.target, answer=b"Hello, Wordl!"))
-    with pytest.raises(GatebenchError, match=r"(?s)keep-alive/.*body: .*Wordl"):
-        calibrate(
-            load, [wrong], cores=cores, owner=Owner.this(), log=tmp_path / "null.log", slices=1, window_s=0.02
-        )
-    # The load process has let go of its connections and serves the next one.
-    assert calibrate(
-        load, [good], cores=cores, owner=Owner.this(), log=tmp_path / "null.log", slices=1, window_s=0.02
-    )
+    with responding(cores, tmp_path) as responder_of:
+        with pytest.raises(GatebenchError, match=r"(?s)keep-alive/.*body: .*Wordl"):
+            calibrate(load, [wrong], responder_of, slices=1, window_s=0.02)
+        # The load process has let go of its connections and serves the next one.
+        assert calibrate(load, [good], responder_of, slices=1, window_s=0.02)
 
 
 @pytest.mark.real
@@ -108,13 +113,19 @@ def test_a_responder_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_the_command_prints_a_line_for_every_request() -> None:
     # In a process of its own, since the command sweeps up everything that carries its process's mark.
     code = (
-        "from rich.console import Console\n"
-        "from gatebench import calibrate_command as command\n"
-        "from gatebench.cores import available_cores, divide\n"
+        "import sys\n"
+        "from gatebench import calibrate_command as command, cli\n"
         "command.SLICES, command.WINDOW_S, command.CONNECTIONS = 1, 0.02, 2\n"
-        "command.calibrate_command(cores=divide(available_cores()), console=Console(width=200))\n"
+        "sys.argv = ['gatebench', 'calibrate', '--engines', '1']\n"
+        "cli.main()\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
     for each in PROBES:
         assert each.level in ended.stdout

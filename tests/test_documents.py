@@ -16,10 +16,10 @@ import typer
 
 import gatebench.run
 from gatebench import cli, config
+from gatebench.commands import fill
 from gatebench.contract import load_contract
 from gatebench.model import Subject
 from gatebench.registry import load_registry
-from gatebench.runner_process import fill
 from gatebench.selection import choose_subjects, choose_workloads, words
 from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TABLES, TARGETS, between
 

@@ -34,6 +34,11 @@ DRAIN_S = 30.0
 logger = logging.getLogger(__name__)
 
 
+def least(limits: Sequence[int | None]) -> int | None:
+    """The least of the known ones."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 class WorkersError(RuntimeError):
     """Too few workers to go on; the text says what to do next."""
 
@@ -53,13 +58,21 @@ class Workers:
     Args:
         environment: whose master runner is `runner`.
         expected: how many workers the lab has.
+        cores: those of each worker's engines, in the order in which they join; none: they know their own.
     """
 
-    def __init__(self, environment: Environment, runner: MasterRunner, expected: int) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        runner: MasterRunner,
+        expected: int,
+        cores: Sequence[Sequence[int]] = (),
+    ) -> None:
         self._environment = environment
         self._runner = runner
         self._calls = Calls(runner)
         self._expected = expected
+        self._cores = cores
         self._workers: list[str] = []
         self._lost: dict[str, str] = {}
         self._shares: dict[str, dict[str, int]] = {}
@@ -67,7 +80,11 @@ class Workers:
         environment.dispatcher_class = SharesDispatcher
 
     def hello(self) -> Message:
-        """Waits until every worker has joined; returns Locust's version and the engines' process IDs.
+        """Waits until every worker has joined.
+
+        Returns:
+            `locust`'s version, the number of `workers`, and `open_files`: how many files an engine may have
+            open, None where that is not known.
 
         Raises:
             WorkersError: too few came, or one of them is another version.
@@ -80,7 +97,11 @@ class Workers:
         self._workers = joined[: self._expected]
         for extra in joined[self._expected :]:
             logger.warning("worker %s is one more than %d; it gets no load", extra, self._expected)
-        replies = self._ask({"op": "hello"}, ANSWER_S)
+        dealt = dict(zip(self._workers, self._cores, strict=False))
+        replies = self._ask_each(
+            {worker: {"op": "hello", "cpus": list(dealt.get(worker, ()))} for worker in self._workers},
+            ANSWER_S,
+        )
         mine = (locust.__version__, engine_hash())
         strangers = [
             worker
@@ -94,8 +115,8 @@ class Workers:
                 for worker in strangers
             ]
             raise WorkersError("\n".join(reasons))
-        pids = [pid for reply in replies.values() for pid in reply.message["engine_pids"]]
-        return {"engine_pids": pids, "locust": mine[0], "workers": len(self._workers)}
+        limits = [reply.message["open_files"] for reply in replies.values()]
+        return {"locust": mine[0], "workers": len(self._workers), "open_files": least(limits)}
 
     def spawn(self, cells: Sequence[Message]) -> None:
         """Has Locust start every user of these cells, shared out over the workers that are left.

@@ -9,6 +9,7 @@ import locust
 from locust.env import Environment
 
 from gatebench.facts import content_hash
+from gatebench.kernel import open_file_limit
 from loadtests.distribution.cells import Cells
 from loadtests.distribution.questions import Operation
 from loadtests.engine.fleet import EngineError
@@ -52,12 +53,18 @@ class LabWorker:
             raise EngineError("there are no engines yet; a lab must say hello first")
         return self._cells
 
-    def _hello(self, _: Message) -> Message:
+    def _hello(self, message: Message) -> Message:
         session = LoadSession.existing(self._environment)
         if session is None:
-            session = LoadSession(self._environment, cpus=self._cpus, lasting=True)
+            session = LoadSession(self._environment, cpus=message.get("cpus") or self._cpus, lasting=True)
             self._cells = Cells(self._environment, session)
-        return {"engine_pids": session.fleet.pids, "locust": locust.__version__, "engine": engine_hash()}
+        limits = [open_file_limit(pid) for pid in session.fleet.pids]
+        known = [limit for limit in limits if limit is not None]
+        return {
+            "open_files": min(known, default=None),
+            "locust": locust.__version__,
+            "engine": engine_hash(),
+        }
 
     def _declare(self, message: Message) -> Message:
         self._known.declare(message["cells"])

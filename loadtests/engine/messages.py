@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
-import socket
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 _LENGTH = struct.Struct("!I")
 
 Message = dict[str, Any]
 
 
-def send_message(connection: socket.socket, message: Message) -> None:
+class Connection(Protocol):
+    """A socket, or what behaves like one."""
+
+    def recv(self, count: int, /) -> bytes:
+        """Up to so many bytes; none at the end."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Sends all of it."""
+
+
+def send_message(connection: Connection, message: Message) -> None:
     """Sends one message whole."""
     data = json.dumps(message, separators=(",", ":")).encode()
     connection.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def receive_message(connection: socket.socket) -> Message | None:
+def receive_message(connection: Connection) -> Message | None:
     """Waits for one message; None when the other side has closed."""
     head = _receive_exactly(connection, _LENGTH.size)
     if head is None:
@@ -30,7 +39,7 @@ def receive_message(connection: socket.socket) -> Message | None:
     return message
 
 
-def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
+def _receive_exactly(connection: Connection, count: int) -> bytes | None:
     data = bytearray()
     while len(data) < count:
         piece = connection.recv(count - len(data))

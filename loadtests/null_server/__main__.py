@@ -17,8 +17,8 @@ from loadtests.null_server.peer import Loop
 from loadtests.null_server.websocket import WebSocketPeer
 
 
-def serve(port: int) -> None:
-    """Answers on a port of loopback without an end.
+def serve(host: str, port: int) -> None:
+    """Answers there without an end.
 
     Raises:
         OSError: the port is taken.
@@ -42,20 +42,21 @@ def serve(port: int) -> None:
     # A garbage collection would be a pause that the engine's figure would have to carry.
     gc.freeze()
     gc.disable()
-    loop.serve(port, begin)
+    loop.serve(host, port, begin)
 
 
 def main() -> None:
     """Serves on the port and the core that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    parser.add_argument("--port", type=int, required=True, help="port to listen at")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--cpu", type=int, default=None, help="core to pin the loop to")
     arguments = parser.parse_args()
     if arguments.cpu is not None:
         os.sched_setaffinity(0, {arguments.cpu})
     raise_open_file_limit()
     with contextlib.suppress(KeyboardInterrupt):
-        serve(arguments.port)
+        serve(arguments.host, arguments.port)
 
 
 if __name__ == "__main__":

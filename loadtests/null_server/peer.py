@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 ENDED = select.EPOLLHUP | select.EPOLLERR
-HOST = "127.0.0.1"
 BACKLOG = 4096
 ACCEPTED_AT_ONCE = 64
 """Connections accepted before those that are open get their turn again."""
@@ -27,9 +26,9 @@ class Loop:
         self.register = self._epoll.register
         self.modify = self._epoll.modify
 
-    def serve(self, port: int, begin: Callable[[socket.SocketType], None]) -> None:
-        """Listens on loopback and serves without an end; `begin` gets each new connection."""
-        with socket.create_server((HOST, port), backlog=BACKLOG) as listener:
+    def serve(self, host: str, port: int, begin: Callable[[socket.SocketType], None]) -> None:
+        """Listens there and serves without an end; `begin` gets each new connection."""
+        with socket.create_server((host, port), backlog=BACKLOG) as listener:
             listener.setblocking(False)
             # Accepted connections inherit this one, which saves a system call for each.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

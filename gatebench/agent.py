@@ -1,0 +1,173 @@
+"""Runs beside the servers, in the load generator's container: what the lab cannot do from afar.
+
+The lab's commands come on standard input and are answered on standard output, in the format of
+`loadtests.engine.messages`. Those whose name begins with `site.` are for the agent itself; all others are for
+the load process, which it starts when it is told to. It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self
+
+from gatebench import cgroup
+from gatebench.contract import load_contract
+from gatebench.cores import available_cores, hyper_threads
+from gatebench.facts import machine
+from gatebench.kernel import listen_drops, open_file_limit, port_use, raise_open_file_limit, steal_s
+from gatebench.ports import fresh_port
+from gatebench.site import Check, ready, verify_all
+from loadtests.engine.messages import Message, receive_message, send_message
+
+CGROUPS = Path("/cgroup")
+"""Where the container sees the machine's /sys/fs/cgroup, read-only."""
+CONTRACT = Path(__file__).resolve().parent.parent / "apps" / "contract.toml"
+GRACE_S = 8.0
+
+
+class StandardStreams:
+    """Standard input and output as a connection."""
+
+    def recv(self, count: int, /) -> bytes:
+        """Up to so many bytes; none at the end."""
+        return os.read(0, count)
+
+    def sendall(self, data: bytes, /) -> None:
+        """Sends all of it."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+
+
+class LoadChild:
+    """The load process."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        ours, theirs = socket.socketpair()
+        self._control = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loadtests.lab", "--fd", "0", *arguments],
+                stdin=theirs.fileno(),
+                stdout=sys.stderr,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._control.close()
+        try:
+            self._process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def ask(self, message: Message) -> Message:
+        """Passes a command on, and its answer back."""
+        with contextlib.suppress(OSError):
+            send_message(self._control, message)
+            if (reply := receive_message(self._control)) is not None:
+                return reply
+        return {"error": "the load process in the container ended"}
+
+
+class Agent:
+    """Answers the lab, one command after the other."""
+
+    def __init__(self, undo: contextlib.ExitStack) -> None:
+        self._undo = undo
+        self._contract = load_contract(CONTRACT)
+        self._load: LoadChild | None = None
+        self._cgroups: dict[str, cgroup.Cgroup | None] = {}
+        self._ports: set[int] = set()
+        self._operations: Mapping[str, Callable[[Message], Message]] = {
+            "site.ports": self._fresh_ports,
+            "site.ready": self._ready,
+            "site.verify": self._verify,
+            "site.usage": self._usage,
+            "site.port-use": self._port_use,
+            "site.load": self._start_load,
+        }
+
+    def answer(self, message: Message) -> Message:
+        """What to answer to a command."""
+        operation = self._operations.get(message["op"])
+        if operation is not None:
+            return operation(message)
+        if self._load is None:
+            return {"error": "the load process was not started"}
+        return self._load.ask(message)
+
+    def _fresh_ports(self, message: Message) -> Message:
+        return {"ports": [fresh_port(message["host"], self._ports) for _ in range(message["count"])]}
+
+    def _ready(self, message: Message) -> Message:
+        checks = [_check(each) for each in message["checks"]]
+        return {"last": ready(checks, self._contract, message["within_s"])}
+
+    def _verify(self, message: Message) -> Message:
+        found = verify_all(
+            [_check(each) for each in message["checks"]],
+            self._contract,
+            thorough=message["thorough"],
+            timeout_s=message["timeout_s"],
+        )
+        return {"differences": [[asdict(each) for each in differences] for differences in found]}
+
+    def _usage(self, message: Message) -> Message:
+        """A container's use of CPU and memory, and the machine's counters, as close together as can be."""
+        container = message["container"]
+        if container not in self._cgroups:
+            self._cgroups[container] = cgroup.find(container, CGROUPS)
+        found = self._cgroups[container]
+        usage = cgroup.Usage() if found is None else found.usage()
+        return {"usage": asdict(usage), "listen_drops": listen_drops(), "steal_s": steal_s(message["cores"])}
+
+    @staticmethod
+    def _port_use(message: Message) -> Message:
+        return {"share": port_use(message["port"])}
+
+    def _start_load(self, message: Message) -> Message:
+        self._load = self._undo.enter_context(LoadChild(message["arguments"]))
+        return {}
+
+
+def _check(values: Message) -> Check:
+    return Check(values["host"], values["port"], values["interface"], frozenset(values["supports"]))
+
+
+def describe() -> Message:
+    """The machine (`gatebench.facts`), its cores, and the limit of open files that containers have."""
+    cores = available_cores()
+    return {
+        "machine": machine(),
+        "cores": list(cores),
+        "siblings": {str(core): sorted(found) for core, found in hyper_threads(cores).items()},
+        "open_files": open_file_limit(os.getpid()),
+    }
+
+
+def main() -> None:
+    """Obeys the lab until it closes the connection; with `--describe`, prints what it sees of the machine."""
+    if sys.argv[1:] == ["--describe"]:
+        print(json.dumps(describe()))
+        return
+    raise_open_file_limit()
+    streams = StandardStreams()
+    with contextlib.ExitStack() as undo:
+        agent = Agent(undo)
+        while (message := receive_message(streams)) is not None:
+            send_message(streams, agent.answer(message))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Builds the images of servers and of the load generator, once for a content, and tells what is in them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatebench.compose import Build, Project, Service, render
+from gatebench.container_owner import ContainerOwner
+from gatebench.engine import Engine
+from gatebench.errors import ConfigurationError, GatebenchError
+from gatebench.model import Application, Server, Workload
+from gatebench.processes import Owner
+from gatebench.record import write_atomically
+from gatebench.staging import Staged, stage_loadgen, stage_server
+
+BASE = "python:3.13-slim"
+BUILDS_AT_ONCE = 4
+BUILD_S = 1800.0
+MIB = 1 << 20
+
+_CONTENTS = """
+import json, platform
+from importlib.metadata import distributions
+packages = {each.metadata["Name"]: each.version for each in distributions()}
+libc = " ".join(platform.libc_ver())
+print(json.dumps({"python": platform.python_version(), "libc": libc, "packages": packages}))
+"""
+"""Asked of the image itself, not of what was asked for."""
+
+
+class BuildError(GatebenchError):
+    """An image could not be built; with the build's last lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that the engine has.
+
+    Attributes:
+        name: with the key of its content.
+        id: its digest.
+        facts: for `run.json`.
+        packages: versions of what its Python environment holds.
+    """
+
+    name: str
+    id: str
+    facts: Mapping[str, str | float]
+    packages: Mapping[str, str]
+
+
+class Images:
+    """Builds what is missing.
+
+    Args:
+        engine: which builds and keeps them.
+        owner: the lab whose mark the builds carry.
+        scratch: folder for build contexts.
+        cache: folder for what is known of images.
+        report: called with a line of progress, from several threads, one call at a time.
+    """
+
+    def __init__(
+        self, engine: Engine, *, owner: Owner, scratch: Path, cache: Path, report: Callable[[str], None]
+    ) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._scratch = scratch
+        self._cache = cache
+        self._report = report
+        self._lock = threading.Lock()
+
+    def of_servers(
+        self, servers: Sequence[tuple[Server, Sequence[Application]]]
+    ) -> dict[str, Image | BuildError]:
+        """Each server's image with its applications; one that cannot be built stops no other.
+
+        Returns:
+            Server's name → its image, or why there is none.
+        """
+
+        def make(each: tuple[Server, Sequence[Application]]) -> Image | BuildError:
+            server, applications = each
+            try:
+                staged = stage_server(server, applications, self._scratch / f"context-{server.name}")
+                return self._image(server.name, staged)
+            except ConfigurationError as error:
+                return BuildError(str(error))
+            except BuildError as error:
+                self._say(f"{server.name}: unavailable: {error}")
+                return error
+
+        with ThreadPoolExecutor(BUILDS_AT_ONCE) as pool:
+            made = pool.map(make, servers)
+            return {server.name: image for (server, _), image in zip(servers, made, strict=True)}
+
+    def of_load(self, workloads: Sequence[Workload]) -> Image:
+        """The load generator's image, with the workloads that are not the repository's.
+
+        Raises:
+            BuildError: it cannot be built.
+            ConfigurationError: a workload's folder cannot be put into it.
+        """
+        return self._image("loadgen", stage_loadgen(workloads, self._scratch / "context-loadgen"))
+
+    def _image(self, name: str, staged: Staged) -> Image:
+        tag = f"gatebench/{name}:{staged.key}"
+        if self._engine.image(tag) is None:
+            self._say(f"{name}: building its image")
+            self._build(name, tag, staged)
+            self._say(f"{name}: built")
+        found = self._engine.image(tag)
+        if found is None:
+            raise BuildError(f"the image {tag} was built and is not there; start again")
+        contents = self._contents(tag, str(found["Id"]))
+        facts: dict[str, str | float] = {"name": tag, "id": str(found["Id"]), "base": BASE}
+        base = self._engine.image(BASE)
+        if base is not None:
+            facts["base_id"] = str(base["Id"])
+            facts["size_mib"] = round((found["Size"] - base["Size"]) / MIB, 1)
+        facts |= {key: str(contents[key]) for key in ("python", "libc")}
+        return Image(tag, str(found["Id"]), facts, dict(sorted(contents["packages"].items())))
+
+    def _build(self, name: str, tag: str, staged: Staged) -> None:
+        service = Service(
+            name=name,
+            image=tag,
+            command=(),
+            build=Build(str(staged.context), staged.dockerfile, staged.build_args),
+        )
+        project = f"gatebench-build-{self._owner}-{name}".lower()
+        file = self._scratch / f"build-{name}.yml"
+        owner = ContainerOwner.this(self._owner)
+        file.write_text(render(Project(project, (service,), str(owner))), encoding="utf-8")
+        done = self._engine.compose(project, file, "build", name, timeout_s=BUILD_S, owner=self._owner)
+        if done.status:
+            raise BuildError(
+                f"its image could not be built. Its Dockerfile is {staged.dockerfile}; the last lines of the "
+                f"build:\n{done.said}"
+            )
+
+    def _contents(self, tag: str, image_id: str) -> Mapping[str, dict[str, str]]:
+        """Python, libc and packages of an image, which never change."""
+        file = self._cache / f"{image_id.rpartition(':')[2]}.json"
+        if not file.exists():
+            self._cache.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, self._engine.output_of(tag, ["python", "-c", _CONTENTS]).encode())
+        contents: Mapping[str, dict[str, str]] = json.loads(file.read_text())
+        return contents
+
+    def _say(self, line: str) -> None:
+        with self._lock:
+            self._report(line)

@@ -1,0 +1,172 @@
+"""One server in its container, as the engine and the agent tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from docker.models.containers import Container
+
+from gatebench.cgroup import usage_of
+from gatebench.compose import MEMORY_MIB, service_name
+from gatebench.engine import EngineRefusedError, engine_errors
+from gatebench.runner import Counters, Launch, Memory
+from gatebench.site_container import ContainerSite
+
+LOG_TAIL_LINES = 12
+KILLED_FOR_MEMORY = (
+    f"the kernel killed a process of the container, which had reached its limit of {MEMORY_MIB} MiB of memory"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Containers that were started together: a Compose project of their own.
+
+    Attributes:
+        file: its Compose file, kept with the run's logs.
+    """
+
+    project: str
+    file: Path
+
+
+class DockerInstance:
+    """One server in its container."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        container: Container,
+        batch: Batch,
+        site: ContainerSite,
+        *,
+        host: str,
+        port: int,
+        on_loopback: bool,
+        open_files: int | None,
+    ) -> None:
+        self.subject = launch.subject
+        self.log = launch.log
+        self.host = host
+        self.port = port
+        self.argv = tuple(container.attrs["Config"]["Cmd"])
+        self.container = container
+        self.batch = batch
+        self._site = site
+        self._on_loopback = on_loopback
+        self._open_files = open_files
+        self._processes: frozenset[str] = frozenset()
+        self._started_at = ""
+        self._missing = ""
+        self._facts: dict[str, str | int | float | bool | None] = {}
+
+    @property
+    def service(self) -> str:
+        """The name of its service in its project."""
+        return service_name(self.subject.id)
+
+    def settle(self) -> None:
+        """Notes which processes belong to the server now; from here on none of them may end."""
+        with engine_errors():
+            self.container.reload()
+        self._started_at = str(self.container.attrs["State"]["StartedAt"])
+        self._processes = self._running_processes()
+
+    def fault(self, *, closely: bool = False) -> str:
+        """Empty while all of the server's processes run; else what ended.
+
+        Args:
+            closely: also looks for single processes that ended and were replaced.
+        """
+        if told := self._told_by_engine() or self._missing:
+            return told
+        if closely and (gone := self._processes - self._running_processes()):
+            return f"a worker of the server ended: process {', '.join(sorted(gone))}"
+        return ""
+
+    def _told_by_engine(self) -> str:
+        try:
+            with engine_errors():
+                self.container.reload()
+        except EngineRefusedError:
+            return "the container was removed"
+        state = self.container.attrs["State"]
+        if state.get("OOMKilled"):
+            return KILLED_FOR_MEMORY
+        if not state["Running"]:
+            return f"the container exited with status {state['ExitCode']}"
+        if self._started_at and state["StartedAt"] != self._started_at:
+            return "the container was started anew"
+        return ""
+
+    def counters(self, cores: Sequence[int]) -> Counters:
+        """The counters of the server's container and of its machine's `cores`, now."""
+        seen = self._site.see(str(self.container.id), cores)
+        usage = seen.usage
+        if usage.oom_kills:
+            self._missing = KILLED_FOR_MEMORY
+        elif usage.processes is not None and usage.processes < len(self._processes):
+            left = f"{usage.processes} of {len(self._processes)} processes are left"
+            self._missing = f"a worker of the server ended: {left}"
+        return Counters(
+            usage.cpu_s,
+            usage.throttled_s,
+            # On a bridge the server has a listen queue in a network namespace that the agent is not in.
+            seen.listen_drops if self._on_loopback else None,
+            seen.steal_s,
+        )
+
+    def memory(self) -> Memory:
+        """Anonymous memory of the server's container, and the most it has had."""
+        usage = self._site.see(str(self.container.id), ()).usage
+        return Memory(usage.anonymous_mib, usage.peak_mib)
+
+    def port_use(self) -> float | None:
+        """Share of the load generator's local ports that connections to the server occupy."""
+        return self._site.port_use(self.port) if self._on_loopback else None
+
+    def open_files(self) -> int | None:
+        """How many files the server may have open, None where that is not known."""
+        return self._open_files
+
+    def log_tail(self) -> str:
+        """The last lines that the server wrote."""
+        with engine_errors():
+            output: bytes = self.container.logs(tail=LOG_TAIL_LINES)
+        return output.decode(errors="replace").rstrip("\n")
+
+    def facts(self) -> Mapping[str, str | int | float | bool | None]:
+        """What the engine told of the container at its end; nothing before."""
+        return self._facts
+
+    def note_use(self) -> None:
+        """Asks the engine for what the container used; while it runs, for that is forgotten with it."""
+        with suppress(EngineRefusedError), engine_errors():
+            self._facts |= asdict(usage_of(self.container.stats(stream=False, one_shot=True)))
+
+    def keep_log(self) -> None:
+        """Writes what the server printed to its file, and notes how its container ended."""
+        with suppress(EngineRefusedError), engine_errors():
+            with self.log.open("ab") as file:
+                file.write(self.container.logs())
+            self.container.reload()
+            state = self.container.attrs["State"]
+            self._facts |= {
+                "container": str(self.container.id)[:12],
+                "image": str(self.container.attrs["Image"]),
+                "exit_code": int(state["ExitCode"]),
+                "oom_killed": bool(state.get("OOMKilled")),
+                "restarts": int(self.container.attrs.get("RestartCount", 0)),
+            }
+
+    def _running_processes(self) -> frozenset[str]:
+        """The process IDs on the engine's machine; none where the container has ended."""
+        try:
+            with engine_errors():
+                listed = self.container.top(ps_args="-eo pid")
+        except EngineRefusedError:
+            return frozenset()
+        return frozenset(row[0] for row in listed["Processes"])

@@ -1,0 +1,93 @@
+"""Asks servers whether they keep to the contract, from the machine that they run on.
+
+They may run on another machine than the lab (a remote container engine), where loopback is not the lab's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from gatebench.contract import Contract
+from gatebench.model import Capability, Interface
+from gatebench.verify import Difference, first_answer, verify
+
+VERIFY_THREADS = 4
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A server that is to be held to the contract, and what it declares."""
+
+    host: str
+    port: int
+    interface: Interface
+    supports: frozenset[Capability]
+
+
+class Site(Protocol):
+    """Asks from beside the servers."""
+
+    def ready(self, checks: Sequence[Check], within_s: float) -> list[str]:
+        """For each server, empty as soon as it answers `GET /` right; else what came last in that time."""
+
+    def verify(
+        self, checks: Sequence[Check], *, thorough: bool, timeout_s: float
+    ) -> list[tuple[Difference, ...]]:
+        """For each server, every difference from the contract."""
+
+
+class LocalSite:
+    """This machine."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+
+    def ready(self, checks: Sequence[Check], within_s: float) -> list[str]:
+        """For each server, empty as soon as it answers `GET /` right; else what came last in that time."""
+        return ready(checks, self._contract, within_s)
+
+    def verify(
+        self, checks: Sequence[Check], *, thorough: bool, timeout_s: float
+    ) -> list[tuple[Difference, ...]]:
+        """For each server, every difference from the contract."""
+        return verify_all(checks, self._contract, thorough=thorough, timeout_s=timeout_s)
+
+
+def ready(checks: Sequence[Check], contract: Contract, within_s: float) -> list[str]:
+    """As `Site.ready`, from this machine; all servers are asked at once."""
+    return _at_once(
+        lambda check: first_answer(check.host, check.port, contract, within_s), checks, threads=len(checks)
+    )
+
+
+def verify_all(
+    checks: Sequence[Check], contract: Contract, *, thorough: bool, timeout_s: float
+) -> list[tuple[Difference, ...]]:
+    """As `Site.verify`, from this machine."""
+
+    def differences_of(check: Check) -> tuple[Difference, ...]:
+        return verify(
+            check.interface,
+            check.supports,
+            check.host,
+            check.port,
+            contract,
+            thorough=thorough,
+            timeout_s=timeout_s,
+        )
+
+    return _at_once(differences_of, checks, threads=VERIFY_THREADS)
+
+
+def _at_once(call: Callable[[Check], _T], checks: Sequence[Check], *, threads: int) -> list[_T]:
+    pool = ThreadPoolExecutor(max(1, threads))
+    try:
+        return list(pool.map(call, checks))
+    finally:
+        # After an interruption nobody waits for the checks: they fail when their servers are ended.
+        pool.shutdown(wait=False, cancel_futures=True)
