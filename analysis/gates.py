@@ -101,7 +101,7 @@ FILES = Gate(
     "files",
     "the level needs more open files than the engine or the server may have (the cell is `failed`)",
     0,
-    "Raise the limit (ulimit -n) and start again.",
+    "Raise the limit (ulimit -n; of containers, the engine's default-ulimits) and start again.",
 )
 STEAL = Gate(
     "steal",

@@ -21,6 +21,7 @@ from typing import Self
 from gatebench import cgroup
 from gatebench.contract import load_contract
 from gatebench.cores import available_cores, hyper_threads
+from gatebench.errors import GatebenchError
 from gatebench.facts import machine
 from gatebench.kernel import listen_drops, open_file_limit, port_use, raise_open_file_limit, steal_s
 from gatebench.ports import fresh_port
@@ -102,7 +103,10 @@ class Agent:
         """What to answer to a command."""
         operation = self._operations.get(message["op"])
         if operation is not None:
-            return operation(message)
+            try:
+                return operation(message)
+            except GatebenchError as error:
+                return {"error": str(error)}
         if self._load is None:
             return {"error": "the load process was not started"}
         return self._load.ask(message)
@@ -134,7 +138,7 @@ class Agent:
 
     @staticmethod
     def _port_use(message: Message) -> Message:
-        return {"share": port_use(message["port"])}
+        return {"share": port_use(message["port"], message["host"])}
 
     def _start_load(self, message: Message) -> Message:
         self._load = self._undo.enter_context(LoadChild(message["arguments"]))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
+NEVER = "0001-01-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,11 @@ class Cgroup:
 def usage_of(statistics: Mapping[str, Any]) -> Usage:
     """The same from what an engine says of a container (`GET /containers/ID/stats`), of either version.
 
-    It knows no peak of version 2, and does not tell processes from threads.
+    It knows no peak of version 2, and does not tell processes from threads. Of a container that has ended it
+    knows nothing, and says so with zeros that were read at Go's zero of time.
     """
+    if str(statistics.get("read", NEVER)).startswith(NEVER):
+        return Usage()
     cpu = statistics.get("cpu_stats") or {}
     memory = statistics.get("memory_stats") or {}
     fields = memory.get("stats") or {}

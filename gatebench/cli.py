@@ -17,7 +17,7 @@ from gatebench.calibrate_command import calibrate_command
 from gatebench.check import check_subjects
 from gatebench.compose_file import FILE as COMPOSE_FILE
 from gatebench.compose_file import write as write_compose_file
-from gatebench.cores import divide_evenly
+from gatebench.cores import available_cores, divide_evenly
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.model import Subject, Workload
 from gatebench.plan import PROFILES
@@ -39,9 +39,11 @@ from gatebench.selection import (
     RESULTS,
     ROOT,
     ContainerOptions,
+    LoadOptions,
     RunnerChoice,
     RunRequest,
     all_of,
+    check_workers,
     choose_containers,
     choose_load,
     choose_profile,
@@ -128,10 +130,14 @@ def verify(
 ) -> None:
     """Starts each subject, holds it to the whole contract, and prints every difference at once."""
     registry = open_registry(servers_dir or (), apps_dir or ())
-    choice, subjects = choose_runner(runner), choose_subjects(registry, words(servers), words(apps))
+    subjects = choose_subjects(registry, words(servers), words(apps))
+    choice = choose_runner(runner)
     interrupt_once()
     console = Console()
-    with command_backend(_maker(choice, None, ContainerOptions()), console, choice) as (backend, scratch):
+    with command_backend(_maker(choice, LoadOptions(), ContainerOptions()), console, choice) as (
+        backend,
+        scratch,
+    ):
         all_hold = check_subjects(subjects, backend, scratch, console)
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
 
@@ -191,7 +197,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         references=find_references(registry, chosen_workloads),
         load=load,
     )
-    make_backend = _maker(choice, engines, containers, chosen_workloads)
+    make_backend = _maker(choice, load, containers, chosen_workloads)
     console = Console()
     console.print(choice.reason, soft_wrap=True)
     interrupt_once()
@@ -226,7 +232,10 @@ def calibrate(
     choice = choose_runner(runner)
     interrupt_once()
     console = Console(width=max(WIDE, Console().width))
-    with command_backend(_maker(choice, engines, ContainerOptions()), console, choice) as (backend, scratch):
+    with command_backend(_maker(choice, LoadOptions(engines), ContainerOptions()), console, choice) as (
+        backend,
+        scratch,
+    ):
         backend.prepare(())
         calibrate_command(backend, scratch, console)
 
@@ -276,26 +285,32 @@ def ui(
 
 def _maker(
     choice: RunnerChoice,
-    engines: int | None,
+    load: LoadOptions,
     options: ContainerOptions,
     workloads: tuple[Workload, ...] = (),
 ) -> Callable[[Circumstances], Backend]:
     """How to make what the servers run on, once it is known for whom.
 
     Raises:
-        ConfigurationError: there are too few cores.
+        ConfigurationError: there are too few cores, or workers elsewhere are to reach what they cannot.
     """
-    engine = choice.engine
+    engine, engines = choice.engine, load.engines
+    cores = available_cores() if engine is None or engine.is_local else tuple(range(engine.cores))
+    check_workers(load, len(cores))
     if engine is None:
         if options != ContainerOptions():
             raise ConfigurationError("--network and --server-host are for containers: --runner docker")
-        cores = choose_cores(engines)
-        return lambda circumstances: ProcessBackend(cores, circumstances)
+        divided = choose_cores(engines)
+        return lambda circumstances: ProcessBackend(divided, circumstances)
     # The SDK is slow to import; runs in processes do without.
     from gatebench.backend_docker import DockerBackend, Setting, choose_network  # noqa: PLC0415
 
-    divide_evenly(range(engine.cores), engines, {})
+    divide_evenly(cores, engines, {})
     network = choose_network(engine) if options.network == "auto" else options.network
+    if network == "bridge" and load.bind:
+        raise ConfigurationError(
+            "--load-bind: a bridge has no way in for workers elsewhere; use --network host"
+        )
     setting = Setting(network, options.host, workloads)
     return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
 

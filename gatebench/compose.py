@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 OWNER_LABEL = "gatebench"
 USER = "10001:10001"
-WORK = "/work"
+WORK = "/scratch"
 TEMPORARY = "/tmp"  # noqa: S108 - the container's own
 MEMORY_MIB = 1024
 PIDS = 1024

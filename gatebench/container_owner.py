@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatebench.processes import Owner
+from gatebench.processes import Owner, pid_namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class ContainerOwner:
     """A lab as containers are labelled with it: on an engine that several machines use, also whose machine.
 
     Attributes:
-        machine: tells machines apart, without naming them.
+        machine: tells machines apart, without naming them; on one machine, also those process namespaces
+            that number their processes anew, such as a container in which a lab runs.
     """
 
     machine: str
@@ -48,4 +49,5 @@ def is_left_over(label: str, also: Owner | None) -> bool:
 def _machine_mark() -> str:
     path = Path("/etc/machine-id")
     text = path.read_text().strip() if path.exists() else ""
-    return hashlib.sha256((text or platform.node()).encode()).hexdigest()[:12]
+    named = f"{text or platform.node()} {pid_namespace()}"
+    return hashlib.sha256(named.encode()).hexdigest()[:12]

@@ -17,11 +17,11 @@ from typing import Any
 import docker
 import docker.errors
 import requests
-from docker.context import ContextAPI
 from docker.models.containers import Container
 
-from gatebench.compose import OWNER_LABEL
+from gatebench.compose import MEMORY_MIB, OWNER_LABEL, PIDS, USER
 from gatebench.container_owner import ContainerOwner, is_left_over
+from gatebench.engine_address import EngineAbsentError, compose_version, engine_address
 from gatebench.errors import GatebenchError
 from gatebench.processes import OWNER_VARIABLE, Owner
 
@@ -29,8 +29,10 @@ CONNECT_S = 5.0
 CALL_S = 60.0
 COMPOSE_S = 180.0
 LAST_LINES = 12
+PIP_CONFIGURATION = "PIP_CONFIG_FILE"
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
+_UNREACHABLE = (docker.errors.DockerException, requests.RequestException, OSError)
 
 
 class EngineError(GatebenchError):
@@ -39,10 +41,6 @@ class EngineError(GatebenchError):
 
 class EngineRefusedError(EngineError):
     """The engine answers and says no: there is no such container, it is not running, and the like."""
-
-
-class EngineAbsentError(GatebenchError):
-    """There is no engine that could be used; the text says why and what to do next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +64,13 @@ def engine_errors() -> Iterator[None]:
     """
     try:
         yield
+    except docker.errors.ContainerError as error:
+        raise EngineRefusedError(
+            f"a command in a container ended with status {error.exit_status}: {error}"
+        ) from error
     except docker.errors.APIError as error:
         raise EngineRefusedError(f"the Docker engine refused: {error.explanation or error}") from error
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+    except _UNREACHABLE as error:
         raise EngineError(
             f"the Docker engine no longer answers ({_short(error)}); what was measured is kept. Start the "
             "engine again (systemctl start docker) and then the run; the next start removes what is left"
@@ -101,30 +103,19 @@ class Engine:
         """
         address, tls = "", False
         try:
-            address, tls = _address()
+            address, tls = engine_address()
             client = docker.DockerClient(
                 base_url=address, tls=tls, timeout=CONNECT_S, use_ssh_client=address.startswith("ssh:")
             )
+            # Else a bundle of certificates for the web would take the place of the engine's own.
+            client.api.trust_env = False
             client.ping()
-        except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
+            client.api.timeout = CALL_S
+            engine = cls(client, address, compose_version())
+        except (*_UNREACHABLE, ValueError, EngineError) as error:
             raise EngineAbsentError(
                 f"no Docker engine answers{f' at {address}' if address else ''} ({_short(error)})"
             ) from error
-        client.api.timeout = CALL_S
-        try:
-            compose = subprocess.run(
-                ["docker", "compose", "version", "--short"],
-                capture_output=True,
-                text=True,
-                timeout=CONNECT_S * 2,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise EngineAbsentError(
-                "a Docker engine answers, but `docker compose version` does not: install the Compose plug-in "
-                "(docker-compose-plugin)"
-            ) from error
-        engine = cls(client, address, compose.stdout.strip())
         if engine.info.get("OSType") != "linux":
             raise EngineAbsentError(f"the engine at {address} runs {engine.info.get('OSType')} containers")
         return engine
@@ -167,11 +158,14 @@ class Engine:
             EngineError: it took too long, or failed because the engine is gone.
         """
         command = compose_command(project, file, *arguments)
-        mark = {OWNER_VARIABLE: str(owner)} if owner else {}
+        variables = {OWNER_VARIABLE: str(owner)} if owner else {}
+        if configuration := os.environ.get(PIP_CONFIGURATION):
+            # Compose would look for it beside its file, which is in a scratch folder.
+            variables[PIP_CONFIGURATION] = str(Path(configuration).expanduser().resolve())
         try:
             done = subprocess.run(
                 command,
-                env={**os.environ, **mark},
+                env={**os.environ, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -224,6 +218,11 @@ class Engine:
                 network_disabled=True,
                 read_only=True,
                 cap_drop=["ALL"],
+                user=USER,
+                security_opt=["no-new-privileges:true"],
+                mem_limit=f"{MEMORY_MIB}m",
+                memswap_limit=f"{MEMORY_MIB}m",
+                pids_limit=PIDS,
                 labels={OWNER_LABEL: str(ContainerOwner.this())},
             )
             return output.decode(errors="replace")
@@ -287,19 +286,11 @@ def _remove(container: Container) -> None:
             raise
 
 
-def _address() -> tuple[str, Any]:
-    """Where the `docker` command would connect to, and its TLS settings."""
-    if os.environ.get("DOCKER_HOST"):
-        settings = docker.utils.kwargs_from_env()
-        return settings["base_url"], settings.get("tls", False)
-    context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT") or None)
-    if context is None:
-        raise ValueError(f"there is no Docker context {os.environ.get('DOCKER_CONTEXT')!r}")
-    return context.Host, context.TLSConfig or False
-
-
 def _short(error: BaseException) -> str:
     """The innermost reason, without the wrapping of four libraries."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]  # one of them is not None
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if isinstance(error, PermissionError):
+        text += "; this user may use it once in the group of its socket: sudo usermod -aG docker $USER"
+    return text

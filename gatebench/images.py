@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gatebench.compose import Build, Project, Service, render
 from gatebench.container_owner import ContainerOwner
-from gatebench.engine import Engine
+from gatebench.engine import Engine, EngineRefusedError
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.model import Application, Server, Workload
 from gatebench.processes import Owner
 from gatebench.record import write_atomically
 from gatebench.staging import Staged, stage_loadgen, stage_server
 
-BASE = "python:3.13-slim"
 BUILDS_AT_ONCE = 4
 BUILD_S = 1800.0
 MIB = 1 << 20
@@ -52,6 +53,41 @@ class Image:
     id: str
     facts: Mapping[str, str | float]
     packages: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What an image said of itself."""
+
+    python: str
+    libc: str
+    packages: Mapping[str, str]
+
+
+def _parse_contents(text: str) -> _Contents:
+    """What an image said of itself, now or earlier.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    match json.loads(text):
+        case {"python": str(python), "libc": str(libc), "packages": dict(packages)}:
+            return _Contents(python, libc, packages)
+    raise ValueError(f"it said {text[:200]!r} of itself")
+
+
+def base_of(dockerfile: str) -> str:
+    """The image that the last stage of a Dockerfile is made from, with its arguments' defaults filled in."""
+    defaults = dict(re.findall(r"^ARG\s+(\w+)=(\S+)\s*$", dockerfile, re.MULTILINE))
+    stages: dict[str, str] = {}
+    base = ""
+    for image, name in re.findall(
+        r"^FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?\s*$", dockerfile, re.MULTILINE | re.IGNORECASE
+    ):
+        filled = re.sub(r"\$\{?(\w+)\}?", lambda match: defaults.get(match[1], match[0]), image)
+        base = stages.get(filled, filled)
+        stages[name] = base
+    return base
 
 
 class Images:
@@ -92,7 +128,7 @@ class Images:
             except ConfigurationError as error:
                 return BuildError(str(error))
             except BuildError as error:
-                self._say(f"{server.name}: unavailable: {error}")
+                self._say(f"{server.name}: unavailable")  # the run says why, of each of its subjects
                 return error
 
         with ThreadPoolExecutor(BUILDS_AT_ONCE) as pool:
@@ -118,13 +154,14 @@ class Images:
         if found is None:
             raise BuildError(f"the image {tag} was built and is not there; start again")
         contents = self._contents(tag, str(found["Id"]))
-        facts: dict[str, str | float] = {"name": tag, "id": str(found["Id"]), "base": BASE}
-        base = self._engine.image(BASE)
+        base_name = base_of((staged.context / staged.dockerfile).read_text(encoding="utf-8"))
+        facts: dict[str, str | float] = {"name": tag, "id": str(found["Id"]), "base": base_name}
+        base = self._engine.image(base_name)
         if base is not None:
             facts["base_id"] = str(base["Id"])
             facts["size_mib"] = round((found["Size"] - base["Size"]) / MIB, 1)
-        facts |= {key: str(contents[key]) for key in ("python", "libc")}
-        return Image(tag, str(found["Id"]), facts, dict(sorted(contents["packages"].items())))
+        facts |= {"python": contents.python, "libc": contents.libc}
+        return Image(tag, str(found["Id"]), facts, dict(sorted(contents.packages.items())))
 
     def _build(self, name: str, tag: str, staged: Staged) -> None:
         service = Service(
@@ -144,13 +181,25 @@ class Images:
                 f"build:\n{done.said}"
             )
 
-    def _contents(self, tag: str, image_id: str) -> Mapping[str, dict[str, str]]:
-        """Python, libc and packages of an image, which never change."""
+    def _contents(self, tag: str, image_id: str) -> _Contents:
+        """Python, libc and packages of an image, which never change.
+
+        Raises:
+            BuildError: the image has no Python that would tell.
+        """
         file = self._cache / f"{image_id.rpartition(':')[2]}.json"
-        if not file.exists():
+        with suppress(OSError, ValueError):  # not known yet, or damaged
+            return _parse_contents(file.read_text(encoding="utf-8"))
+        try:
+            text = self._engine.output_of(tag, ["python", "-c", _CONTENTS])
+            contents = _parse_contents(text)
+        except (EngineRefusedError, ValueError) as error:
+            raise BuildError(
+                f"the image {tag} was built, but `python` does not run in it:\n{error}"
+            ) from error
+        with suppress(OSError):  # asked again next time
             self._cache.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, self._engine.output_of(tag, ["python", "-c", _CONTENTS]).encode())
-        contents: Mapping[str, dict[str, str]] = json.loads(file.read_text())
+            write_atomically(file, text.encode())
         return contents
 
     def _say(self, line: str) -> None:

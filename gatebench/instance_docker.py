@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ LOG_TAIL_LINES = 12
 KILLED_FOR_MEMORY = (
     f"the kernel killed a process of the container, which had reached its limit of {MEMORY_MIB} MiB of memory"
 )
+STATUS_MEANINGS = {126: "a command cannot be executed", 127: "a command was not found"}
+SIGNALLED = 128
+"""Over it, a status tells the number of the signal that ended the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class DockerInstance:
 
     def settle(self) -> None:
         """Notes which processes belong to the server now; from here on none of them may end."""
-        with engine_errors():
+        with suppress(EngineRefusedError), engine_errors():  # whether it was removed, `fault` tells
             self.container.reload()
         self._started_at = str(self.container.attrs["State"]["StartedAt"])
         self._processes = self._running_processes()
@@ -97,7 +101,7 @@ class DockerInstance:
         if state.get("OOMKilled"):
             return KILLED_FOR_MEMORY
         if not state["Running"]:
-            return f"the container exited with status {state['ExitCode']}"
+            return f"the container exited with status {described_status(int(state['ExitCode']))}"
         if self._started_at and state["StartedAt"] != self._started_at:
             return "the container was started anew"
         return ""
@@ -126,7 +130,7 @@ class DockerInstance:
 
     def port_use(self) -> float | None:
         """Share of the load generator's local ports that connections to the server occupy."""
-        return self._site.port_use(self.port) if self._on_loopback else None
+        return self._site.port_use(self.host, self.port) if self._on_loopback else None
 
     def open_files(self) -> int | None:
         """How many files the server may have open, None where that is not known."""
@@ -134,8 +138,9 @@ class DockerInstance:
 
     def log_tail(self) -> str:
         """The last lines that the server wrote."""
-        with engine_errors():
-            output: bytes = self.container.logs(tail=LOG_TAIL_LINES)
+        output = b""
+        with suppress(EngineRefusedError), engine_errors():  # a container that was removed took its log along
+            output = self.container.logs(tail=LOG_TAIL_LINES)
         return output.decode(errors="replace").rstrip("\n")
 
     def facts(self) -> Mapping[str, str | int | float | bool | None]:
@@ -170,3 +175,11 @@ class DockerInstance:
         except EngineRefusedError:
             return frozenset()
         return frozenset(row[0] for row in listed["Processes"])
+
+
+def described_status(status: int) -> str:
+    """A container's exit status, with what it means where that is known: `137 (SIGKILL)`."""
+    meaning = STATUS_MEANINGS.get(status, "")
+    if status - SIGNALLED in set(signal.Signals):
+        meaning = signal.Signals(status - SIGNALLED).name
+    return f"{status} ({meaning})" if meaning else str(status)

@@ -69,8 +69,8 @@ def steal_s(cores: Sequence[int], text: str | None = None) -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def port_use(port: int) -> float | None:
-    """Share of the ephemeral ports that connections to 127.0.0.1:`port` occupy, from 0 to 1.
+def port_use(port: int, host: str = "127.0.0.1") -> float | None:
+    """Share of the ephemeral ports that connections to `host`:`port` occupy, from 0 to 1.
 
     Under `EXACT_FROM_SHARE` it is an upper bound, which costs one short file: every IPv4 socket that is open
     or in TIME_WAIT, whoever it belongs to. From there on it is exact, which costs some milliseconds. So it
@@ -86,7 +86,7 @@ def port_use(port: int) -> float | None:
     ports = bounds[1] - bounds[0] + 1
     if sockets < EXACT_FROM_SHARE * ports or not CONNECTIONS.exists():
         return min(1.0, sockets / ports)
-    return ports_towards(port, bounds, _content(CONNECTIONS)) / ports
+    return ports_towards(port, bounds, _content(CONNECTIONS), host) / ports
 
 
 def ephemeral_range(text: str) -> tuple[int, int] | None:
@@ -104,8 +104,8 @@ def tcp_sockets(text: str) -> int | None:
     return int(counts["inuse"]) + int(counts["tw"])
 
 
-def ports_towards(port: int, bounds: tuple[int, int], text: str) -> int:
-    """How many ephemeral ports the client's side of connections to 127.0.0.1:`port` holds.
+def ports_towards(port: int, bounds: tuple[int, int], text: str, host: str = "127.0.0.1") -> int:
+    """How many ephemeral ports the client's side of connections to `host`:`port` holds.
 
     The side that closes first stays in TIME_WAIT. Where that is the server, no port of the client's is taken.
 
@@ -113,9 +113,10 @@ def ports_towards(port: int, bounds: tuple[int, int], text: str) -> int:
         port: the server's.
         bounds: first and last ephemeral port.
         text: the content of /proc/net/tcp, where addresses are hexadecimal in the byte order of the machine.
+        host: the server's.
     """
-    loopback = int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder)
-    line = rf"^ *\d+: [0-9A-F]{{8}}:([0-9A-F]{{4}}) {loopback:08X}:{port:04X} "
+    address = int.from_bytes(socket.inet_aton(host), sys.byteorder)
+    line = rf"^ *\d+: [0-9A-F]{{8}}:([0-9A-F]{{4}}) {address:08X}:{port:04X} "
     local = {int(found, 16) for found in re.findall(line, text, re.MULTILINE)}
     return sum(bounds[0] <= each <= bounds[1] for each in local)
 

@@ -163,7 +163,7 @@ class LoadProcess:
     def instructions(self) -> str:
         """What a person starts on the machines of external workers; empty where there are none."""
         options = self._options
-        if not options.external:
+        if not options.external or options.deals_cores:
             return ""
         everywhere = options.bind in {"*", "0.0.0.0"}  # noqa: S104 - compared with, not bound to
         address = socket.gethostname() if everywhere else options.bind
@@ -181,7 +181,7 @@ class LoadProcess:
             may have open, None where that is not known.
 
         Raises:
-            LoadError: they are not, after 60 s; with `instructions`.
+            LoadError: they are not, within two minutes where there are workers; with `instructions`.
         """
         try:
             return self.ask({"op": "hello"}, timeout_s=JOIN_S if self._options.workers else 0.0)

@@ -280,7 +280,7 @@ class Block:
             text = (
                 f"{cell.level.connections:,} connections need {needed:,} open files; {' and '.join(short)}."
             )
-            advice = "Raise the limit (ulimit -n) and start again"
+            advice = "Raise it (ulimit -n; of containers, the engine's default-ulimits) and start again"
             self._fail(cell.subject, ServerFailure("files", f"{text} {advice}"), cell)
         return not short
 

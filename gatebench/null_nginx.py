@@ -14,7 +14,7 @@ ROUTES = ("/", "/plaintext", "/json")
 
 _CONFIGURATION = """\
 worker_processes 1;
-pid /work/nginx.pid;
+pid /scratch/nginx.pid;
 error_log stderr error;
 events {
     worker_connections 16384;
@@ -22,11 +22,11 @@ events {
 }
 http {
     access_log off;
-    client_body_temp_path /work/body;
-    proxy_temp_path /work/proxy;
-    fastcgi_temp_path /work/fastcgi;
-    uwsgi_temp_path /work/uwsgi;
-    scgi_temp_path /work/scgi;
+    client_body_temp_path /scratch/body;
+    proxy_temp_path /scratch/proxy;
+    fastcgi_temp_path /scratch/fastcgi;
+    uwsgi_temp_path /scratch/uwsgi;
+    scgi_temp_path /scratch/scgi;
     keepalive_timeout 600s;
     keepalive_requests 2000000000;
     tcp_nodelay on;
@@ -49,7 +49,7 @@ def answers(target: Target) -> bool:
 
 
 def configuration(host: str, port: int, contract: Contract) -> str:
-    """The text of nginx.conf, for the working folder /work.
+    """The text of nginx.conf, for the working folder /scratch.
 
     Args:
         host: address to listen at.

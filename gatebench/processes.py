@@ -67,15 +67,27 @@ def _start_ticks(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
+def pid_namespace(pid: int | str = "self") -> str:
+    """The namespace that a process is numbered in (pid_namespaces(7)); empty where that cannot be told."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def marked_processes() -> dict[int, Owner]:
-    """Every process of this user that carries a mark: process ID → its owner."""
+    """Every process of this user that carries a mark: process ID → its owner.
+
+    Those of a container are left out: its labs have other numbers there, and are not to be taken for dead.
+    """
     found: dict[int, Owner] = {}
+    ours = pid_namespace()
     needle = f"{OWNER_VARIABLE}=".encode()
     for pid in psutil.pids():
         for variable in _environment(pid).split(b"\0"):
             if variable.startswith(needle):
                 owner = Owner.parse(variable[len(needle) :].decode("ascii", "replace"))
-                if owner is not None:
+                if owner is not None and pid_namespace(pid) == ours:
                     found[pid] = owner
     return found
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from gatebench.calibrate import NULL_RESPONDER, Responder
 from gatebench.compose import WORK, Service
 from gatebench.compose_file import FILES_VARIABLE, LAUNCHER
 from gatebench.contract import load_contract
+from gatebench.engine import EngineRefusedError, engine_errors
 from gatebench.errors import GatebenchError
-from gatebench.holding import READY_TIMEOUT_S
+from gatebench.holding import READY_STEP_S, READY_TIMEOUT_S
 from gatebench.images import Image
 from gatebench.null_nginx import answers, configuration
 from gatebench.runner_docker import DockerRunner
@@ -88,8 +90,16 @@ def _when_ready(name: str, container: Container, runner: DockerRunner, port: int
     """
     host, port = runner.address(container, port)
     check = Check(host, port, "wsgi", frozenset())
-    if last := runner.site.ready([check], READY_TIMEOUT_S)[0]:
-        said = container.logs(tail=8).decode(errors="replace")
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while (last := runner.site.ready([check], READY_STEP_S)[0]) and time.monotonic() < deadline:
+        with engine_errors():
+            container.reload()
+        if container.status != "running":
+            break
+    if last:
+        said = ""
+        with suppress(EngineRefusedError), engine_errors():  # it was removed
+            said = container.logs(tail=8).decode(errors="replace")
         raise GatebenchError(
             f"{name}, which the load engine is held against, did not get ready: {last}\n{said}"
         )

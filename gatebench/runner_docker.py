@@ -14,7 +14,7 @@ from docker.models.containers import Container
 from gatebench.compose import STOP_GRACE_S, Project, Service, render, service_name
 from gatebench.compose_file import server_service
 from gatebench.container_owner import ContainerOwner
-from gatebench.engine import Engine, engine_errors, last_lines
+from gatebench.engine import Engine, EngineRefusedError, engine_errors, last_lines
 from gatebench.errors import GatebenchError, ServerFailure
 from gatebench.images import Image
 from gatebench.instance_docker import Batch, DockerInstance
@@ -170,10 +170,16 @@ class DockerRunner:
         failure: str,
     ) -> Instance | ServerFailure:
         container = containers.get(service_name(launch.subject.id))
+        image = self.images[launch.subject.server.name]
+        if failure and self.engine.image(image.name) is None:
+            text = f"its image {image.name} was removed after the run had begun; start again, which builds it"
+            return ServerFailure("start", text)
         if failure or container is None:
-            said = failure or "the engine has no such container"
-            return ServerFailure("start", f"its container could not be started:\n{last_lines(said, 4)}")
-        host, port = self.address(container, port)
+            return _unstarted(failure or "the engine has no such container")
+        try:
+            host, port = self.address(container, port)
+        except EngineRefusedError as error:
+            return _unstarted(str(error))
         return DockerInstance(
             launch,
             container,
@@ -184,3 +190,7 @@ class DockerRunner:
             on_loopback=self.network == "host",
             open_files=self.open_files,
         )
+
+
+def _unstarted(said: str) -> ServerFailure:
+    return ServerFailure("start", f"its container could not be started:\n{last_lines(said, 4)}")

@@ -230,6 +230,19 @@ def choose_load(engines: int | None, workers: int, bind: str) -> LoadOptions:
     return LoadOptions(engines, workers, bind)
 
 
+def check_workers(load: LoadOptions, cores: int) -> None:
+    """Refuses more Locust workers than a machine has cores; what runs elsewhere is not counted.
+
+    Raises:
+        ConfigurationError: there are more of them.
+    """
+    if not load.bind and load.workers > cores:
+        raise ConfigurationError(
+            f"--load-workers: {load.workers} workers, and the machine has {cores} core(s) for them; more "
+            "than one a core only get in each other's way"
+        )
+
+
 def choose_containers(network: str, host: str) -> ContainerOptions:
     """How containers are connected.
 
@@ -262,7 +275,8 @@ def choose_runner(name: str) -> RunnerChoice:
     if chosen == "process":
         return RunnerChoice("servers run as local processes, as asked for", None)
     # The SDK is slow to import; runs in processes do without.
-    from gatebench.engine import Engine, EngineAbsentError  # noqa: PLC0415
+    from gatebench.engine import Engine  # noqa: PLC0415
+    from gatebench.engine_address import EngineAbsentError  # noqa: PLC0415
 
     try:
         engine = Engine.connect()

@@ -57,9 +57,9 @@ class ContainerSite:
         reply = self._load.ask({"op": "site.usage", "container": container, "cores": list(cores)})
         return Seen(Usage(**reply["usage"]), reply["listen_drops"], reply["steal_s"])
 
-    def port_use(self, port: int) -> float | None:
-        """Share of the load generator's local ports that connections to a port of loopback occupy."""
-        share = self._load.ask({"op": "site.port-use", "port": port})["share"]
+    def port_use(self, host: str, port: int) -> float | None:
+        """Share of the load generator's local ports that connections to a server occupy."""
+        share = self._load.ask({"op": "site.port-use", "host": host, "port": port})["share"]
         return None if share is None else float(share)
 
     def fresh_ports(self, host: str, count: int) -> list[int]:

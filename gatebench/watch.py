@@ -46,7 +46,8 @@ def main() -> None:
 
 def _remove_containers(owner: Owner | None) -> None:
     # The SDK is slow to import, and most labs have no containers.
-    from gatebench.engine import Engine, EngineAbsentError, EngineError  # noqa: PLC0415
+    from gatebench.engine import Engine, EngineError  # noqa: PLC0415
+    from gatebench.engine_address import EngineAbsentError  # noqa: PLC0415
 
     with contextlib.suppress(EngineAbsentError, EngineError):  # the next start with an engine removes them
         Engine.connect().remove_left_over(also=owner)

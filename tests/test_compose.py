@@ -32,7 +32,7 @@ HARDENING = {
     "mem_limit": "1024m",
     "memswap_limit": "1024m",
     "pids_limit": 1024,
-    "tmpfs": ["/work:uid=10001,gid=10001,mode=0755,size=128m,exec", "/tmp:mode=1777,size=64m"],  # noqa: S108 - theirs
+    "tmpfs": ["/scratch:uid=10001,gid=10001,mode=0755,size=128m,exec", "/tmp:mode=1777,size=64m"],  # noqa: S108 - theirs
     "init": True,
     "restart": "no",
     "logging": {"driver": "local", "options": {"mode": "non-blocking", "max-size": "5m", "max-file": "2"}},
@@ -247,7 +247,7 @@ def test_the_command_of_a_service_is_that_of_its_variant(subject: Subject) -> No
         "port": service.comment.split()[0][-4:],
         "workers": "1",
         "threads": "4",
-        "work": "/work",
+        "work": "/scratch",
     }
     command = tuple(map(by_default, got["command"]))
     variables = {name: by_default(value) for name, value in got["environment"].items()}
@@ -279,7 +279,7 @@ def test_files_of_a_variant_come_to_the_launcher_filled_and_as_they_are() -> Non
     got = services_of(project(service))[service.name]
     assert list(map(as_compose_reads, got["command"])) == [
         *("python", "/srv/servers/launch.py"),
-        *("run", "$1", "/work"),
+        *("run", "$1", "/scratch"),
     ]
     assert json.loads(as_compose_reads(got["environment"]["GATEBENCH_FILES"])) == {
         "a.conf": "listen one:80; set $x \"${y}\"; '\\' {\n}\n",

@@ -18,9 +18,10 @@ from gatebench.compose_file import FILE, FIRST_PORT, WEB_PORT
 from gatebench.ports import is_free
 from gatebench.registry import load_registry
 from gatebench.selection import ROOT
+from tests.engine import needs_engine
 from tests.test_compose import NASTY
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, needs_engine]
 
 HOST = "127.0.0.1"
 BUILD_S = 900
@@ -148,7 +149,7 @@ def assert_hardened(
     assert (host["ReadonlyRootfs"], host["CapDrop"], host["CapAdd"]) == (True, ["ALL"], None)
     assert (host["SecurityOpt"], host["Privileged"]) == (["no-new-privileges:true"], False)
     assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (2**30, 2**30, 1024)
-    assert sorted(host["Tmpfs"]) == ["/tmp", "/work"]  # noqa: S108 - the container's own
+    assert sorted(host["Tmpfs"]) == ["/scratch", "/tmp"]  # noqa: S108 - the container's own
     assert (host["Binds"] or [], host["Devices"]) == (list(volumes), None)
     assert len(container["Mounts"]) == len(volumes)
     assert (host["PortBindings"], host["PublishAllPorts"], host["Ulimits"]) == ({}, False, None)
@@ -184,7 +185,7 @@ def test_all_subjects_serve_at_once_hardened_and_end_in_time(people: Composed, p
     assert len(containers) == len(SUBJECTS)
     for container in containers:
         assert_hardened(container, owner="people")
-        docker("exec", container["Id"], "sh", "-c", "touch /work/here && ! touch /srv/here")
+        docker("exec", container["Id"], "sh", "-c", "touch /scratch/here && ! touch /srv/here")
     people("--profile", "*", "stop")
     killed = [each["Name"] for each in people.inspect() if each["State"]["ExitCode"] == 137]
     assert killed == []

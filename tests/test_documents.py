@@ -17,13 +17,17 @@ import typer
 import gatebench.run
 from gatebench import cli, config
 from gatebench.commands import fill
+from gatebench.compose_file import for_people
 from gatebench.contract import load_contract
 from gatebench.model import Subject
 from gatebench.registry import load_registry
 from gatebench.selection import choose_subjects, choose_workloads, words
 from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TABLES, TARGETS, between
 
-DOCUMENTS = ("README.md", "METHOD.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = (
+    *("README.md", "METHOD.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *("docs/containers.md", "docs/workloads.md"),
+)
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 VARIABLES = frozenset(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE)) - {"VENV", "BIN", "MAKEFILE_LIST"}
 COMMANDS = typer.main.get_group(cli.app).commands
@@ -50,8 +54,9 @@ def commands(program: str) -> list[list[str]]:
             *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)),
         )
     ]
-    wanted = re.compile(rf"(\.venv/bin/)?{program} \S")
-    found = [shlex.split(line, comments=True)[1:] for line in lines if wanted.match(line)]
+    wanted = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?{program} (?=\S)")
+    matches = [(line, wanted.match(line)) for line in lines]
+    found = [shlex.split(line[match.end() :], comments=True) for line, match in matches if match]
     assert found
     return found
 
@@ -77,6 +82,17 @@ def test_every_gatebench_command_has_that_subcommand_and_those_options() -> None
         assert {word for word in rest if word.startswith("-")} <= known, command
 
 
+def test_every_docker_compose_command_names_services_and_profiles_that_there_are() -> None:
+    services = for_people(REGISTRY).services
+    profiles = {name for service in services for name in service.profiles}
+    for command in (each for each in commands("docker") if each[0] == "compose"):
+        if "--profile" in command:
+            assert command[command.index("--profile") + 1] in profiles | {"*"}, command
+        elif (verb := next(word for word in command[1:] if not word.startswith("-"))) in {"up", "build"}:
+            named = command[-1:] if command[-1] != verb else []
+            assert set(named) <= {service.name for service in services}, command
+
+
 @pytest.mark.real
 def test_every_option_of_locust_that_is_named_exists() -> None:
     run = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--help"]
@@ -98,6 +114,14 @@ def test_the_readme_lists_every_exit_status() -> None:
     section = TEXTS["README.md"].split("\n## Exit statuses\n")[1].split("\n## ")[0]
     listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
     assert listed == known | {gatebench.run.EXIT_INTERRUPTED}
+
+
+def test_every_line_that_hardens_containers_is_explained() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    lines = compose.split("\nx-hardening:")[1].split("\n\n")[0]
+    explained = between(TEXTS["docs/containers.md"], "hardening")[0]
+    named = re.findall(r"^\| `(\w+)`", explained, re.MULTILINE)
+    assert named == re.findall(r"^  (\w+):", lines, re.MULTILINE)
 
 
 # Examples ---------------------------------------------------------------------------------------------------
@@ -194,9 +218,10 @@ def test_every_link_within_the_repository_leads_somewhere(document: str) -> None
         if "://" in address:
             continue
         path, _, anchor = address.partition("#")
-        assert not path or (ROOT / path).exists(), address
+        target = (ROOT / document).parent / path if path else ROOT / document
+        assert target.exists(), address
         if anchor:
-            assert anchor in anchors(TEXTS[path or document]), address
+            assert anchor in anchors(target.read_text(encoding="utf-8")), address
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
