@@ -18,6 +18,7 @@ _NETWORKS = {
     "host": "host: load generator and servers use the loopback interface of the engine's machine",
     "bridge": "bridge: load generator and servers share a virtual network of the engine",
 }
+_LOOPBACK = "127.0.0.1"
 _OF_ONE_PYTHON = frozenset({"python", "libc"})
 """Facts of who looked at the machine, which say nothing of servers in images of their own."""
 
@@ -90,13 +91,20 @@ def container_facts(meta: RunMeta) -> list[tuple[str, str]]:
     """What is known of the containers of a run, each with its name; empty where servers were processes."""
     facts = {
         "Container engine": _engine(meta.container_engine),
-        "Network": _NETWORKS.get(meta.network, meta.network),
+        "Network": _network(meta),
         "Each server may use": _limits(meta.limits),
         "Python of the servers": _by_value(meta, "python"),
         "libc of the servers": _by_value(meta, "libc"),
         "Load generator": _image(meta.load_image),
     }
     return [(name, value) for name, value in facts.items() if value]
+
+
+def _network(meta: RunMeta) -> str:
+    """Which network, and which of its addresses."""
+    if meta.network == "host" and meta.server_host not in {"", _LOOPBACK}:
+        return f"host: servers listened at {meta.server_host}, for load from other machines"
+    return _NETWORKS.get(meta.network, meta.network)
 
 
 def machine_facts(meta: RunMeta) -> list[tuple[str, str]]:

@@ -158,6 +158,7 @@ class RunMeta:
 
     Attributes:
         network: of containers, `host` or `bridge`; empty where servers were processes.
+        server_host: the address they listened at in the host's network; empty where that was not said.
         container_engine, limits: None where servers were processes.
         load_image: of the load generator; None where it was a process.
     """
@@ -185,6 +186,7 @@ class RunMeta:
     subjects: tuple[SubjectMeta, ...]
     workloads: tuple[WorkloadMeta, ...]
     network: str = ""
+    server_host: str = ""
     container_engine: EngineMeta | None = None
     limits: LimitsMeta | None = None
     load_image: ImageMeta | None = None
@@ -325,6 +327,7 @@ def parse(text: str, file: Path) -> RunMeta:
         subjects=tuple(_subject(subject) for subject in fields.items("subjects")),
         workloads=tuple(_workload(workload) for workload in fields.items("workloads")),
         network=fields.get("network", str) if fields.has("network") else "",
+        server_host=fields.get("server_host", str) if fields.has("server_host") else "",
         container_engine=containers.engine(fields),
         limits=containers.limits(fields),
         load_image=containers.image(fields, "load_image"),

@@ -147,6 +147,11 @@ class DockerBackend:
             site.start_load(master.arguments(self.cores.engine))
             if master.deals_cores:
                 self._start_workers(logs, master.workers, master.port)
+            if self._setting.host != HOST:
+                self._report(
+                    f"the servers listen at {self._setting.host}: whoever reaches that address can use them "
+                    "while the run lasts"
+                )
             self._runner = DockerRunner(
                 engine=self._engine,
                 site=site,
@@ -177,6 +182,7 @@ class DockerBackend:
                 "memory_mib": round(int(self._engine.info.get("MemTotal", 0)) / 2**20),
             },
             "network": self._setting.network,
+            "server_host": self._setting.host,
             "engine": self._engine.describe(),
             "limits": {"memory_mib": MEMORY_MIB, "pids": PIDS},
             "load_image": dict(self._ready.load.facts),

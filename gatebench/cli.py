@@ -43,6 +43,7 @@ from gatebench.selection import (
     RunnerChoice,
     RunRequest,
     all_of,
+    check_server_host,
     check_workers,
     choose_containers,
     choose_load,
@@ -307,6 +308,7 @@ def _maker(
 
     divide_evenly(cores, engines, {})
     network = choose_network(engine) if options.network == "auto" else options.network
+    check_server_host(options, load)
     if network == "bridge" and load.bind:
         raise ConfigurationError(
             "--load-bind: a bridge has no way in for workers elsewhere; use --network host"

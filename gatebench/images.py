@@ -76,6 +76,12 @@ def _parse_contents(text: str) -> _Contents:
     raise ValueError(f"it said {text[:200]!r} of itself")
 
 
+def _cause(said: str) -> str:
+    """The line of a failed build that names the fault: the first one of a tool, else BuildKit's own."""
+    lines = [line for line in said.splitlines() if "ERROR:" in line or "error:" in line]
+    return lines[0].partition("RROR:")[2].strip() or lines[0].strip() if lines else "see below"
+
+
 def base_of(dockerfile: str) -> str:
     """The image that the last stage of a Dockerfile is made from, with its arguments' defaults filled in."""
     defaults = dict(re.findall(r"^ARG\s+(\w+)=(\S+)\s*$", dockerfile, re.MULTILINE))
@@ -177,8 +183,8 @@ class Images:
         done = self._engine.compose(project, file, "build", name, timeout_s=BUILD_S, owner=self._owner)
         if done.status:
             raise BuildError(
-                f"its image could not be built. Its Dockerfile is {staged.dockerfile}; the last lines of the "
-                f"build:\n{done.said}"
+                f"its image could not be built: {_cause(done.said)}\nThe last lines of the build by "
+                f"{staged.dockerfile}:\n{done.said}"
             )
 
     def _contents(self, tag: str, image_id: str) -> _Contents:

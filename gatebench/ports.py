@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from pathlib import Path
@@ -29,12 +30,24 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
+def _is_ours(host: str) -> bool:
+    """Whether this machine can listen at an address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+        return True
+
+
 def fresh_port(host: str, taken: set[int]) -> int:
     """A port that is free now and not in `taken`, to which it is added.
 
     It lies below the kernel's ephemeral range: there, one of the engine's own outgoing connections could
     take it before the server does.
     """
+    if not _is_ours(host):
+        raise GatebenchError(f"{host} is no address of the servers' machine; choose one of its own")
     highest = max(LOWEST + 1000, min(ephemeral_start(), 65_000))
     for _ in range(ATTEMPTS):
         port = random.randrange(LOWEST, highest)  # noqa: S311 - not a secret

@@ -243,6 +243,30 @@ def check_workers(load: LoadOptions, cores: int) -> None:
         )
 
 
+def check_server_host(options: ContainerOptions, load: LoadOptions) -> None:
+    """Holds the servers' address and the workers' against each other: the one is there for the other.
+
+    Raises:
+        ConfigurationError: servers would be opened for nobody, or workers would not reach them.
+    """
+    ours = ipaddress.IPv4Address(options.host)
+    if options.host != HOST and not load.bind:
+        raise ConfigurationError(
+            "--server-host: opens the servers to a network, for workers that are elsewhere; name the address "
+            "at which those join, too (--load-bind), or leave it out"
+        )
+    if ours.is_unspecified:
+        raise ConfigurationError(
+            f"--server-host: {options.host} is every address and none to connect to; name the one of the "
+            "servers' machine that the workers reach"
+        )
+    if load.bind and ours.is_loopback and not load.bind.startswith("127."):
+        raise ConfigurationError(
+            f"--load-bind: workers elsewhere cannot reach servers at {options.host}; name the address of the "
+            "servers' machine that they reach (--server-host)"
+        )
+
+
 def choose_containers(network: str, host: str) -> ContainerOptions:
     """How containers are connected.
 
@@ -287,5 +311,5 @@ def choose_runner(name: str) -> RunnerChoice:
                 "docker context use), or run the servers as processes: --runner process, RUNNER=process"
             ) from error
         return RunnerChoice(f"servers run as local processes: {error}", None)
-    why = "as asked for" if chosen == "docker" else "one answers; RUNNER=process does without"
+    why = "as asked for" if chosen == "docker" else "because one answers; RUNNER=process does without"
     return RunnerChoice(f"servers run in containers of the engine at {engine.address}, {why}", engine)

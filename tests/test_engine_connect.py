@@ -224,7 +224,7 @@ def test_processes_ask_for_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (choice.engine, choice.reason) == (None, "servers run as local processes, as asked for")
 
 
-@pytest.mark.parametrize(("name", "why"), [("auto", "one answers"), ("docker", "as asked for")])
+@pytest.mark.parametrize(("name", "why"), [("auto", "because one answers"), ("docker", "as asked for")])
 def test_an_engine_that_answers_is_taken_and_named(
     monkeypatch: pytest.MonkeyPatch, compose: Path, name: str, why: str
 ) -> None:
