@@ -27,6 +27,7 @@ from tests.engine import (
     run_arguments,
 )
 from tests.lab import PATIENCE_S, Command, Ended, Results, codes
+from tests.witness import label_of
 
 pytestmark = [pytest.mark.docker, needs_local_engine]
 
@@ -81,7 +82,6 @@ def test_a_lab_that_sees_nothing_of_the_servers_machine_measures_all_the_same(tm
     temporary.mkdir()
     blind = "mount -t tmpfs none /sys/fs/cgroup && test $(ls /proc | grep -c '^[0-9]') -lt 9 && exec "
     lab = [sys.executable, "-m", "gatebench", *run_arguments(results.folder)]
-    before = labels()
     done = subprocess.run(
         [
             *("unshare", "--net", "--pid", "--mount", "--ipc", "--uts", "--fork", "--kill-child"),
@@ -97,7 +97,7 @@ def test_a_lab_that_sees_nothing_of_the_servers_machine_measures_all_the_same(tm
     )
     assert_measured(Ended(done.returncode, done.stdout), results)
     assert list(temporary.iterdir()) == []
-    assert [label for label in labels() if label not in before] == []
+    assert label_of(results.folder) not in labels()
 
 
 def test_a_docker_context_names_the_engine_and_servers_are_held_to_the_contract(tmp_path: Path) -> None:
