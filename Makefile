@@ -45,7 +45,7 @@ verify: $(VENV)/.lab ## hold every server to the whole contract
 list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 	@$(BIN)/gatebench list $(list_options)
 
-compose: $(VENV)/.lab ## make docker-compose.yml anew from the server folders
+compose: $(VENV)/.lab ## generate docker-compose.yml from the server folders
 	@$(BIN)/gatebench compose
 
 calibrate: $(VENV)/.lab ## what the load engine can do on this machine, by transport and size
