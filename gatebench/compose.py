@@ -97,8 +97,12 @@ class Project:
 
 
 def service_name(subject_id: str) -> str:
-    """The name of a subject's service: `uvicorn+flask` → `uvicorn.flask`; Compose allows no plus sign."""
-    return subject_id.replace("+", ".")
+    """The name of a subject's service: `uvicorn+flask` → `uvicorn__flask`.
+
+    Compose allows no plus sign, and takes a dot for the way into another service: `uvicorn.flask` beside
+    `uvicorn` is "a cycle" (Compose 2.26).
+    """
+    return subject_id.replace("+", "__")
 
 
 def escaped(text: str) -> Interpolated:

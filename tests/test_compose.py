@@ -155,7 +155,7 @@ def test_variables_of_compose_are_left_to_compose_where_that_is_wanted() -> None
 
 
 def test_an_application_behind_a_plus_sign_gets_a_name_that_compose_allows() -> None:
-    assert service_name("uvicorn-h11+flask") == "uvicorn-h11.flask"
+    assert service_name("uvicorn-h11+flask") == "uvicorn-h11__flask"
     assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", service_name(subject)) for subject in SUBJECTS)
 
 
