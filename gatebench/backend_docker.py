@@ -12,7 +12,6 @@ from typing import Any
 from gatebench.backend import Circumstances, Ground
 from gatebench.calibrate import Responder
 from gatebench.compose import MEMORY_MIB, PIDS, Project, Service, render
-from gatebench.compose_file import SOURCES
 from gatebench.container_owner import ContainerOwner
 from gatebench.cores import Cores, available_cores, divide_evenly
 from gatebench.engine import Engine, EngineError, compose_command
@@ -25,7 +24,7 @@ from gatebench.runner import HOST, Budget, Readiness
 from gatebench.runner_docker import EVERYWHERE, DockerRunner, Network
 from gatebench.selection import ROOT, LoadOptions
 from gatebench.site_container import ContainerSite
-from gatebench.staging import workload_folder
+from gatebench.staging import SOURCES, workload_folder
 from loadtests.engine.target import Target
 
 IMAGES = ROOT / ".gatebench" / "images"

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from gatebench.commands import fill, fill_files
 from gatebench.compose import WORK, Build, Interpolated, Project, Service, escaped, render, service_name
-from gatebench.model import Application, Interface, Subject
+from gatebench.model import Subject
 from gatebench.registry import Registry, load_registry
 from gatebench.runner import HOST, Budget
+from gatebench.staging import SOURCES, app_file, python_path
 
 FILE = "docker-compose.yml"
-SOURCES = "/srv"
-"""Where an image has the repository's folders: `/srv/apps/plain`, `/srv/loadtests`."""
 FILES_VARIABLE = "GATEBENCH_FILES"
 LAUNCHER = ("python", f"{SOURCES}/servers/launch.py")
 WEB_PORT = 8089
@@ -108,7 +107,7 @@ def server_service(
         "work": WORK,
     }
     command = fill([escaped(word) for word in variant.command], values)
-    variables = {"PYTHONPATH": search_path(subject.application), **(environment or {}), **variant.environment}
+    variables = {"PYTHONPATH": python_path(subject.application), **(environment or {}), **variant.environment}
     if variant.files:
         command = (*LAUNCHER, *command)
         files = fill_files({name: escaped(content) for name, content in variant.files.items()}, values)
@@ -121,19 +120,6 @@ def server_service(
         cpuset=",".join(map(str, budget.cores)),
         stop_signal=f"SIG{variant.stop}",
     )
-
-
-def search_path(application: Application) -> str:
-    """The folder from which an image imports an application: a user's own lie apart from those shipped."""
-    shipped = f"apps.{application.name}."
-    forms = (application.wsgi, application.asgi)
-    return SOURCES if any(form and form.startswith(shipped) for form in forms) else f"{SOURCES}/own"
-
-
-def app_file(application: Application, interface: Interface) -> str:
-    """Where an image has the source file of an application's form."""
-    folder = application.folder.relative_to(application.search_path)
-    return f"{search_path(application)}/{folder.as_posix()}/{interface}.py"
 
 
 def _server(subject: Subject, number: int) -> Service:

@@ -1,0 +1,89 @@
+"""From what was asked for to a finished run: what the servers run on, the measuring, the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from gatebench.backend import Backend, Circumstances, ProcessBackend
+from gatebench.cores import available_cores, divide_evenly
+from gatebench.errors import ConfigurationError
+from gatebench.model import Workload
+from gatebench.progress import TerminalObserver
+from gatebench.run import Outcome, Run, choose_cores
+from gatebench.selection import (
+    ContainerOptions,
+    LoadOptions,
+    RunnerChoice,
+    RunRequest,
+    check_server_host,
+    check_workers,
+)
+
+
+def measure(
+    request: RunRequest, choice: RunnerChoice, options: ContainerOptions, console: Console
+) -> Outcome:
+    """Runs what was asked for, with its progress on the console.
+
+    Raises:
+        ConfigurationError: it cannot be run here; nothing was started.
+        GatebenchError: it could not begin.
+    """
+    make = backend_maker(choice, request.load, options, request.workloads)
+    console.print(choice.reason, soft_wrap=True)
+    with TerminalObserver(console, request.profile.budget_s) as observer:
+        in_containers = choice.engine is not None
+        outcome = Run(request, make_backend=make, containers=in_containers, observer=observer).execute()
+    if outcome.text:
+        Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)
+    return outcome
+
+
+def backend_maker(
+    choice: RunnerChoice,
+    load: LoadOptions,
+    options: ContainerOptions,
+    workloads: tuple[Workload, ...] = (),
+) -> Callable[[Circumstances], Backend]:
+    """How to make what the servers run on, once it is known for whom.
+
+    Raises:
+        ConfigurationError: there are too few cores, or workers elsewhere are to reach what they cannot.
+    """
+    engine, engines = choice.engine, load.engines
+    cores = available_cores() if engine is None or engine.is_local else tuple(range(engine.cores))
+    check_workers(load, len(cores))
+    if engine is None:
+        if options != ContainerOptions():
+            raise ConfigurationError("--network and --server-host are for containers: --runner docker")
+        divided = choose_cores(engines)
+        return lambda circumstances: ProcessBackend(divided, circumstances)
+    # The SDK is slow to import; runs in processes do without.
+    from gatebench.backend_docker import DockerBackend, Setting, choose_network  # noqa: PLC0415
+
+    divide_evenly(cores, engines, {})
+    network = choose_network(engine) if options.network == "auto" else options.network
+    check_server_host(options, load)
+    if network == "bridge" and load.bind:
+        raise ConfigurationError(
+            "--load-bind: a bridge has no way in for workers elsewhere; use --network host"
+        )
+    setting = Setting(network, options.host, workloads)
+    return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
+
+
+def print_report(folder: Path, console: Console) -> None:
+    """The standings of every level, and where the page is."""
+    # pandas and scipy are heavy; only the commands that end with a report need them.
+    from analysis.load import load_run  # noqa: PLC0415
+    from analysis.summary import summarize  # noqa: PLC0415
+    from analysis.tables import standings_table  # noqa: PLC0415
+
+    run = load_run(folder)
+    for level in summarize(run).levels:
+        console.print(standings_table(level))
+    page = folder / "report.html"
+    console.print(f"report: {page}" if page.exists() else "the page could not be made", soft_wrap=True)
