@@ -133,6 +133,12 @@ REUSE = Gate(
     50,
     "Set the server's keep-alive so that connections stay open, or do not declare it in server.toml.",
 )
+UNSTEADY = Gate(
+    "unsteady",
+    "closed loop: from the first to the last third of the blocks the rate moves by over 5 %, beyond chance",
+    0.05,
+    "Give the workload a longer warm-up, or look for what grows or fills up in the server.",
+)
 BACKLOG = Gate(
     "backlog",
     "the kernel dropped connection attempts because a listen queue was full",
@@ -162,6 +168,7 @@ GATES: tuple[Gate, ...] = (
     RATE_MISSED,
     REUSE,
     BACKLOG,
+    UNSTEADY,
     LITTLE,
     SERVER_IDLE,
     FEW_REQUESTS,

@@ -46,7 +46,10 @@ def lead_table(data: LevelData) -> pd.DataFrame:
     Where the figure is a whole block's, each block has one row. What could not be had is NaN.
     """
     if data.plan.paced:
-        return _by_block(data.histograms[data.histograms["clock"] == "response"], _log_tail)
+        responses = data.histograms[data.histograms["clock"] == "response"]
+        counted = responses.groupby("subject", observed=True)["count"].sum()
+        enough = counted.index[counted >= MIN_SAMPLES["p99"]]
+        return _by_block(responses[responses["subject"].isin(enough)], _log_tail)
     if data.plan.model == "objective":
         return _by_block(data.slices, _log_found_rate)
     if data.plan.model == "idle":
@@ -66,7 +69,8 @@ def typical_percentiles(data: LevelData, subject: str) -> dict[str, float | None
         blocks = [block for _, block in own[own["clock"] == clock].groupby("block")]
         for name, share in QUANTILES.items():
             least = MIN_SAMPLES[name] // TAIL_PARTS
-            enough = blocks and all(int(block["count"].sum()) >= least for block in blocks)
+            counts = [int(block["count"].sum()) for block in blocks]
+            enough = sum(counts) >= MIN_SAMPLES[name] and min(counts) >= least
             logs = [np.log(max(1.0, quantile(block, share) or 0.0)) for block in blocks] if enough else []
             found[prefix + name] = float(np.exp(np.mean(logs))) if logs else None
     return found

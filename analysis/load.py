@@ -279,9 +279,16 @@ def _table(
 
 def _part(file: Path, columns: Mapping[str, _Type], missing: Mapping[str, float | str]) -> pd.DataFrame:
     try:
+        # Texts that repeat are read as what they will be, which takes a third of the time.
+        there = set(pq.read_schema(file).names)
+        categories = [name for name, kind in columns.items() if isinstance(kind, pd.CategoricalDtype)]
         # One file at a time: pandas.read_parquet on the folder could not say which part is damaged.
         frame: pd.DataFrame = (
-            pq.ParquetFile(file, page_checksum_verification=True)
+            pq.ParquetFile(
+                file,
+                page_checksum_verification=True,
+                read_dictionary=[name for name in categories if name in there],
+            )
             .read(use_threads=False)
             .to_pandas(use_threads=False)
         )

@@ -93,6 +93,7 @@ class SubjectMeta:
         ready: False where the subject could not be installed; `reason` then says why and how to mend it.
         color: the user's own color `#rrggbb`, or None.
         image: that it ran in; None where it was a process.
+        twin_of: the subject that it is once more, to learn the run's own noise; empty for a competitor.
     """
 
     id: str
@@ -111,6 +112,7 @@ class SubjectMeta:
     ready: bool
     reason: str
     image: ImageMeta | None = None
+    twin_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,16 @@ class RunMeta:
         """Number of cores that every server had."""
         return len(self.cores["server"])
 
+    @property
+    def competitors(self) -> tuple[SubjectMeta, ...]:
+        """The subjects without the twin, which is there to show the run's own noise."""
+        return tuple(subject for subject in self.subjects if not subject.twin_of)
+
+    @property
+    def twin(self) -> SubjectMeta | None:
+        """The subject that was measured once more; None in a run without one."""
+        return next((subject for subject in self.subjects if subject.twin_of), None)
+
     def subject(self, subject_id: str) -> SubjectMeta:
         """The subject with that ID."""
         return next(subject for subject in self.subjects if subject.id == subject_id)
@@ -263,6 +275,7 @@ def _subject(fields: Fields) -> SubjectMeta:
         ready=fields.get("status", str) == "ready",
         reason=fields.get("reason", str),
         image=containers.image(fields, "image"),
+        twin_of=fields.data.get("twin_of") or "",
     )
 
 

@@ -19,6 +19,7 @@ from analysis.gates import (
     SERVER_IDLE,
     STEAL,
     THROTTLED,
+    UNSTEADY,
     WORKERS,
     WRONG_BODY,
     Refusal,
@@ -27,6 +28,7 @@ from analysis.gates import (
 if TYPE_CHECKING:
     from analysis.cells import Totals
     from analysis.meta import LevelPlan, WorkloadMeta
+    from analysis.steadiness import Drift
 
 _PROTOCOL_ERRORS = ("refused", "reset", "short", "status")
 _LOCKED_SPREAD = 1.25
@@ -34,9 +36,21 @@ _LOCKED_SPREAD = 1.25
 
 
 def refusals(
-    totals: Totals, workload: WorkloadMeta, plan: LevelPlan, server_cores: int
+    totals: Totals,
+    workload: WorkloadMeta,
+    plan: LevelPlan,
+    server_cores: int,
+    drift: Drift | None = None,
 ) -> tuple[Refusal, ...]:
-    """Every gate that a cell with slices fails, in the order of `GATES`."""
+    """Every gate that a cell with slices fails, in the order of `GATES`.
+
+    Args:
+        totals: what the cell's slices add up to.
+        workload: what was asked of the server.
+        plan: how it was loaded.
+        server_cores: how many cores the server had.
+        drift: of the cell's rate within its blocks (`analysis.steadiness`); None where it cannot be judged.
+    """
     found = (
         _wrong_body(totals),
         _errors(totals),
@@ -50,6 +64,7 @@ def refusals(
         _rate_missed(totals, plan),
         _reuse(totals, workload),
         _backlog(totals),
+        _unsteady(plan, drift),
         _little(totals, workload, plan),
         _server_idle(totals, workload, plan, server_cores),
         _few_requests(totals, plan),
@@ -221,6 +236,22 @@ def _backlog(totals: Totals) -> Refusal | None:
         "waits a second or more before it tries again, so fewer connections than planned were at work."
     )
     return Refusal(BACKLOG, totals.listen_drops, text)
+
+
+def _unsteady(plan: LevelPlan, drift: Drift | None) -> Refusal | None:
+    """Only a closed loop: elsewhere the load sets the rate, or the search does."""
+    limit = UNSTEADY.limit
+    if plan.model != "closed" or drift is None or not drift.certain:
+        return None
+    if max(drift.ratio, 1 / drift.ratio) <= 1 + limit:
+        return None
+    against = ", against the servers of the same rounds" if drift.shared else ""
+    text = (
+        f"from the first to the last third of a block the rate moves by {drift.ratio - 1:+.0%} "
+        f"({drift.low - 1:+.0%} to {drift.high - 1:+.0%} over {drift.blocks} blocks; limit {limit:.0%})"
+        f"{against}, so the figure depends on when it is read."
+    )
+    return Refusal(UNSTEADY, drift.ratio - 1, text)
 
 
 def _server_idle(

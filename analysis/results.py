@@ -89,6 +89,19 @@ class CellResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Noise:
+    """A level's own noise: what the same server, measured twice, can differ by.
+
+    Attributes:
+        subject: the server that was measured twice.
+        band: as a ratio over 1.
+    """
+
+    subject: str
+    band: float
+
+
+@dataclass(frozen=True, slots=True)
 class LevelResult:
     """The cells and the comparisons of one level of one workload.
 
@@ -98,6 +111,7 @@ class LevelResult:
         metric: what the level is ranked by.
         cells: one a subject, in the order of the run.
         comparisons: of that metric, every pair of cells with status `ok`, in alphabetical order.
+        noise: None in a run that measured no server twice, or where one of the two copies is not valid.
     """
 
     plan: LevelPlan
@@ -105,6 +119,7 @@ class LevelResult:
     rounds: tuple[int, int]
     cells: tuple[CellResult, ...]
     comparisons: tuple[Comparison, ...]
+    noise: Noise | None = None
 
     @property
     def workload(self) -> str:

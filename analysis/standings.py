@@ -66,13 +66,18 @@ def standings(level: LevelResult) -> list[Standing]:
     comparable = {subject for pair in decided for subject in (pair.left, pair.right)}
     ranked = [cell for cell in cells if cell.subject in comparable]
     better = level.metric.better
+    # Looking each pair up in the level would take seconds where there are thousands.
+    known: dict[tuple[str, str], Verdict] = {}
+    for pair in level.comparisons:
+        known[pair.left, pair.right] = pair.verdict
+        known[pair.right, pair.left] = _INVERSE.get(pair.verdict, pair.verdict)
     rows: list[Standing] = []
     for cell in cells:
         if cell.subject not in comparable:
             rows.append(Standing(cell, None, None, leads=False))
             continue
-        verdicts = [verdict_on(level, cell.subject, other.subject) for other in ranked if other is not cell]
-        leads = cell is ranked[0] or verdict_on(level, cell.subject, ranked[0].subject) == "tie"
+        verdicts = [known[cell.subject, other.subject] for other in ranked if other is not cell]
+        leads = cell is ranked[0] or known[cell.subject, ranked[0].subject] == "tie"
         best, worst = 1 + verdicts.count(_INVERSE[better]), len(ranked) - verdicts.count(better)
         rows.append(Standing(cell, best, worst, leads))
     return rows

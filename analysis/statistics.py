@@ -3,10 +3,11 @@
 Slices and requests inside a block are not independent, so a block is first reduced to one number: the trimmed
 mean of its logarithms. Only these numbers, one a block, enter an interval or a test.
 
-Why a trimmed mean with 10 % cut at each end: one slice hit by a neighbour on the machine can be ten times too
-slow, and a plain mean passes that on. A median throws away a third of the precision when nothing went wrong;
-this trimmed mean a few percent. Its price: it speaks of undisturbed slices. A server that stalls by itself in
-under a tenth of its slices shows it in p99 and max, whose histograms hold every slice.
+Why a trimmed mean with 10 % cut at each end, and one slice at the least: one slice hit by a neighbour on
+the machine can be ten times too slow, and a plain mean passes that on. A median throws away a third of the
+precision when nothing went wrong; this trimmed mean a few percent. Its price: it speaks of undisturbed
+slices. A server that stalls by itself in under a tenth of its slices shows it in p99 and max, whose
+histograms hold every slice.
 
 Why logarithms: a ratio and its inverse then weigh the same, and a common drift of the machine cancels by
 subtraction.
@@ -36,6 +37,7 @@ SIGNIFICANCE = 0.05
 MIN_BLOCKS = 3
 MIN_EFFECT = 1.03
 """Effects within 3 % are never called a difference, however narrow the interval."""
+_LEAST_TO_CUT = 3
 _EMPTY_SLICE = 0.5
 """Stands for zero answers in a logarithm: half of the smallest count there is."""
 
@@ -59,6 +61,7 @@ class Comparison:
         low: lower end of the unadjusted 95 % interval of the ratio; None under two common blocks.
         high: its upper end.
         p: Holm-adjusted over all pairs of the same workload and level; None under three common blocks.
+        because: what made it a tie, or what data it lacks; empty for a difference.
     """
 
     left: str
@@ -69,14 +72,19 @@ class Comparison:
     high: float | None
     p: float | None
     verdict: Verdict
+    because: str = ""
 
 
 def trimmed_mean(values: npt.ArrayLike) -> Array:
-    """The mean over the last axis without the lowest and the highest tenth (rounded down to whole values)."""
+    """The mean over the last axis without the lowest and the highest tenth, rounded down to whole values.
+
+    From three values on, one is cut at each end: of fewer than ten a tenth is none, and one stray slice would
+    move its block. Intervals would then be half as wide again and cover the truth 98 times in 100.
+    """
     ascending = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
-    cut = int(TRIM * ascending.shape[-1])
-    kept = ascending[..., cut : ascending.shape[-1] - cut]
-    return np.asarray(kept.mean(axis=-1))
+    count = ascending.shape[-1]
+    cut = max(1, int(TRIM * count)) if count >= _LEAST_TO_CUT else 0
+    return np.asarray(ascending[..., cut : count - cut].mean(axis=-1))
 
 
 def mean_interval(block_values: Array) -> tuple[Array, Array, Array, Array]:
@@ -108,9 +116,13 @@ def log_rate_table(slices: pd.DataFrame) -> pd.DataFrame:
 
 def block_means(values: pd.Series[float]) -> Array:
     """The trimmed mean of each block, in the order of the blocks; `values` is indexed by (block, round)."""
-    present = values.dropna()
-    parts = [trimmed_mean(part.to_numpy()) for _, part in present.groupby(level="block")]
-    return np.array(parts, dtype=np.float64)
+    return _means_of(np.asarray(part, dtype=np.float64) for _, part in values.groupby(level="block"))
+
+
+def _means_of(blocks: Iterable[Array]) -> Array:
+    """The trimmed mean of each block that has a value which is not NaN."""
+    present = (block[~np.isnan(block)] for block in blocks)
+    return np.array([trimmed_mean(block) for block in present if len(block)], dtype=np.float64)
 
 
 def rate(log_rates: pd.Series[float]) -> Estimate | None:
@@ -142,18 +154,30 @@ def compare_all(
     Args:
         table: from `log_rate_table`.
         subjects: the columns to compare.
-        noise_band: the run's own A/A noise as a ratio over 1; an effect within it is a tie.
+        noise_band: the run's own A/A noise as a ratio over 1 (`analysis.noise`); effects in it are ties.
     """
-    pairs = [_compare(table, left, right) for left, right in combinations(sorted(subjects), 2)]
+    ordered = sorted(subjects)
+    if len(ordered) < 2:
+        return []
+    # Plain arrays: a run may have thousands of pairs, and grouping a frame for each would take a minute.
+    blocks = [part.to_numpy(dtype=np.float64) for _, part in table[ordered].groupby(level="block")]
+    pairs = [
+        _compare(
+            ordered[left], ordered[right], _means_of(block[:, left] - block[:, right] for block in blocks)
+        )
+        for left, right in combinations(range(len(ordered)), 2)
+    ]
     tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
     for index, p in zip(tested, holm([pairs[index].p or 0.0 for index in tested]), strict=True):
         pairs[index] = replace(pairs[index], p=p)
-    return [replace(pair, verdict=verdict(pair, noise_band)) for pair in pairs]
+    return [
+        replace(pair, verdict=verdict(pair, noise_band), because=explanation(pair, noise_band))
+        for pair in pairs
+    ]
 
 
-def _compare(table: pd.DataFrame, left: str, right: str) -> Comparison:
-    """One pair with its p-value not adjusted yet and its verdict still open."""
-    means = block_means(table[left] - table[right])
+def _compare(left: str, right: str, means: Array) -> Comparison:
+    """One pair from its blocks' log ratios, with its p-value not adjusted yet and its verdict still open."""
     ratio = float(np.exp(means.mean())) if len(means) else None
     if len(means) < 2:
         return Comparison(left, right, len(means), ratio, None, None, None, "not enough data")
@@ -168,8 +192,21 @@ def verdict(pair: Comparison, noise_band: float = MIN_EFFECT) -> Verdict:
     """What may be said of a pair: the interval, the adjusted p and the size of the effect must all agree."""
     if pair.p is None or pair.ratio is None or pair.low is None or pair.high is None:
         return "not enough data"
-    excludes_one = pair.low > 1 or pair.high < 1
-    effect = max(pair.ratio, 1 / pair.ratio)
-    if not excludes_one or pair.p >= SIGNIFICANCE or effect <= max(noise_band, MIN_EFFECT):
+    if explanation(pair, noise_band):
         return "tie"
     return "higher" if pair.ratio > 1 else "lower"
+
+
+def explanation(pair: Comparison, noise_band: float = MIN_EFFECT) -> str:
+    """Which of the three conditions made the pair a tie, or what data it lacks; empty for a difference."""
+    if pair.p is None or pair.ratio is None or pair.low is None or pair.high is None:
+        return f"a verdict needs {MIN_BLOCKS} blocks with both, and there are {pair.blocks}"
+    if pair.low <= 1 <= pair.high:
+        return "the interval holds 1"
+    if pair.p >= SIGNIFICANCE:
+        return f"p is {pair.p:.2g} once adjusted for all pairs, and {SIGNIFICANCE:g} is the limit"
+    if max(pair.ratio, 1 / pair.ratio) > max(noise_band, MIN_EFFECT):
+        return ""
+    if noise_band > MIN_EFFECT:
+        return f"within this run's own noise of {noise_band - 1:.1%}"
+    return f"within {MIN_EFFECT - 1:.0%}, which is never called a difference"

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import level_data, totals
 from analysis.leads import MIN_SETTLED, MIN_TAIL_SAMPLES, fit, lead_metric, lead_table, typical_percentiles
+from analysis.noise import noise_band
+from analysis.parallel import forked_map
 from analysis.refusals import refusals
-from analysis.results import LATENCY_NAMES, CellResult, LevelResult, Summary
-from analysis.statistics import MIN_EFFECT, Comparison, Estimate, compare_all, log_rate_table, rate
+from analysis.results import LATENCY_NAMES, CellResult, LevelResult, Noise, Summary
+from analysis.statistics import (
+    MIN_BLOCKS,
+    MIN_EFFECT,
+    Comparison,
+    Estimate,
+    compare_all,
+    log_rate_table,
+    rate,
+)
+from analysis.steadiness import MIN_ROUNDS, drifts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
     from analysis.cells import LevelData, Totals
+    from analysis.claims import ClaimResult
     from analysis.load import Failure, Run
     from analysis.meta import LevelPlan, SubjectMeta
     from analysis.metrics import Metric
+    from analysis.steadiness import Drift
 
 SCHEMA = 1
 MIB = 1 << 20
@@ -32,47 +46,64 @@ _WITHOUT_ONE_RATE = {
 """Load models whose slices have no throughput and no latencies in common."""
 
 
-def summarize(run: Run, noise_band: float = MIN_EFFECT) -> Summary:
-    """The result of `run`; the same data give the same result, whatever order its parts are in.
-
-    Args:
-        run: complete or cut off.
-        noise_band: the run's own A/A noise as a ratio over 1; effects within it are ties.
-    """
+def summarize(run: Run) -> Summary:
+    """The result of `run`, complete or cut off; the same data give the same result, in whatever order."""
     return Summary(
         run=run.meta.run,
         runner=run.meta.runner,
         profile=run.meta.profile,
         seed=run.meta.seed,
-        levels=tuple(_level(run, plan, noise_band) for plan in run.meta.levels),
+        levels=tuple(forked_map(partial(_level, run), run.meta.levels)),
     )
 
 
-def _level(run: Run, plan: LevelPlan, noise_band: float) -> LevelResult:
+def _level(run: Run, plan: LevelPlan) -> LevelResult:
     data = level_data(run, plan)
     workload = run.meta.workload(plan.workload)
     cores = len(run.meta.cores["server"]) + len(run.meta.cores["engine"])
-    tables = _Tables(log_rate_table(data.slices), lead_table(data))
-    cells = tuple(
+    rates = log_rate_table(data.slices)
+    judged = drifts(rates, exclusive=run.meta.exclusive) if plan.model == "closed" else {}
+    tables = _Tables(rates, lead_table(data), judged)
+    every = tuple(
         _cell(run, data, subject, totals(data, subject.id, workload.transport, cores), tables)
         for subject in run.meta.subjects
     )
+    cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
     valid = [cell.subject for cell in cells if cell.status == "ok" and cell.subject in tables.leads]
+    noise = _noise(run, every, tables)
     return LevelResult(
         plan=plan,
         metric=lead_metric(plan, workload),
         rounds=data.rounds,
         cells=cells,
-        comparisons=tuple(compare_all(tables.leads, valid, noise_band)),
+        comparisons=tuple(compare_all(tables.leads, valid, noise.band if noise else MIN_EFFECT)),
+        noise=noise,
     )
+
+
+def _noise(run: Run, cells: tuple[CellResult, ...], tables: _Tables) -> Noise | None:
+    """The level's own noise, from the subject measured twice; None where either copy is not valid."""
+    twin = run.meta.twin
+    if twin is None:
+        return None
+    valid = {cell.subject for cell in cells if cell.status == "ok"}
+    if not {twin.id, twin.twin_of} <= valid:
+        return None
+    band = noise_band(tables.leads, twin.twin_of, twin.id)
+    return None if band is None else Noise(twin.twin_of, band)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """Logarithms of a level's rates and leading figures: a row a (block, round), a column a subject."""
+    """Logarithms of a level's rates and leading figures: a row a (block, round), a column a subject.
+
+    Attributes:
+        drifts: how each subject's rate moves within blocks, of those for which that can be told.
+    """
 
     rates: pd.DataFrame
     leads: pd.DataFrame
+    drifts: Mapping[str, Drift]
 
 
 def _cell(
@@ -91,12 +122,14 @@ def _cell(
         return _failed(run, plan, subject, failures, added)
     if added is None:
         return _unmeasured(run, plan, subject)
-    found = refusals(added, workload, plan, run.meta.server_cores)
+    found = refusals(added, workload, plan, run.meta.server_cores, tables.drifts.get(subject.id))
     timed, nothing = plan.model not in _WITHOUT_ONE_RATE, dict.fromkeys(LATENCY_NAMES)
     estimate = rate(tables.rates[subject.id]) if timed else None
     lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
     reasons += _notes(data, added, lead, lead_metric(plan, workload))
+    if plan.model == "closed" and subject.id not in tables.drifts:
+        reasons.append(f"not-measured: steadiness needs {MIN_BLOCKS} blocks with {MIN_ROUNDS} rounds")
     if run.meta.in_containers:
         reasons += _container_notes(added)
     slices = data.slices[data.slices["subject"] == subject.id]
@@ -197,8 +230,11 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     without = _WITHOUT_ONE_RATE.get(data.plan.model)
     if without:
         notes.append(f"not-measured: throughput and latencies: {without}")
-    elif not data.plan.paced:  # at one rate for all, the percentiles of a block are shown
-        notes.extend(added.percentiles.reasons)
+    else:
+        where = " (all blocks together)" if data.plan.paced else ""
+        notes.extend(f"{reason}{where}" for reason in added.percentiles.reasons)
+        if added.service.samples:
+            notes.extend(f"{reason} (service time{where})" for reason in added.service.reasons)
     if added.last.samples:
         notes.extend(f"{reason} (last subscriber)" for reason in added.last.reasons)
     if added.cpu_us_per_request is None and data.plan.model != "idle":
@@ -227,7 +263,7 @@ def _why_no_lead(model: str) -> str:
     }.get(model, f"a block needs {MIN_TAIL_SAMPLES:,} latencies; give it more time")
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
+def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, Any]:
     """The content of `summary.json`, schema 1."""
     return {
         "schema": SCHEMA,
@@ -239,7 +275,17 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "comparisons": [
             _comparison_json(level, pair) for level in summary.levels for pair in level.comparisons
         ],
-        "claims": [],
+        "noise": [
+            {
+                "workload": level.workload,
+                "level": level.level,
+                "subject": level.noise.subject,
+                "band": _rounded(level.noise.band),
+            }
+            for level in summary.levels
+            if level.noise is not None
+        ],
+        "claims": [asdict(claim) for claim in claims],
     }
 
 
@@ -293,6 +339,7 @@ def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
         "high": _rounded(pair.high),
         "p": _rounded(pair.p),
         "verdict": pair.verdict,
+        "because": pair.because,
     }
 
 

@@ -99,10 +99,10 @@ class Project:
 def service_name(subject_id: str) -> str:
     """The name of a subject's service: `uvicorn+flask` → `uvicorn__flask`.
 
-    Compose allows no plus sign, and takes a dot for the way into another service: `uvicorn.flask` beside
+    Compose allows neither + nor ~, and takes a dot for the way into another service: `uvicorn.flask` beside
     `uvicorn` is "a cycle" (Compose 2.26).
     """
-    return subject_id.replace("+", "__")
+    return subject_id.replace("+", "__").replace("~", "__")
 
 
 def escaped(text: str) -> Interpolated:

@@ -105,6 +105,7 @@ def _subject_description(subject: Subject, readiness: Readiness) -> dict[str, An
     variant = subject.variant
     return {
         "id": subject.id,
+        "twin_of": subject.original_id if subject.again else None,
         "server": subject.server.name,
         "variant": variant.name,
         "app": subject.application.name,

@@ -22,6 +22,7 @@ ARRIVAL_PROCESSES: tuple[ArrivalProcess, ...] = ("poisson", "constant")
 CAPABILITIES: tuple[Capability, ...] = ("close", "keep-alive", "websocket", "chunked-request", "streaming")
 PLAIN_APPLICATION = "plain"
 DEFAULT_VARIANT = "default"
+TWIN = "~again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +95,34 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured: a server, one of its variants, and the application behind it."""
+    """What is measured: a server, one of its variants, and the application behind it.
+
+    Attributes:
+        again: whether it is a twin, measured beside its original to learn the run's own noise.
+    """
 
     server: Server
     variant: Variant
     application: Application
+    again: bool = False
 
     @property
     def id(self) -> str:
-        """`gunicorn-sync`, `uvicorn` for the variant `default`, `uvicorn+flask` for another application."""
+        """`gunicorn-sync`, `uvicorn` for the variant `default`, `uvicorn+flask` for another application.
+
+        A twin's is `uvicorn~again`.
+        """
         base = self.server.name
         if self.variant.name != DEFAULT_VARIANT:
             base = f"{base}-{self.variant.name}"
-        return base if self.application.name == PLAIN_APPLICATION else f"{base}+{self.application.name}"
+        if self.application.name != PLAIN_APPLICATION:
+            base = f"{base}+{self.application.name}"
+        return f"{base}{TWIN}" if self.again else base
+
+    @property
+    def original_id(self) -> str:
+        """The ID without a twin's mark."""
+        return self.id.removesuffix(TWIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ slice of every cell in an order drawn anew.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ START_COST_S = 0.8
 """First guess of what starting, verifying and stopping one subject costs in a block."""
 SEARCH_ROUNDS = 14
 """Rounds that a search gets in every block, whatever that costs: with fewer it seldom finds anything."""
+RANKED_BLOCKS = 3
+TAIL_LATENCIES = 10_500
+"""Over the 10,000 that p99 needs: arrivals are random."""
 OPEN_COST_S = 0.001
 """First guess of what opening one idle connection costs."""
 
@@ -92,13 +96,27 @@ def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
     warmup_s = sum(len(level.cells) * level.workload.warmup_s for level in levels)
     block_s = profile.budget_s / profile.blocks - len(subjects) * START_COST_S - warmup_s
     costs = {level.id: level.round_cost_s for level in levels}
-    return Plan(profile, seed, divide_rounds(levels, block_s, costs, profile.max_rounds))
+    return Plan(profile, seed, divide_rounds(levels, block_s, costs, profile))
+
+
+def least_rounds(level: LevelPlan, profile: Profile) -> int:
+    """Rounds that a level gets in every block, whatever they cost.
+
+    An open loop is ranked by p99, which needs 10,000 latencies a cell; a run of fewer than three blocks ranks
+    nothing.
+    """
+    rate_per_s = level.level.rate_per_s
+    if rate_per_s is None or profile.blocks < RANKED_BLOCKS:
+        return 1
+    latencies = rate_per_s * level.workload.slice_s * profile.blocks
+    return max(1, math.ceil(TAIL_LATENCIES / latencies))
 
 
 def divide_rounds(
-    levels: Sequence[LevelPlan], seconds: float, round_costs_s: dict[str, float], most: int | None = None
+    levels: Sequence[LevelPlan], seconds: float, round_costs_s: dict[str, float], profile: Profile
 ) -> tuple[LevelPlan, ...]:
-    """Gives each level as many rounds as its share of `seconds` pays for, at least one, at most `most`."""
+    """Gives each level as many rounds as its share of `seconds` pays for, within what the profile allows."""
+    most = profile.max_rounds
     # A workload's share is divided between its levels, so that one more rate costs the others nothing.
     levels_of = Counter(level.workload.name for level in levels)
     shares = sum({level.workload.name: level.workload.share for level in levels}.values())
@@ -106,7 +124,7 @@ def divide_rounds(
     for level in levels:
         share = level.workload.share / levels_of[level.workload.name] / shares
         seconds_here = max(0.0, seconds) * share
-        rounds = max(1, int(seconds_here / max(round_costs_s[level.id], 1e-6)))
+        rounds = max(least_rounds(level, profile), int(seconds_here / max(round_costs_s[level.id], 1e-6)))
         if level.workload.steps:
             rounds = 1
         if level.level.objective is not None:
@@ -128,8 +146,7 @@ def replan(plan: Plan, block_s: float, wall_s: float, round_s: dict[str, list[fl
     costs = {level: sum(times) / len(times) for level, times in round_s.items() if times}
     costs = {level.id: costs.get(level.id, level.round_cost_s) for level in plan.levels}
     other_s = wall_s - sum(sum(times) for times in round_s.values())
-    most = plan.profile.max_rounds
-    return replace(plan, levels=divide_rounds(plan.levels, block_s - other_s, costs, most))
+    return replace(plan, levels=divide_rounds(plan.levels, block_s - other_s, costs, plan.profile))
 
 
 def every_level(workloads: Sequence[Workload], plan: Plan) -> tuple[LevelPlan, ...]:

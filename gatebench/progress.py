@@ -110,7 +110,8 @@ class TerminalObserver:
         """One slice more."""
         if self._began is None:
             self._began = time.monotonic()
-        self._standings.add(cell, result)
+        if not cell.subject.again:
+            self._standings.add(cell, result)
         elapsed_s = time.monotonic() - self._began
         left_s = max(0.0, self._expected_s - elapsed_s)
         self._progress.update(

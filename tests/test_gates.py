@@ -11,6 +11,7 @@ from analysis.gates import GATES
 from analysis.meta import LevelPlan, WorkloadMeta
 from analysis.percentiles import Percentiles
 from analysis.refusals import refusals
+from analysis.steadiness import Drift
 
 PLAN = LevelPlan("keep-alive", "c64", 64, 20, 0.1)
 WORKLOAD = WorkloadMeta("keep-alive", "", "keep-alive", {}, frozenset({"keep-alive"}), True, 0.0)
@@ -315,3 +316,31 @@ def test_idle_connections_give_few_answers_by_design() -> None:
     unused = replace(HONEST, typical_completed=0.0, in_flight=None)
 
     assert found(unused, idle, replace(WORKLOAD, saturates=False)) == []
+
+
+FALLING = Drift(0.88, 0.83, 0.93, blocks=5, shared=True)
+
+
+def unsteady(drift: Drift | None, plan: LevelPlan = PLAN) -> list[str]:
+    return [refusal.reason for refusal in refusals(HONEST, WORKLOAD, plan, 1, drift)]
+
+
+def test_a_rate_that_falls_in_every_block_is_unsteady() -> None:
+    (reason,) = unsteady(FALLING)
+
+    assert reason.startswith("unsteady: from the first to the last third of a block the rate moves by -12% ")
+    assert "(-17% to -7% over 5 blocks; limit 5%), against the servers of the same rounds" in reason
+
+
+@pytest.mark.parametrize(("ratio", "refused"), [(1.049, False), (1.051, True), (0.953, False), (0.952, True)])
+def test_a_rate_may_move_by_five_percent_either_way(ratio: float, refused: bool) -> None:
+    assert bool(unsteady(Drift(ratio, ratio - 0.01, ratio + 0.01, 5, shared=False))) is refused
+
+
+def test_a_movement_that_may_be_chance_is_not_held_against_a_server() -> None:
+    assert unsteady(replace(FALLING, high=1.01)) == []
+
+
+def test_a_drift_that_cannot_be_judged_and_that_of_an_open_loop_refuse_nothing() -> None:
+    assert unsteady(None) == []
+    assert [code for code in unsteady(FALLING, replace(PLAN, model="objective")) if "unsteady" in code] == []

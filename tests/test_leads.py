@@ -94,13 +94,22 @@ def test_an_engine_that_sends_late_is_seen_in_the_lag_clock(tmp_path: Path) -> N
 def test_a_block_with_too_few_latencies_for_a_tail_has_none() -> None:
     rows = [
         {"block": block, "subject": "a", "clock": "response", "latency_us": 100, "count": count}
-        for block, count in enumerate((1_000, 999))
+        for block, count in enumerate((9_001, 999))
     ]
 
     table = lead_table(data(OPEN, pd.DataFrame(), pd.DataFrame(rows)))
 
     assert np.exp(table["a"][0, 0]) == pytest.approx(100)
     assert np.isnan(table["a"][1, 0])
+
+
+def test_a_cell_with_too_few_latencies_for_a_tail_leads_with_nothing() -> None:
+    rows = [
+        {"block": block, "subject": subject, "clock": "response", "latency_us": 100, "count": count}
+        for subject, count in (("few", 4_999), ("enough", 5_000))
+        for block in range(2)
+    ]
+    assert list(lead_table(data(OPEN, pd.DataFrame(), pd.DataFrame(rows)))) == ["enough"]
 
 
 def test_percentiles_beside_the_leading_one_never_contradict_it() -> None:
@@ -120,7 +129,7 @@ def test_percentiles_beside_the_leading_one_never_contradict_it() -> None:
 
 def test_only_the_response_clock_leads_an_open_loop() -> None:
     rows = [
-        {"block": 0, "subject": "a", "clock": clock, "latency_us": latency_us, "count": 2_000}
+        {"block": 0, "subject": "a", "clock": clock, "latency_us": latency_us, "count": 10_000}
         for clock, latency_us in (("response", 900), ("service", 300), ("lag", 10))
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ CELLS = [
     for subject in SUBJECTS
     if not (cell := Cell(subject, workload, level)).missing
 ]
-DIVIDED = [cell for cell in CELLS if cell.level.objective is None]
-"""The cells of levels that share the time; a search gets the rounds that it needs."""
+DIVIDED = [cell for cell in CELLS if cell.level.objective is None and cell.level.rate_per_s is None]
+"""The cells of levels that share the time; a search and a tail get the rounds that they need."""
 STANDARD = PROFILES["standard"]
 
 
@@ -82,18 +83,32 @@ def test_a_standard_run_has_at_least_five_blocks_and_a_smoke_run_one() -> None:
 def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> None:
     plan = make_plan(DIVIDED, STANDARD, 7)
     costs = {level.id: level.round_cost_s for level in plan.levels}
-    few, many = divide_rounds(plan.levels, 10, costs), divide_rounds(plan.levels, 100, costs)
+    few, many = (
+        divide_rounds(plan.levels, 10, costs, STANDARD),
+        divide_rounds(plan.levels, 100, costs, STANDARD),
+    )
     assert all(less.rounds <= more.rounds for less, more in zip(few, many, strict=True))
     assert sum(level.rounds for level in many) > sum(level.rounds for level in few)
-    assert {level.rounds for level in divide_rounds(plan.levels, -5, costs)} == {1}
+    assert {level.rounds for level in divide_rounds(plan.levels, -5, costs, STANDARD)} == {1}
 
 
 @pytest.mark.parametrize("seconds", [20.0, 60.0, 300.0])
 def test_the_rounds_cost_no_more_than_the_time_they_were_given(seconds: float) -> None:
     plan = make_plan(DIVIDED, STANDARD, 7)
     costs = {level.id: level.round_cost_s for level in plan.levels}
-    planned = divide_rounds(plan.levels, seconds, costs)
+    planned = divide_rounds(plan.levels, seconds, costs, STANDARD)
     assert sum(level.rounds * costs[level.id] for level in planned if level.rounds > 1) <= seconds
+
+
+def test_an_open_loop_gets_the_latencies_that_p99_needs_where_runs_are_ranked() -> None:
+    paced = [cell for cell in CELLS if cell.level.rate_per_s is not None]
+    plan = make_plan(paced, replace(STANDARD, budget_s=1.0), 7)
+    for level in plan.levels:
+        rate_per_s = level.level.rate_per_s or 0.0
+        assert level.rounds * STANDARD.blocks * rate_per_s * level.workload.slice_s >= 10_000
+    assert {
+        level.rounds for level in make_plan(paced, replace(STANDARD, blocks=1, budget_s=1.0), 7).levels
+    } == {1}
 
 
 def test_a_profile_can_limit_the_rounds() -> None:

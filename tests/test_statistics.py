@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from analysis.noise import noise_band
 from analysis.percentiles import percentiles
 from analysis.statistics import (
     Array,
     Comparison,
     compare_all,
+    explanation,
     holm,
     log_rate_table,
     mean_interval,
@@ -25,14 +25,6 @@ from analysis.statistics import (
 )
 
 BLOCKS, ROUNDS = 5, 20
-BLOCK_NOISE, SLICE_NOISE, DRIFT = 0.02, 0.04, 0.02
-
-
-def simulated_log_rates(random: np.random.Generator, runs: int, subjects: int) -> Array:
-    """Log rates of equal subjects, shape (runs, subjects, blocks, rounds), on a machine that drifts."""
-    drift = np.cumsum(random.normal(0, DRIFT, (runs, 1, BLOCKS, ROUNDS)), axis=-1)
-    starts = random.normal(0, BLOCK_NOISE, (runs, subjects, BLOCKS, 1))
-    return drift + starts + random.normal(0, SLICE_NOISE, (runs, subjects, BLOCKS, ROUNDS))
 
 
 def slices_of(rates: dict[str, Array], window_s: float = 0.1) -> pd.DataFrame:
@@ -70,6 +62,19 @@ def test_the_trimmed_mean_cuts_a_tenth_at_each_end() -> None:
     assert trimmed_mean(values) == stats.trim_mean(values, 0.1)
 
 
+@pytest.mark.parametrize("rounds", range(3, 10))
+def test_a_stray_slice_is_cut_from_blocks_of_fewer_than_ten_rounds_as_well(rounds: int) -> None:
+    values = np.full(rounds, np.log(1000.0))
+    values[1] = np.log(100.0)
+
+    assert np.exp(trimmed_mean(values)) == pytest.approx(1000.0)
+
+
+@pytest.mark.parametrize("values", [[3.0], [3.0, 5.0]])
+def test_of_one_or_two_slices_none_is_cut(values: list[float]) -> None:
+    assert trimmed_mean(values) == np.mean(values)
+
+
 def test_the_interval_and_p_are_those_of_the_one_sample_t_test() -> None:
     values = np.array([0.08, 0.11, 0.02, 0.09, 0.13])
     known = stats.ttest_1samp(values, 0)
@@ -84,76 +89,6 @@ def test_the_interval_and_p_are_those_of_the_one_sample_t_test() -> None:
 @pytest.mark.parametrize(("value", "p"), [(0.1, 0.0), (0.0, 1.0)])
 def test_blocks_without_any_spread_give_an_interval_without_width(value: float, p: float) -> None:
     assert [float(part) for part in mean_interval(np.full(5, value))] == [value, value, value, p]
-
-
-def test_the_interval_agrees_with_a_bootstrap_over_blocks() -> None:
-    random = np.random.default_rng(3)
-    blocks = random.normal(0.1, 0.03, 30)
-    resampled = random.choice(blocks, (20_000, 30)).mean(axis=1)
-
-    _, low, high, _ = mean_interval(blocks)
-
-    # Over 30 blocks both approximate the same interval; the bootstrap's is a few percent narrower.
-    assert (low, high) == pytest.approx(
-        tuple(np.percentile(resampled, [2.5, 97.5])), abs=float(0.1 * (high - low))
-    )
-
-
-def test_the_interval_of_a_ratio_covers_the_truth_95_times_in_100_on_a_drifting_machine() -> None:
-    rates = simulated_log_rates(np.random.default_rng(1), runs=4_000, subjects=2)
-
-    _, low, high, _ = mean_interval(trimmed_mean(rates[:, 0] - rates[:, 1]))
-
-    assert 0.935 < np.mean((low < 0) & (high > 0)) < 0.965
-
-
-def test_slices_taken_for_independent_would_cover_it_far_less_often() -> None:
-    rates = simulated_log_rates(np.random.default_rng(1), runs=4_000, subjects=2)
-
-    _, low, high, _ = mean_interval((rates[:, 0] - rates[:, 1]).reshape(4_000, -1))
-
-    assert np.mean((low < 0) & (high > 0)) < 0.75
-
-
-def test_comparisons_across_rounds_instead_of_within_them_would_be_far_less_precise() -> None:
-    rates = simulated_log_rates(np.random.default_rng(1), runs=500, subjects=2)
-    paired = trimmed_mean(rates[:, 0] - rates[:, 1]).mean(axis=-1)
-    one_after_the_other = (trimmed_mean(rates[:, 0]) - trimmed_mean(np.roll(rates[:, 1], 1, axis=0))).mean(
-        axis=-1
-    )
-
-    assert paired.std() < one_after_the_other.std() / 2
-
-
-def test_equal_servers_are_hardly_ever_told_apart() -> None:
-    runs, subjects = 400, 15
-    rates = simulated_log_rates(np.random.default_rng(2), runs, subjects)
-    left, right = (list(side) for side in zip(*combinations(range(subjects), 2), strict=True))
-
-    mean, low, high, p = mean_interval(trimmed_mean(rates[:, left] - rates[:, right]))
-    raw_claims, claims = 0, 0
-    for run in range(runs):
-        raw_claims += bool((p[run] < 0.05).any())
-        found = zip(
-            np.exp(mean[run]), np.exp(low[run]), np.exp(high[run]), holm(p[run].tolist()), strict=True
-        )
-        claims += any(
-            verdict(pair(ratio=ratio, low=bottom, high=top, p=adjusted)) != "tie"
-            for ratio, bottom, top, adjusted in found
-        )
-
-    assert raw_claims / runs > 0.5  # without the adjustment most runs would print a false ranking
-    assert claims / runs < 0.08  # 5 % and three standard errors of 400 runs
-
-
-def test_a_difference_of_ten_percent_is_found_at_five_blocks() -> None:
-    rates = simulated_log_rates(np.random.default_rng(4), runs=100, subjects=2)
-    found = 0
-    for left, right in np.exp(rates):
-        slices = slices_of({"a": 11_000 * left, "b": 10_000 * right})
-        found += compare_all(log_rate_table(slices), ["a", "b"])[0].verdict == "higher"
-
-    assert found / 100 > 0.9
 
 
 def test_left_and_right_are_compared_only_in_rounds_that_both_were_in() -> None:
@@ -224,6 +159,54 @@ def test_an_effect_within_the_runs_own_noise_band_is_a_tie() -> None:
 
 def test_a_noise_band_under_three_percent_does_not_lower_the_bar() -> None:
     assert verdict(pair(ratio=1.02, low=1.01), noise_band=1.001) == "tie"
+
+
+@pytest.mark.parametrize(
+    ("changes", "band", "expected"),
+    [
+        ({}, 1.03, ""),
+        ({"blocks": 2, "p": None}, 1.03, "a verdict needs 3 blocks with both, and there are 2"),
+        ({"low": 0.99}, 1.5, "the interval holds 1"),
+        ({"p": 0.081}, 1.5, "p is 0.081 once adjusted for all pairs, and 0.05 is the limit"),
+        ({"ratio": 1.06, "low": 1.05}, 1.071, "within this run's own noise of 7.1%"),
+        ({"ratio": 1.02, "low": 1.01}, 1.021, "within 3%, which is never called a difference"),
+    ],
+)
+def test_a_tie_names_what_made_it_one(changes: dict[str, object], band: float, expected: str) -> None:
+    assert explanation(pair(**changes), band) == expected
+
+
+def test_the_noise_band_decides_a_comparison_and_is_named_in_it() -> None:
+    blocks = 1 + np.arange(5)[:, None] * 0.002 * np.ones((1, ROUNDS))
+    table = log_rate_table(slices_of({"a": 1_060 * blocks, "b": np.full((5, ROUNDS), 1_000.0)}))
+
+    (free,), (bound,) = (compare_all(table, ["a", "b"], band) for band in (1.03, 1.10))
+
+    assert (free.verdict, free.because) == ("higher", "")
+    assert (bound.verdict, bound.because) == ("tie", "within this run's own noise of 10.0%")
+
+
+def twins(*log_ratios: float) -> pd.DataFrame:
+    """A table in which `a` is over `a~again` by that logarithm in each block."""
+    rates = np.exp(np.array(log_ratios))[:, None] * np.full((1, ROUNDS), 1_000.0)
+    return log_rate_table(slices_of({"a": rates, "a~again": np.full_like(rates, 1_000.0)}))
+
+
+def test_the_noise_band_is_what_chance_alone_can_make_of_the_same_server() -> None:
+    table = twins(0.03, -0.03, 0.02, -0.02, 0.0)
+    half = stats.t.ppf(0.975, 4) * np.std([0.03, -0.03, 0.02, -0.02, 0.0], ddof=1) / np.sqrt(5)
+
+    assert noise_band(table, "a", "a~again") == pytest.approx(np.exp(half))
+    assert noise_band(table, "a~again", "a") == pytest.approx(np.exp(half))
+
+
+def test_twins_that_differ_beyond_chance_make_the_band_as_wide_as_they_differ() -> None:
+    assert noise_band(twins(0.080, 0.081, 0.079, 0.080, 0.080), "a", "a~again") == pytest.approx(np.exp(0.08))
+
+
+def test_twins_with_too_few_common_blocks_or_without_a_slice_give_no_band() -> None:
+    assert noise_band(twins(0.01, 0.02), "a", "a~again") is None
+    assert noise_band(twins(0.01, 0.02, 0.03), "a", "b~again") is None
 
 
 def test_holm_gives_the_textbook_answer() -> None:

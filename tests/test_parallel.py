@@ -1,0 +1,50 @@
+"""Work in forked processes: in order, on data that is not sent, and its errors are its caller's."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from analysis import parallel
+from analysis.parallel import forked_map
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    assert forked_map(lambda number: number**2, range(40)) == [number**2 for number in range(40)]
+
+
+def test_the_work_is_done_in_other_processes() -> None:
+    assert os.getpid() not in forked_map(lambda _: os.getpid(), range(20))
+
+
+def test_a_few_items_are_not_worth_a_process() -> None:
+    assert forked_map(lambda _: os.getpid(), range(3)) == [os.getpid()] * 3
+
+
+def test_one_core_does_it_all_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+    assert set(forked_map(lambda _: os.getpid(), range(20))) == {os.getpid()}
+
+
+def test_an_error_reaches_the_caller_and_leaves_nothing_behind() -> None:
+    def fail(number: int) -> int:
+        return 1 // number
+
+    with pytest.raises(ZeroDivisionError):
+        forked_map(fail, range(12))
+    assert parallel._work == []
+    assert forked_map(lambda number: -number, range(12)) == [-number for number in range(12)]
+
+
+def test_work_within_work_stays_in_its_process() -> None:
+    def outer(number: int) -> set[int]:
+        return {number, *forked_map(lambda _: os.getpid(), range(20))}
+
+    assert all(len(found) == 2 for found in forked_map(outer, range(12)))
