@@ -3,128 +3,131 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import re
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
+from markupsafe import Markup
 
-from analysis.charts import frame
+from analysis.colors import color
 from analysis.conditions import container_facts, machine_facts, memory_note, runner_in_words
 from analysis.gates import GATES
-from analysis.metrics import (
-    CONNECTION_MEMORY,
-    CPU,
-    DELAYS,
-    FIT,
-    LAST_P50,
-    LAST_P99,
-    LATENCIES,
-    MEMORY_OF_CONTAINERS,
-    MEMORY_OF_PROCESSES,
-    MIB_PER_S,
-    REQUESTS_PER_CONNECTION,
-    RESPONSES,
-    RPS,
-    SERVICE_P50,
-    SERVICE_P99,
-    WITHIN_OBJECTIVE,
-    Metric,
-)
-from analysis.standings import Standing, standings
-from analysis.wording import findings, interval, names
+from analysis.interfaces import matrices
+from analysis.page_pictures import Picture, placed
+from analysis.page_sections import costs, overview, status, workload_names, workload_sections
+from analysis.wording import interval, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from analysis.claims import ClaimResult
     from analysis.containers import ImageMeta
     from analysis.load import Run
-    from analysis.meta import RunMeta, WorkloadMeta
-    from analysis.results import LevelResult, Summary
+    from analysis.meta import RunMeta
+    from analysis.results import CellResult, Summary
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_MENTIONED_BYTES = 1024
-"""Bodies of a request and its answer from which on MiB/s say something."""
+__all__ = ["Picture", "render"]
 
-# Every ink of the charts with its name in CSS and its dark counterpart.
-_DARK = {
-    frame.INK: ("ink", "#e8ecf1"),
-    frame.MUTED: ("muted", "#a3adb8"),
-    frame.GRID: ("grid", "#46505b"),
-    frame.PAPER: ("paper", "#29313a"),
-    frame.GREY: ("grey", "#6b7580"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A chart as it goes into the page: its SVG, and what it shows for those who cannot see it."""
-
-    svg: bytes
-    alt: str
+PAGE_BYTES = 4_800_000
+"""How large the page may become; charts beyond that are linked to."""
+_HERE = Path(__file__).parent
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_NO_COLOR = "#808080"
+_APART = ("failed", "invalid", "unavailable", "unsupported")
+_RAW = (
+    ("run.json", "plan, machine, versions, subjects and workloads as they were when the run began"),
+    ("events.jsonl", "what happened: blocks, failures, exact argument vectors"),
+    ("slices.parquet", "one row a slice: the raw data"),
+    ("histograms.parquet", "every latency, as counts per whole microsecond"),
+    ("summary.json", "derived: every figure of this page, with its interval and its reasons"),
+    ("charts", "derived: every chart as SVG and PNG"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """What the page shows of one level.
-
-    Attributes:
-        metrics: the figures beside the leading one.
-    """
-
-    level: LevelResult
-    workload: WorkloadMeta
-    findings: Sequence[str]
-    rows: Sequence[Standing]
-    metrics: Sequence[Metric]
-    pictures: Sequence[tuple[str, str]]
-
-
-def render(run: Run, summary: Summary, pictures: Mapping[tuple[str, str], Sequence[Picture]]) -> str:
+def render(
+    run: Run,
+    summary: Summary,
+    pictures: Mapping[tuple[str, str], Sequence[Picture]],
+    workload_pictures: Mapping[str, Sequence[Picture]] | None = None,
+    run_pictures: Sequence[Picture] = (),
+    claims: Sequence[ClaimResult] = (),
+) -> str:
     """The whole page as HTML.
 
     Args:
-        run: where the conditions come from.
+        run: where the conditions come from, and the folder whose files are linked to.
         summary: the result of `run`.
         pictures: (workload, level) → its charts, in the order of the page.
+        workload_pictures: workload → charts of all its levels together.
+        run_pictures: charts of the whole run.
+        claims: what was held against the run.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [_section(run, level, pictures[level.workload, level.level]) for level in summary.levels]
-    return environment.get_template("report.html.j2").render(
-        meta=run.meta,
-        argv=run.argv,
-        blocks=len(run.finished_blocks),
-        ending=run.ending,
-        sections=sections,
-        apart=[cell for cell in summary.cells if cell.status != "ok"],
-        noted=[cell for cell in summary.cells if cell.status == "ok" and cell.reasons],
-        gates=GATES,
-        runner=runner_in_words(run.meta),
-        memory_note=memory_note(run.meta),
-        container_facts=container_facts(run.meta),
-        machine_facts=machine_facts(run.meta),
-        images=_images(run.meta),
-        interval=interval,
-        logs=sorted(file.name for file in (run.folder / "logs").glob("*.log")),
-    )
+    script = _static("report.js")
+    context = {
+        "meta": run.meta,
+        "argv": run.argv,
+        "blocks": len(run.finished_blocks),
+        "ending": run.ending,
+        "apart": _apart(summary),
+        "noted": [cell for cell in summary.cells if cell.status == "ok" and cell.reasons],
+        "cells": len(summary.cells),
+        "gates": GATES,
+        "runner": runner_in_words(run.meta),
+        "memory_note": memory_note(run.meta),
+        "container_facts": container_facts(run.meta),
+        "machine_facts": machine_facts(run.meta),
+        "images": _images(run.meta),
+        "interval": interval,
+        "status": status,
+        "claims": claims,
+        "matrices": matrices(run),
+        "raw": [(name, what) for name, what in _RAW if (run.folder / name).exists()],
+        "logs": sorted(file.name for file in (run.folder / "logs").glob("*.log")),
+        "style": _static("report.css"),
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "subject_class": {subject.id: f"s{number}" for number, subject in enumerate(run.meta.subjects)},
+        "subject_style": _subject_style(run.meta),
+    }
+    of_workloads = [(workload_pictures or {}).get(name, ()) for name in workload_names(summary)]
+    of_levels = [pictures[level.workload, level.level] for level in summary.levels]
+    groups = [run_pictures, *of_workloads, *of_levels]
+    template = environment.get_template("report.html.j2")
+
+    def page(room: int) -> str:
+        of_run, *others = placed(groups, run.folder, room)
+        workloads = workload_sections(run, summary, others[len(of_workloads) :], others[: len(of_workloads)])
+        sections = [section for workload in workloads for section in workload.levels]
+        return template.render(
+            context,
+            workloads=workloads,
+            sections=sections,
+            overview=overview(sections),
+            costs=costs(run.meta, sections),
+            run_pictures=of_run,
+        )
+
+    return page(PAGE_BYTES - len(page(0).encode(errors="replace")))
 
 
-def _section(run: Run, level: LevelResult, pictures: Sequence[Picture]) -> _Section:
-    workload = run.meta.workload(level.workload)
-    return _Section(
-        level=level,
-        workload=workload,
-        findings=findings(level, workload),
-        rows=standings(level),
-        metrics=_shown_metrics(level, workload, in_containers=run.meta.in_containers),
-        pictures=[(_themed(picture.svg), picture.alt) for picture in pictures],
+def _static(name: str) -> Markup:
+    return Markup((_HERE / "static" / name).read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
+
+
+def _apart(summary: Summary) -> list[CellResult]:
+    """What is in no ranking; what went wrong before what was never to be measured."""
+    return sorted(
+        (cell for cell in summary.cells if cell.status != "ok"), key=lambda cell: _APART.index(cell.status)
     )
 
 
@@ -139,36 +142,11 @@ def _images(meta: RunMeta) -> list[tuple[str, ImageMeta]]:
     return [(names(who), image) for image, who in users.items()]
 
 
-def _shown_metrics(level: LevelResult, workload: WorkloadMeta, *, in_containers: bool) -> list[Metric]:
-    """What a level's table shows beside the leading figure, which comes first."""
-    lead = level.metric
-    memory = MEMORY_OF_CONTAINERS if in_containers else MEMORY_OF_PROCESSES
-    costs = (CPU, *memory, REQUESTS_PER_CONNECTION)
-    if lead.name == CONNECTION_MEMORY.name:
-        return [FIT, *memory]
-    if lead.name == WITHIN_OBJECTIVE.name:
-        return [CPU, *memory]
-    bodies = [MIB_PER_S] if workload.body_bytes > _MENTIONED_BYTES else []
-    if level.plan.paced:
-        responses = [each for each in RESPONSES if each.name != lead.name]
-        return [*responses, SERVICE_P50, SERVICE_P99, RPS, *bodies, *costs]
-    if workload.exchange == "broadcast":
-        return [*DELAYS, LAST_P50, LAST_P99, CPU, *memory]
-    return [*bodies, *LATENCIES, *costs]
-
-
-def _themed(svg: bytes) -> str:
-    """The picture as a data URI that follows the reader's light or dark color scheme.
-
-    It stays an image of its own, so that the names inside one chart cannot meet those of another.
-    """
-    text = svg.decode()
-    light, dark = "", ""
-    for ink, (name, night) in _DARK.items():
-        text = text.replace(ink, f"var(--{name})")
-        light += f"--{name}:{ink};"
-        dark += f"--{name}:{night};"
-    style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
-    start = text.index(">", text.index("<svg")) + 1
-    themed = text[:start] + style + text[start:]
-    return "data:image/svg+xml;base64," + base64.b64encode(themed.encode()).decode()
+def _subject_style(meta: RunMeta) -> Markup:
+    """The mark before a subject's name: the color of the charts, a square for WSGI and a circle for ASGI."""
+    rules = []
+    for number, subject in enumerate(meta.subjects):
+        ink = color(subject)
+        ink = ink if _COLOR.fullmatch(ink) else _NO_COLOR  # a run's file may be anybody's
+        rules.append(f".s{number}{{--c:{ink};--r:{'50%' if subject.interface == 'asgi' else '0'}}}")
+    return Markup("\n".join(rules))  # noqa: S704 - numbers and colors

@@ -2,78 +2,84 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
+from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from analysis.charts.latency import latency_chart
-from analysis.charts.leading import leading_chart
-from analysis.charts.response import response_chart
-from analysis.charts.waiting import waiting_chart
+from analysis.charts.drawing import draw_all
+from analysis.charts.registry import charts
+from analysis.charts.view import View
+from analysis.claims import check
+from analysis.claims_file import load_claims
 from analysis.load import load_run
 from analysis.page import Picture, render
 from analysis.summary import as_json, summarize
+from gatebench.sources import FOLDER as SOURCES
+from gatebench.sources import claims_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from analysis.charts.frame import Chart
-    from analysis.meta import RunMeta
+    from analysis.charts.output import Chart
+    from analysis.load import Run
     from analysis.results import LevelResult
 
 
-def build_report(folder: Path) -> dict[str, Any]:
+def build_report(folder: Path, claims_files: Sequence[Path] = (), *, interim: bool = False) -> dict[str, Any]:
     """Makes the derived files of the run in `folder` and returns the content of `summary.json`.
 
     The run may still be going on. Each file is replaced whole, so a reader never meets half of one.
 
+    Args:
+        folder: of the run.
+        interim: only the charts that lead a level: a run that still goes on waits for them.
+        claims_files: claims to check beside the project's own and those that the run was started with.
+
     Raises:
-        GatebenchError: the raw data are missing or damaged.
+        GatebenchError: the raw data are missing or damaged, or a claims file cannot be used.
     """
     run = load_run(folder)
     summary = summarize(run)
-    content = as_json(summary)
+    files = (*claims_of(folder / SOURCES), *claims_files)
+    claims = check(load_claims(files, [each.name for each in run.meta.workloads]), run.meta, summary)
+    content = as_json(summary, claims)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    _replace(folder / "summary.json", f"{text}\n".encode())
-    pictures = {
-        (level.workload, level.level): [
-            _save(folder / "charts", chart) for chart in level_charts(run.meta, level)
-        ]
-        for level in summary.levels
+    _replace(folder, "summary.json", f"{text}\n".encode(errors="replace"))
+    of_level: dict[tuple[str, str], list[Picture]] = {
+        (level.workload, level.level): [] for level in summary.levels
     }
-    _replace(folder / "report.html", render(run, summary, pictures).encode())
+    of_workload: dict[str, list[Picture]] = defaultdict(list)
+    of_run: list[Picture] = []
+    for drawing in draw_all(run, summary, partial(_replace, folder / "charts"), interim=interim):
+        picture = Picture(drawing.svg, drawing.alt, drawing.stem, drawing.title)
+        if drawing.level:
+            of_level[drawing.workload, drawing.level].append(picture)
+        elif drawing.workload:
+            of_workload[drawing.workload].append(picture)
+        else:
+            of_run.append(picture)
+    _replace(
+        folder,
+        "report.html",
+        render(run, summary, of_level, of_workload, of_run, claims).encode(errors="replace"),
+    )
     return content
 
 
-def level_charts(meta: RunMeta, level: LevelResult) -> Iterator[Chart]:
-    """The charts of one level: the leading figure in the form that suits the load, then latency."""
-    model = level.plan.model
-    if level.plan.paced:
-        yield response_chart(meta, level)
-        return
-    waits = model == "closed" and meta.workload(level.workload).waits
-    yield waiting_chart(meta, level) if waits else leading_chart(meta, level)
-    if model in {"closed", "locust"}:
-        yield latency_chart(meta, level)
+def level_charts(run: Run, level: LevelResult) -> Iterator[Chart]:
+    """The charts of one level: the leading figure in the form that suits the load, then its latencies."""
+    return charts("level", View(run, (level,)))
 
 
-def _save(folder: Path, chart: Chart) -> Picture:
-    svg = chart.svg()
-    _replace(folder / f"{chart.stem}.svg", svg)
-    _replace(folder / f"{chart.stem}.png", chart.png())
-    # A drawn figure holds some 10 MiB in reference cycles, and a lab may be running beside this.
-    gc.collect()
-    return Picture(svg, chart.alt)
-
-
-def _replace(file: Path, content: bytes) -> None:
+def _replace(folder: Path, name: str, content: bytes) -> None:
     """Writes beside the file and renames over it, which is atomic on one file system."""
-    file.parent.mkdir(exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    folder.mkdir(exist_ok=True)
+    unfinished = folder / f".{name}.{os.getpid()}.tmp"
     try:
         unfinished.write_bytes(content)
-        unfinished.replace(file)
+        unfinished.replace(folder / name)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from matplotlib.text import Text
 
-from analysis.charts.leading import leading_chart
+from analysis.charts.leading import leading_charts
+from analysis.charts.view import View
 from analysis.conditions import conditions
 from analysis.containers import EngineMeta, ImageMeta, LimitsMeta
 from analysis.load import Run, load_run
@@ -129,7 +130,7 @@ def test_words_with_dollars_in_them_are_drawn_as_they_are(tmp_path: Path) -> Non
     absent = replace(WAITRESS, unavailable=r"$PATH has no $\nosuch$")
     run = load_run(contained(tmp_path, UVICORN, absent, engine=odd))
 
-    chart = leading_chart(run.meta, summarize(run).levels[0])
+    chart = next(iter(leading_charts(View(run, summarize(run).levels[:1]))))
 
     assert chart.png().startswith(b"\x89PNG")
     drawn = "\n".join(text.get_text() for text in chart.figure.findobj(Text) if isinstance(text, Text))
@@ -144,7 +145,7 @@ def test_words_with_dollars_in_them_are_drawn_as_they_are(tmp_path: Path) -> Non
 def test_memory_of_idle_connections_says_whose_it_is(tmp_path: Path, containers: bool, memory: str) -> None:
     idle = replace(UVICORN, rates={"websocket-idle": 20.0})
     run = load_run(make_run(tmp_path / "run", replace(PLAN, containers=containers), [idle], [IDLE]))
-    chart = leading_chart(run.meta, summarize(run).levels[0])
+    chart = next(iter(leading_charts(View(run, summarize(run).levels[:1]))))
 
     drawn = " ".join(text.get_text() for text in chart.figure.findobj(Text) if isinstance(text, Text))
     assert f"a straight line through the {memory} at each" in " ".join(drawn.split())
@@ -229,5 +230,5 @@ def test_nothing_that_an_engine_or_an_image_says_gets_into_the_page_as_markup(tm
     build_report(folder)
 
     html = (folder / "report.html").read_text()
-    assert "<script" not in html
+    assert HOSTILE not in html
     assert html.count("&lt;script&gt;") > 10

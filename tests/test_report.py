@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from analysis.report import build_report
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.synthetic_model import Plan
+from tests.test_page import Page, words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,33 +21,6 @@ PLAN = Plan(blocks=3, rounds=4)
 BY_ID = {truth.id: truth for truth in SUBJECTS}
 CHOSEN = [BY_ID[name] for name in ("uvicorn", "granian-wsgi", "gunicorn-sync", "uwsgi-http11")]
 HOSTILE = "<script>alert(1)</script>"
-
-
-class Page(HTMLParser):
-    """Collects what a browser would load or follow, and the nesting of the tags."""
-
-    VOID = frozenset({"meta", "img", "br"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.sources += [values["src"]] if "src" in values else []
-        self.links += [values["href"]] if "href" in values else []
-        self.ids += [values["id"]] if "id" in values else []
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -100,24 +73,6 @@ def test_making_the_report_again_leaves_the_raw_data_and_gives_the_same_page(fol
     assert (folder / "report.html").read_text() == html
 
 
-def test_the_page_loads_nothing_from_anywhere(html: str) -> None:
-    page = Page(html)
-
-    assert page.sources
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
-    assert "link" not in page.tags
-    assert "script" not in page.tags
-    assert "url(" not in html
-
-
-def test_the_page_is_well_nested_with_unique_anchors_that_exist(html: str) -> None:
-    page = Page(html)
-
-    assert page.open == []
-    assert len(page.ids) == len(set(page.ids))
-    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
-
-
 def test_local_links_point_at_files_of_the_run(folder: Path, html: str) -> None:
     local = [link for link in Page(html).links if not link.startswith(("#", "https:"))]
 
@@ -153,7 +108,7 @@ def test_the_conditions_hold_the_exact_command_the_seed_and_the_notices(html: st
 def test_every_chart_has_its_table_and_a_text_for_those_who_cannot_see_it(html: str) -> None:
     pictures = re.findall(r'<img [^>]*alt="([^"]+)"', html)
 
-    assert len(pictures) == 4
+    assert len(pictures) == html.count("<figure>") >= 4
     assert html.count("The figures behind the charts") == 2
 
 
@@ -212,9 +167,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def heads(html: str, level: str) -> list[str]:
     """The headings of a level's table of figures, the leading figure first."""
-    table = html[html.index(f'<h2 id="{level}"') :]
-    found = re.findall(r'<th scope="col" class="number">([^<]+)</th>', table[: table.index("<tbody>")])
-    return [head for head in found if head not in {"95 % interval", "Blocks", "Requests"}]
+    section = html[html.index(f'<h3 id="{level}"') :]
+    table = section[section.index('<table class="data level"') :]
+    found = re.findall(r'<th scope="col" class="number"[^>]*>([^<]+)</th>', table[: table.index("<tbody>")])
+    return [head for head in found if head not in {"Place", "95 % interval", "Blocks", "Requests"}]
 
 
 def test_each_kind_of_load_has_its_own_figures_the_leading_one_first(mixed: str) -> None:
@@ -243,7 +199,8 @@ def test_each_level_is_headed_by_how_it_was_loaded(mixed: str) -> None:
         "websocket-idle, up to 4,000 idle connections",
         "visit, 16 Locust users",
     ):
-        assert mixed.count(f">{title}<") == 2
+        headings = [words(each) for each in re.findall(r"<h3.*?</h3>", mixed)]
+        assert [heading.replace(" ,", ",") for heading in headings].count(title) == 2
 
 
 def test_a_verdict_on_a_figure_that_should_be_low_says_which_end_is_good(mixed: str) -> None:
@@ -258,4 +215,4 @@ def test_open_loops_are_explained_where_there_are_some(mixed: str, html: str) ->
 
 def test_a_narrow_screen_is_told_that_a_chart_can_be_scrolled(html: str) -> None:
     assert html.count("scroll the chart sideways") == html.count("<figure>")
-    assert re.search(r"@media \(max-width:46\.5rem\) \{ figcaption \{ display:block; \} \}", html)
+    assert re.search(r"@media \(max-width:46\.5rem\) \{ \.narrow \{ display:block; \} \}", html)

@@ -1,16 +1,17 @@
-"""The frame that all charts share: page, title, row labels, caption, ink, and how a figure is saved."""
+"""The frame that all charts share: page, title, caption, row labels, texts and axes."""
 
 from __future__ import annotations
 
-import io
+import math
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from analysis.colors import color
@@ -22,35 +23,46 @@ if TYPE_CHECKING:
 
     from analysis.meta import SubjectMeta
 
-# Each ink is used for nothing else, so that the report can exchange it for its dark counterpart.
+# Each ink is used for nothing else, so that it can be exchanged for its dark counterpart.
 INK = "#1b1f24"
 MUTED = "#57606b"
 GRID = "#d4d9df"
 PAPER = "#fffffe"
 GREY = "#c3c8ce"
+DARK: Mapping[str, str] = {
+    INK: "#e8ecf1",
+    MUTED: "#a3adb8",
+    GRID: "#46505b",
+    PAPER: "#29313a",
+    GREY: "#6b7580",
+}
+"""Ink → what stands in its place on dark paper."""
 
+WIDTH_IN, HEIGHT_IN = 16.0, 9.0
+"""A slide's size. No chart is higher: rows that do not fit go on on a second page. A few make it lower."""
 WIDE = 200.0
 """From this ratio of its ends on, a logarithmic axis has no room for three ticks a decade."""
-WIDTH_IN, HEIGHT_IN = 16.0, 9.0
+LEFT_IN, TOP_IN = 0.45, 1.55
 _LEAST_HEIGHT_IN = 4.5
-_DOTS_PER_INCH = 120
-_ROWS_ON_A_PAGE = 16
-_ROW_IN = 0.4
 _THICKEST_ROW_IN = 0.62
-_LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 4.35, 0.45, 1.55, 1.75
+_LABELS_IN, _RIGHT_IN, _BOTTOM_IN = 4.35, 0.45, 1.75
 _CAPTION_FROM_IN, _CAPTION_LINE_IN, _TICKS_IN = 0.25, 0.24, 0.5
+_LETTERS_A_LINE = 170
 
-TITLE_PT, TEXT_PT, SMALL_PT, CAPTION_PT = 25, 15, 12, 11.5
+TITLE_PT, TEXT_PT, SMALL_PT, CAPTION_PT, LEAST_PT = 25, 15, 12, 11.5, 11
+_LEADING = 1.4
+"""A row is at least so many times as high as its text."""
 _TITLE_LETTERS = 62
 """A longer title is set smaller, so that it stays on its line."""
 
 # Shapes, not only colors, tell the interfaces apart.
 MARKERS = {"wsgi": "s", "asgi": "o"}
 
-_STYLE: dict[Any, Any] = {  # matplotlib types its keys as a list of every setting there is
+STYLE: dict[Any, Any] = {  # matplotlib types its keys as a list of every setting there is
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture on every machine
     "font.size": TEXT_PT,
     "text.parse_math": False,  # nobody's words are formulas, whatever dollars are in them
+    "text.hinting": "no_hinting",  # half of the time that a PNG takes would be spent on it
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -59,6 +71,8 @@ _STYLE: dict[Any, Any] = {  # matplotlib types its keys as a list of every setti
     "hatch.linewidth": 1.2,
     "svg.hashsalt": "gatebench",  # the same data give the same bytes
 }
+
+NOTHING_VALID = "no valid figure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,8 @@ _NAME = Column(0, -112, "right", STRONG)
 _VERSION = Column(0, -104, "left", QUIET)
 _INTERFACE = Column(0, -24, "right", QUIET)
 _MARKER_PT = -11
+_LETTERS_OF_A_NAME, _MOST_LETTERS, _LETTERS_OF_A_VERSION = 19, 26, 8
+"""From how many letters on names are set smaller, and at which they and versions are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,84 +122,76 @@ class Words:
     caption: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A finished chart.
-
-    Attributes:
-        stem: file name without ending.
-        alt: what it shows, for those who cannot see it.
-    """
-
-    stem: str
-    alt: str
-    figure: Figure
-
-    def svg(self) -> bytes:
-        """The chart as SVG, letters as shapes, without a date: the same data give the same bytes."""
-        return self._saved("svg", {"Date": None, "Creator": "Gatebench"})
-
-    def png(self) -> bytes:
-        """The chart as PNG, 1920 pixels wide."""
-        return self._saved("png", {"Software": "Gatebench"})
-
-    def _saved(self, kind: str, metadata: dict[str, str | None]) -> bytes:
-        file = io.BytesIO()
-        with mpl.rc_context(_STYLE):
-            self.figure.savefig(file, format=kind, dpi=_DOTS_PER_INCH, metadata=metadata)
-        return file.getvalue()
-
-
 def page(words: Words, rows: int, right_in: float = _RIGHT_IN) -> tuple[Figure, Axes]:
-    """A 16:9 page with one pair of axes for `rows` rows, higher where there are more than fit on a slide.
-
-    A few rows keep the thickness of many, and their page is lower instead.
+    """A page with one pair of axes for `rows` rows; a few rows are no thicker, and their page is lower.
 
     Args:
         words: the texts around the axes.
         rows: number of rows, numbered from 0 at the top.
         right_in: space in inches to keep free right of the axes.
     """
-    with mpl.rc_context(_STYLE):
-        highest = HEIGHT_IN + max(0, rows - _ROWS_ON_A_PAGE) * _ROW_IN
-        lines = [part for line in words.caption.split("\n") for part in textwrap.wrap(line, 170)]
-        below = max(_BOTTOM_IN, _CAPTION_FROM_IN + len(lines) * _CAPTION_LINE_IN + _TICKS_IN)
-        used = min(highest - _TOP_IN - below, max(rows, 1) * _THICKEST_ROW_IN)
-        height = max(_LEAST_HEIGHT_IN, _TOP_IN + used + below)
-        figure = Figure(figsize=(WIDTH_IN, height), facecolor=PAPER)
-        FigureCanvasAgg(figure)
-        bottom = height - _TOP_IN - used
-        width = WIDTH_IN - _LEFT_IN - right_in
-        axes = figure.add_axes((_LEFT_IN / WIDTH_IN, bottom / height, width / WIDTH_IN, used / height))
-        axes.set_facecolor(PAPER)
+    with mpl.rc_context(STYLE):
+        below = below_in(words)
+        used = min(HEIGHT_IN - TOP_IN - below, max(rows, 1) * _THICKEST_ROW_IN)
+        height = max(_LEAST_HEIGHT_IN, TOP_IN + used + below)
+        figure = sheet(words, height)
+        bottom = height - TOP_IN - used
+        width = WIDTH_IN - _LABELS_IN - right_in
+        axes = figure.add_axes((_LABELS_IN / WIDTH_IN, bottom / height, width / WIDTH_IN, used / height))
         axes.set_ylim(rows - 0.4, -0.6)
-        axes.set_yticks([])
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        axes.grid(axis="x", color=GRID, linewidth=1)
-        axes.set_axisbelow(True)
-        axes.tick_params(axis="x", length=0, labelsize=SMALL_PT)
-        left = 0.45 / WIDTH_IN
+        bare(axes)
+        return figure, axes
+
+
+def _caption_lines(words: Words) -> list[str]:
+    return [part for line in words.caption.split("\n") for part in textwrap.wrap(line, _LETTERS_A_LINE)]
+
+
+def below_in(words: Words) -> float:
+    """Inches that ticks and caption need under the axes."""
+    return max(_BOTTOM_IN, _CAPTION_FROM_IN + len(_caption_lines(words)) * _CAPTION_LINE_IN + _TICKS_IN)
+
+
+def sheet(words: Words, height_in: float = HEIGHT_IN) -> Figure:
+    """An empty page with title, subtitle and caption. What is drawn on it must be drawn under `STYLE` too."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_IN, height_in), facecolor=PAPER)
+        FigureCanvasAgg(figure)
+        left = LEFT_IN / WIDTH_IN
         title_pt = TITLE_PT * min(1, _TITLE_LETTERS / len(words.title))
-        figure.text(left, 1 - 0.62 / height, words.title, fontsize=title_pt, fontweight="bold")
-        figure.text(left, 1 - 1.05 / height, words.subtitle, fontsize=TEXT_PT, color=MUTED)
+        figure.text(left, 1 - 0.62 / height_in, words.title, fontsize=title_pt, fontweight="bold")
+        figure.text(left, 1 - 1.05 / height_in, words.subtitle, fontsize=TEXT_PT, color=MUTED)
         figure.text(
             left,
-            _CAPTION_FROM_IN / height,
-            "\n".join(lines),
+            _CAPTION_FROM_IN / height_in,
+            "\n".join(_caption_lines(words)),
             fontsize=CAPTION_PT,
             color=MUTED,
             va="bottom",
             linespacing=1.45,
         )
-        return figure, axes
+        return figure
+
+
+def bare(axes: Axes) -> None:
+    """Axes of rows: a grid to read values by, and no frame."""
+    axes.set_facecolor(PAPER)
+    axes.set_yticks([])
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis="x", color=GRID, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", length=0, labelsize=SMALL_PT)
 
 
 def row_labels(axes: Axes, subjects: Sequence[SubjectMeta]) -> None:
     """Name, version, interface and its marker left of each row."""
+    longest = max((len(subject.id) for subject in subjects), default=0)
+    size_pt = min(TEXT_PT, TEXT_PT * _LETTERS_OF_A_NAME / max(longest, 1))
+    names = replace(_NAME, look=replace(STRONG, size=size_pt))
     for row, subject in enumerate(subjects):
-        write(axes, row, subject.id, _NAME)
-        write(axes, row, subject.version or "", _VERSION)
+        write(axes, row, _cut(subject.id, _MOST_LETTERS), names)
+        write(axes, row, _cut(subject.version or "", _LETTERS_OF_A_VERSION), _VERSION)
         write(axes, row, subject.interface.upper(), _INTERFACE)
         axes.plot(
             0,
@@ -195,6 +203,12 @@ def row_labels(axes: Axes, subjects: Sequence[SubjectMeta]) -> None:
             clip_on=False,
             linestyle="none",
         )
+
+
+def _cut(text: str, letters: int) -> str:
+    """At most so many letters of it, without those in the middle."""
+    ends = letters // 2
+    return text if len(text) <= letters else f"{text[: letters - ends - 1]}…{text[-ends:]}"
 
 
 def right_by(axes: Axes, points: float) -> Transform:
@@ -214,10 +228,17 @@ def write(axes: Axes, row: float, text: str, column: Column) -> None:
         ha=column.align,
         annotation_clip=False,
         parse_math=False,
-        fontsize=column.look.size,
+        fontsize=_fitting_pt(axes, column.look.size),
         color=column.look.ink,
         fontweight=column.look.weight,
     )
+
+
+def _fitting_pt(axes: Axes, size_pt: float) -> float:
+    """That size, or what many rows leave of it."""
+    low, high = axes.get_ylim()
+    row_in = axes.bbox.height / axes.figure.dpi / abs(high - low)
+    return max(LEAST_PT, min(size_pt, row_in * 72 / _LEADING))
 
 
 def beside(axes: Axes, x: float, row: float, text: str, look: Look) -> None:
@@ -231,7 +252,7 @@ def beside(axes: Axes, x: float, row: float, text: str, look: Look) -> None:
         ha="left",
         annotation_clip=False,
         parse_math=False,
-        fontsize=look.size,
+        fontsize=_fitting_pt(axes, look.size),
         color=look.ink,
         fontweight=look.weight,
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
@@ -239,17 +260,25 @@ def beside(axes: Axes, x: float, row: float, text: str, look: Look) -> None:
 
 
 def logarithmic(axes: Axes, low: float, high: float, show: Callable[[float], str]) -> None:
-    """A logarithmic axis from `low` to `high`, ticks at 1, 2 and 5 (at 1 on a wide one) written by `show`."""
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    steps = (1.0, 2.0, 5.0) if high / low < WIDE else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="x", which="both", length=0)
+    """A logarithmic x axis from `low` to `high` with round values, written by `show`."""
+    axes.set(xscale="log", xlim=(low, high))
+    values = round_values(low, high)
+    # Only these ticks: each further one costs time, drawn or not.
+    axes.xaxis.set_major_locator(FixedLocator(values))
+    axes.xaxis.set_major_formatter(FixedFormatter([show(value) for value in values]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(axis="x", length=0)
+
+
+def round_values(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade, or 1 alone where the ends are far apart."""
+    steps = (1, 2, 5) if high / low < WIDE else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    return [value for value in every if low <= value <= high]
 
 
 def nothing_valid(axes: Axes) -> None:
     """Says under the axis that the chart has nothing to draw."""
     axes.set_xticks([])
-    axes.set_xlabel("no valid figure", fontsize=TEXT_PT, color=MUTED)
+    axes.set_xlabel(NOTHING_VALID, fontsize=TEXT_PT, color=MUTED)

@@ -9,7 +9,6 @@ from analysis.charts.frame import (
     HEADING,
     PLAIN,
     QUIET,
-    Chart,
     Column,
     Look,
     Words,
@@ -18,6 +17,8 @@ from analysis.charts.frame import (
     row_labels,
     write,
 )
+from analysis.charts.output import Chart
+from analysis.charts.pages import Part, parts
 from analysis.colors import color
 from analysis.conditions import conditions
 from analysis.metrics import LAST_P50, LAST_P99, P50, P90, P99, Metric
@@ -25,10 +26,13 @@ from analysis.standings import ordered
 from analysis.wording import short_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from matplotlib.axes import Axes
 
-    from analysis.meta import LevelPlan, RunMeta, WorkloadMeta
-    from analysis.results import CellResult, LevelResult
+    from analysis.charts.view import View
+    from analysis.meta import LevelPlan, WorkloadMeta
+    from analysis.results import CellResult
 
 _SHOWN: tuple[Metric, ...] = (P50, P90, P99)
 _COLUMN_PT = 68
@@ -36,35 +40,41 @@ _LAST_PT = 88
 _RIGHT_IN = 3.3
 
 
-def latency_chart(meta: RunMeta, level: LevelResult) -> Chart:
-    """Latency percentiles of the valid subjects of one level, the lowest p50 first."""
-    workload = meta.workload(level.workload)
-    broadcast = workload.exchange == "broadcast"
-    cells = [cell for cell in ordered(level) if cell.status == "ok"]
+def latency_charts(view: View) -> Iterator[Chart]:
+    """Latency percentiles of the subjects of one level, the lowest p50 first."""
+    cells = [cell for cell in ordered(view.level) if cell.status == "ok"]
     cells.sort(key=lambda cell: (cell.figure("p50") is None, cell.figure("p50") or 0.0, cell.subject))
-    others = [cell for cell in ordered(level) if cell.status != "ok"]
+    others = [cell for cell in ordered(view.level) if cell.status != "ok"]
+    for part in parts([*cells, *others]):
+        yield _page(view, part, cells)
+
+
+def _page(view: View, part: Part[CellResult], valid: Sequence[CellResult]) -> Chart:
+    meta, level = view.meta, view.level
+    broadcast = view.workload.exchange == "broadcast"
     words = Words(
-        f"{'Delay to each subscriber' if broadcast else 'Latency'}: {level.title}",
+        part.title(f"{'Delay to each subscriber' if broadcast else 'Latency'}: {level.title}"),
         LEGEND,
-        f"{_what_it_is(level.plan, workload)}\n{conditions(meta, level)}",
+        f"{_what_it_is(level.plan, view.workload)}\n{conditions(meta, level)}",
     )
-    columns = [*_SHOWN, _last_subscriber(cells)] if broadcast else [*_SHOWN]
-    rows = [*cells, *others]
-    figure, axes = page(words, len(rows), right_in=_RIGHT_IN + (_LAST_PT / 72 if broadcast else 0))
-    row_labels(axes, [meta.subject(cell.subject) for cell in rows])
-    milliseconds_axis(axes, [value for cell in cells for each in _SHOWN if (value := cell.figure(each.name))])
-    for number, cell in enumerate(cells):
+    columns = [*_SHOWN, _last_subscriber(valid)] if broadcast else [*_SHOWN]
+    right_in = _RIGHT_IN + (_LAST_PT / 72 if broadcast else 0)
+    figure, axes = page(words, len(part.items), right_in=right_in)
+    row_labels(axes, [meta.subject(cell.subject) for cell in part.items])
+    milliseconds_axis(axes, [value for cell in valid for each in _SHOWN if (value := cell.figure(each.name))])
+    for number, cell in enumerate(part.items):
+        if cell.status != "ok":
+            beside(axes, axes.get_xlim()[0], number, short_reason(cell), QUIET)
+            continue
         paint = color(meta.subject(cell.subject))
         draw_dots(axes, number, cell.interface, paint, [cell.figure(each.name) for each in _SHOWN])
         _columns(axes, number, [each.show(cell.figure(each.name)) for each in columns], PLAIN)
-    for number, cell in enumerate(others, start=len(cells)):
-        beside(axes, axes.get_xlim()[0], number, short_reason(cell), QUIET)
     _columns(axes, -0.85, [each.name.replace("_", " ") for each in columns], HEADING)
-    alt = f"p50, p90 and p99 latency of {len(cells)} subjects; the table beside it holds the figures."
-    return Chart(f"latency-{level.workload}-{level.level}", alt, figure)
+    alt = f"p50, p90 and p99 latency of {len(valid)} subjects; the table beside it holds the figures."
+    return Chart(part.stem(f"latency-{level.workload}-{level.level}"), words.title, alt, figure)
 
 
-def _last_subscriber(cells: list[CellResult]) -> Metric:
+def _last_subscriber(cells: Sequence[CellResult]) -> Metric:
     """Its p99, or its p50 where no subject had broadcasts enough for that."""
     return LAST_P99 if any(cell.figure(LAST_P99.name) for cell in cells) else LAST_P50
 

@@ -5,32 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.charts import places
-from analysis.charts.frame import (
-    GREY,
-    INK,
-    MARKERS,
-    PAPER,
-    QUIET,
-    STRONG,
-    Chart,
-    Words,
-    beside,
-    nothing_valid,
-    page,
-    row_labels,
-)
-from analysis.colors import color
+from analysis.charts.bars import apart, bar
+from analysis.charts.frame import QUIET, Words, beside, nothing_valid, page, row_labels
+from analysis.charts.output import Chart
+from analysis.charts.pages import Part, parts
 from analysis.conditions import conditions
 from analysis.metrics import CONNECTION_MEMORY, RPS, WITHIN_OBJECTIVE
 from analysis.standings import standings
 from analysis.wording import findings, short_reason
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from collections.abc import Iterator
 
+    from analysis.charts.view import View
     from analysis.meta import RunMeta
     from analysis.metrics import Metric
-    from analysis.results import CellResult, LevelResult
+    from analysis.results import CellResult
     from analysis.standings import Standing
 
 _STEMS = {RPS.name: "throughput", WITHIN_OBJECTIVE.name: "objective", CONNECTION_MEMORY.name: "idle-memory"}
@@ -48,34 +38,43 @@ _IDLE_NOTE = (
     "The slope of a straight line through the {memory} at each number of connections: what one more takes, "
     "without what the server takes anyway."
 )
-_BAR = 0.62
 _ROOM = 1.24
 """The axis is that much longer than the longest bar, for the figure beside it."""
 
 
-def leading_chart(meta: RunMeta, level: LevelResult) -> Chart:
+def leading_charts(view: View) -> Iterator[Chart]:
     """The leading figure of every subject of one level, the best first."""
-    metric, rows = level.metric, standings(level)
+    rows = standings(view.level)
+    highest = max((_reach(row.cell) for row in rows), default=0.0)
+    for part in parts(rows):
+        yield _page(view, part, highest, tied=sum(row.leads for row in rows) > 1)
+
+
+def _page(view: View, part: Part[Standing], highest: float, *, tied: bool) -> Chart:
+    meta, level, metric = view.meta, view.level, view.level.metric
     words = Words(
-        f"{metric.label}: {level.title}",
+        part.title(f"{metric.label}: {level.title}"),
         f"{metric.unit}, {metric.better} is better; line: 95 % interval; hatched: failed a validity gate",
         f"{_note(meta, metric)}\n{conditions(meta, level)}",
     )
-    figure, axes = page(words, len(rows), right_in=places.WIDTH_IN)
-    row_labels(axes, [meta.subject(row.cell.subject) for row in rows])
-    highest = max((_reach(row.cell) for row in rows), default=0.0)
+    figure, axes = page(words, len(part.items), right_in=places.WIDTH_IN)
+    row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     axes.set_xlim(0, (highest or 1.0) * _ROOM)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value * metric.scale:,.6g}")
     if not highest:
         nothing_valid(axes)
-    for number, row in enumerate(rows):
-        if row.cell.status == "ok":
-            _bar(axes, number, row, color(meta.subject(row.cell.subject)), metric)
+    for number, row in enumerate(part.items):
+        cell, lead = row.cell, row.cell.lead
+        if cell.status != "ok":
+            apart(axes, number, lead.estimate if lead else 0.0, short_reason(cell))
+        elif lead is None:
+            beside(axes, 0.0, number, "no figure: see the notes", QUIET)
         else:
-            _apart(axes, number, row.cell)
-    places.write_places(axes, rows, metric)
-    alt = " ".join(findings(level, meta.workload(level.workload)))
-    return Chart(f"{_STEMS[metric.name]}-{level.workload}-{level.level}", alt, figure)
+            bar(axes, number, lead, metric.show(lead.estimate), meta.subject(cell.subject))
+    places.write_places(axes, part.items, metric, tied=tied)
+    alt = " ".join(findings(level, view.workload))
+    stem = part.stem(f"{_STEMS[metric.name]}-{level.workload}-{level.level}")
+    return Chart(stem, words.title, alt, figure)
 
 
 def _note(meta: RunMeta, metric: Metric) -> str:
@@ -93,32 +92,3 @@ def _reach(cell: CellResult) -> float:
     if cell.lead is None:
         return 0.0
     return cell.lead.high or cell.lead.estimate
-
-
-def _bar(axes: Axes, number: int, row: Standing, paint: str, metric: Metric) -> None:
-    estimate = row.cell.lead
-    if estimate is None:
-        beside(axes, 0.0, number, "no figure: see the notes", QUIET)
-        return
-    axes.barh(number, estimate.estimate, height=_BAR, color=paint, linewidth=0)
-    if estimate.low is not None and estimate.high is not None:
-        axes.plot([estimate.low, estimate.high], [number] * 2, color=INK, linewidth=2.4)
-    axes.plot(
-        estimate.estimate,
-        number,
-        MARKERS[row.cell.interface],
-        markersize=7,
-        markerfacecolor=PAPER,
-        markeredgecolor=INK,
-        markeredgewidth=1.4,
-    )
-    beside(axes, _reach(row.cell), number, metric.show(estimate.estimate), STRONG)
-
-
-def _apart(axes: Axes, number: int, cell: CellResult) -> None:
-    """A cell without a result: hatched where there is a figure that failed a gate, words alone elsewhere."""
-    reach = 0.0
-    if cell.lead is not None:
-        reach = cell.lead.estimate
-        axes.barh(number, reach, height=_BAR, facecolor=PAPER, edgecolor=GREY, hatch="////", linewidth=1.2)
-    beside(axes, reach, number, short_reason(cell), QUIET)

@@ -20,14 +20,17 @@ WIDTH_IN = 4.2
 _INTERVAL_PT, _PLACE_PT, _TIE_LINE_PT, _TIE_PT = 112, 182, 202, 218
 
 
-def write_places(axes: Axes, rows: Sequence[Standing], metric: Metric, from_pt: float = 0) -> None:
+def write_places(
+    axes: Axes, rows: Sequence[Standing], metric: Metric, from_pt: float = 0, *, tied: bool
+) -> None:
     """Writes interval and place of each row, and marks the leader's ties.
 
     Args:
         axes: of the chart.
-        rows: in the order of the chart.
+        rows: those of the page, in the order of the chart.
         metric: the leading one, in whose unit the intervals are.
         from_pt: distance of the columns from the axes' right edge.
+        tied: whether others tie with the leader, on this page or another.
     """
     intervals = Column(1, from_pt + _INTERVAL_PT, "right", QUIET)
     places = Column(1, from_pt + _PLACE_PT, "right", QUIET)
@@ -40,7 +43,7 @@ def write_places(axes: Axes, rows: Sequence[Standing], metric: Metric, from_pt: 
     if any(row.places for _, row in shown):
         write(axes, -0.85, "place", places)
     members = [number for number, row in shown if row.leads]
-    if len(members) < 2:
+    if not tied or not members:
         return
     line = right_by(axes, from_pt + _TIE_LINE_PT)
     x = [1.0] * len(members)

@@ -12,7 +12,6 @@ from analysis.charts.frame import (
     PLAIN,
     QUIET,
     STRONG,
-    Chart,
     Column,
     Words,
     beside,
@@ -20,17 +19,22 @@ from analysis.charts.frame import (
     row_labels,
     write,
 )
+from analysis.charts.output import Chart
+from analysis.charts.pages import Part, parts
 from analysis.colors import color
 from analysis.conditions import conditions
 from analysis.standings import standings
 from analysis.wording import findings, short_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from matplotlib.axes import Axes
 
-    from analysis.meta import RunMeta
+    from analysis.charts.view import View
     from analysis.metrics import Metric
-    from analysis.results import CellResult, LevelResult
+    from analysis.results import CellResult
+    from analysis.standings import Standing
 
 _P50_PT, _P90_PT, _P99_PT = 60, 124, 192
 _COLUMNS_PT = 182
@@ -43,30 +47,35 @@ _NOTE = (
 )
 
 
-def response_chart(meta: RunMeta, level: LevelResult) -> Chart:
+def response_charts(view: View) -> Iterator[Chart]:
     """Percentiles of the response time at one rate, the lowest p99 first; an overloaded subject has none."""
-    metric, rows = level.metric, standings(level)
+    rows = standings(view.level)
+    valid = [row.cell for row in rows if row.cell.status == "ok"]
+    values = [value for cell in valid for value in _values_us(cell, with_interval=True) if value]
+    for part in parts(rows):
+        yield _page(view, part, values, tied=sum(row.leads for row in rows) > 1)
+
+
+def _page(view: View, part: Part[Standing], values_us: Sequence[float], *, tied: bool) -> Chart:
+    meta, level, metric = view.meta, view.level, view.level.metric
     words = Words(
-        f"Response time: {level.title}",
+        part.title(f"Response time: {level.title}"),
         f"{LEGEND} with its 95 % interval",
         f"{_NOTE}\n{conditions(meta, level)}",
     )
-    figure, axes = page(words, len(rows), right_in=places.WIDTH_IN + _COLUMNS_PT / 72)
-    row_labels(axes, [meta.subject(row.cell.subject) for row in rows])
-    valid = [row.cell for row in rows if row.cell.status == "ok"]
-    milliseconds_axis(
-        axes, [value for cell in valid for value in _values_us(cell, with_interval=True) if value]
-    )
-    for number, row in enumerate(rows):
+    figure, axes = page(words, len(part.items), right_in=places.WIDTH_IN + _COLUMNS_PT / 72)
+    row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
+    milliseconds_axis(axes, values_us)
+    for number, row in enumerate(part.items):
         if row.cell.status == "ok":
             _row(axes, number, row.cell, color(meta.subject(row.cell.subject)), metric)
         else:
             beside(axes, axes.get_xlim()[0], number, short_reason(row.cell), QUIET)
     for text, points in (("p50", _P50_PT), ("p90", _P90_PT), ("p99", _P99_PT)):
         write(axes, -0.85, text, Column(1, points, "right", HEADING))
-    places.write_places(axes, rows, metric, _COLUMNS_PT)
-    alt = " ".join(findings(level, meta.workload(level.workload)))
-    return Chart(f"response-{level.workload}-{level.level}", alt, figure)
+    places.write_places(axes, part.items, metric, _COLUMNS_PT, tied=tied)
+    alt = " ".join(findings(level, view.workload))
+    return Chart(part.stem(f"response-{level.workload}-{level.level}"), words.title, alt, figure)
 
 
 def _values_us(cell: CellResult, *, with_interval: bool = False) -> list[float | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis.charts.bars import apart
 from analysis.charts.frame import (
     GREY,
     INK,
@@ -13,16 +14,16 @@ from analysis.charts.frame import (
     QUIET,
     SMALL_PT,
     STRONG,
-    Chart,
     Column,
     Words,
-    beside,
     logarithmic,
     nothing_valid,
     page,
     row_labels,
     write,
 )
+from analysis.charts.output import Chart
+from analysis.charts.pages import Part, parts
 from analysis.colors import color
 from analysis.conditions import conditions
 from analysis.metrics import RPS
@@ -30,41 +31,49 @@ from analysis.standings import ordered
 from analysis.wording import findings, interval, short_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from matplotlib.axes import Axes
 
-    from analysis.meta import RunMeta
-    from analysis.results import CellResult, LevelResult
+    from analysis.charts.view import View
+    from analysis.results import CellResult
 
 _RATE = Column(1, 60, "right", STRONG)
 _INTERVAL = Column(1, 170, "right", QUIET)
 _AT_ONCE = Column(1, 250, "right", QUIET)
 
 
-def waiting_chart(meta: RunMeta, level: LevelResult) -> Chart:
+def waiting_charts(view: View) -> Iterator[Chart]:
     """Throughput of a waiting workload, WSGI above ASGI, with what one, a few or all at a time would give."""
-    workload = meta.workload(level.workload)
-    metric = level.metric
-    cells = sorted(ordered(level), key=lambda cell: cell.interface != "wsgi")
-    wait_ms = workload.service_s * 1000
+    cells = sorted(ordered(view.level), key=lambda cell: cell.interface != "wsgi")
+    for part in parts(cells):
+        yield _page(view, part, cells)
+
+
+def _page(view: View, part: Part[CellResult], cells: Sequence[CellResult]) -> Chart:
+    meta, level, service_s = view.meta, view.level, view.workload.service_s
+    metric, shown = level.metric, part.items
     words = Words(
-        f"Requests that wait {wait_ms:.0f} ms, {level.plan.load}",
-        f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would give",
+        part.title(f"Requests that wait {service_s * 1000:.0f} ms, {level.plan.load}"),
+        f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would give; "
+        "hatched: failed a validity gate",
         "Each request waits without using the CPU, so this shows how many a server holds at once, not how "
         "fast it computes.\n" + conditions(meta, level),
     )
-    figure, axes = page(words, len(cells), right_in=3.6)
-    row_labels(axes, [meta.subject(cell.subject) for cell in cells])
-    marks = _marks(meta.threads, level.plan.connections, workload.service_s)
+    figure, axes = page(words, len(shown), right_in=3.6)
+    row_labels(axes, [meta.subject(cell.subject) for cell in shown])
+    marks = _marks(meta.threads, level.plan.connections, service_s)
     _axis(axes, cells, marks)
-    for number, cell in enumerate(cells):
+    for number, cell in enumerate(shown):
         if cell.status == "ok" and cell.rps is not None:
-            _dot(axes, number, cell, color(meta.subject(cell.subject)), workload.service_s)
+            _dot(axes, number, cell, color(meta.subject(cell.subject)), service_s)
         else:
-            beside(axes, axes.get_xlim()[0], number, short_reason(cell), QUIET)
-    boundary = sum(cell.interface == "wsgi" for cell in cells)
-    if 0 < boundary < len(cells):
+            apart(axes, number, cell.rps.estimate if cell.rps else 0.0, short_reason(cell))
+    boundary = sum(cell.interface == "wsgi" for cell in shown)
+    if 0 < boundary < len(shown):
         axes.axhline(boundary - 0.5, color=GREY, linewidth=1.5)
-    return Chart(f"waiting-{level.workload}-{level.level}", " ".join(findings(level, workload)), figure)
+    stem = part.stem(f"waiting-{level.workload}-{level.level}")
+    return Chart(stem, words.title, " ".join(findings(level, view.workload)), figure)
 
 
 def _marks(threads: int, connections: int, service_s: float) -> dict[str, float]:
@@ -73,9 +82,9 @@ def _marks(threads: int, connections: int, service_s: float) -> dict[str, float]
     return {name: count / service_s for name, count in at_a_time.items()}
 
 
-def _axis(axes: Axes, cells: list[CellResult], marks: dict[str, float]) -> None:
-    values = [cell.rps.estimate for cell in cells if cell.status == "ok" and cell.rps is not None]
-    shown = [*values, *marks.values()]
+def _axis(axes: Axes, cells: Sequence[CellResult], marks: Mapping[str, float]) -> None:
+    figures = [(cell.rps.estimate, cell.status) for cell in cells if cell.rps is not None]
+    shown = [*(figure for figure, _ in figures), *marks.values()]
     logarithmic(axes, min(shown) / 1.6, max(shown) * 1.25, lambda value: f"{value:,.0f}")
     for name, value in marks.items():
         axes.axvline(value, color=INK, linewidth=1.6, linestyle=":", zorder=1)
@@ -91,7 +100,7 @@ def _axis(axes: Axes, cells: list[CellResult], marks: dict[str, float]) -> None:
             color=MUTED,
             annotation_clip=False,
         )
-    if not values:
+    if "ok" not in {status for _, status in figures}:
         nothing_valid(axes)
 
 
