@@ -224,7 +224,7 @@ class Record:
         try:
             write_atomically(self.folder / "run.json", text.encode())
         except OSError as error:
-            raise _record_error(self.folder, error) from error
+            raise record_error(self.folder, error) from error
 
     def event(self, kind: str, **details: Any) -> None:
         """Appends one line to `events.jsonl`.
@@ -239,7 +239,7 @@ class Record:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _record_error(self.folder, error) from error
+            raise record_error(self.folder, error) from error
 
     def add(self, row: SliceRow) -> None:
         """Takes one slice; `flush` writes it."""
@@ -265,7 +265,7 @@ class Record:
             rows = [row.values() for row in self._rows]
             _write_parquet(self.folder / "slices.parquet" / name, rows, SLICES)
         except OSError as error:
-            raise _record_error(self.folder, error) from error
+            raise record_error(self.folder, error) from error
         self._parts += 1
         self._rows.clear()
 
@@ -336,7 +336,8 @@ def _parse(lines: bytes, schema: pa.Schema) -> pa.Table:
     return table.replace_schema_metadata(schema.metadata)
 
 
-def _record_error(folder: Path, error: OSError) -> RecordError:
+def record_error(folder: Path, error: OSError) -> RecordError:
+    """What a person is told when a results folder cannot be written to."""
     advice = (
         "free some space and start again" if error.errno == errno.ENOSPC else "check the folder and the disk"
     )

@@ -52,14 +52,23 @@ def load_registry(
     servers_dirs: Sequence[Path] = (),
     apps_dirs: Sequence[Path] = (),
     workloads_dirs: Sequence[Path] = (),
+    *,
+    shipped: bool = True,
 ) -> Registry:
     """Everything in the repository at `root` and in the user's own folders.
+
+    Args:
+        root: holds `servers`, `apps` and `loadtests/workloads`.
+        servers_dirs: the user's own servers.
+        apps_dirs: the user's own applications.
+        workloads_dirs: the user's own workloads.
+        shipped: whether the servers at `root` are held to the repository's rules: pinned and hashed.
 
     Raises:
         ConfigurationError: with every problem of every folder, and with every name that two folders claim.
     """
     servers = _Kind[Server]((SERVER_FILE,))
-    servers.add(root / SERVERS, lambda folder: parse_server(folder, shipped=True))
+    servers.add(root / SERVERS, lambda folder: parse_server(folder, shipped=shipped))
     for directory in servers_dirs:
         servers.add(directory.resolve(), parse_server)
 

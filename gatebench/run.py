@@ -31,9 +31,11 @@ from gatebench.processes import (
     sweep,
     tree,
 )
-from gatebench.record import Record, RecordError, point_latest
+from gatebench.record import Record, RecordError, point_latest, record_error
 from gatebench.runner import Budget, Readiness
 from gatebench.selection import RunRequest
+from gatebench.sources import FOLDER, keep_sources
+from gatebench.twin import choose_twin
 from gatebench.watch import watched
 
 INTERIM_REPORT_FROM_S = 30.0
@@ -164,6 +166,10 @@ class Run:
             open_files = load.hello()["open_files"]
             means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
             workloads, found = self._learn(means, backend, readiness)
+            twin = choose_twin(ready, workloads, request.profile.blocks, request.seed)
+            if twin is not None:
+                ready.append(twin)
+                readiness[twin.id] = readiness[twin.original_id]
             cells = [
                 Cell(subject, workload, level)
                 for workload in workloads
@@ -176,7 +182,9 @@ class Run:
             # Also where there is nothing to measure: why is a row of the result.
             record.write_run(
                 describe_run(
-                    replace(request, workloads=workloads),
+                    replace(
+                        request, workloads=workloads, subjects=(*request.subjects, *filter(None, [twin]))
+                    ),
                     plan,
                     backend=backend,
                     readiness=readiness,
@@ -185,6 +193,7 @@ class Run:
                     notices=self._notices,
                 )
             )
+            self._keep_sources(workloads)
             if not measurable:
                 raise GatebenchError(
                     "nothing was measured: no chosen server is available and declares what the chosen "
@@ -194,6 +203,13 @@ class Run:
             self._own_pids += tree(load.pid)
             self._setup_s = time.monotonic() - self._began
             self._blocks(plan, means, ready)
+
+    def _keep_sources(self, workloads: Sequence[Workload]) -> None:
+        try:
+            subjects = (*self._request.subjects, *self._request.references.values())
+            keep_sources(subjects, workloads, self._record.folder / FOLDER, self._request.claims)
+        except OSError as error:
+            raise record_error(self._record.folder, error) from error
 
     def _learn(
         self, means: Means, backend: Backend, readiness: dict[str, Readiness]
@@ -234,7 +250,7 @@ class Run:
             self._observer.block_finished(number + 1, plan.profile.blocks, time.monotonic() - began)
             remaining = plan.profile.blocks - number - 1
             if remaining and wall_s >= INTERIM_REPORT_FROM_S:
-                self._start_report()
+                self._start_report(interim=True)
             if remaining:
                 left_s = plan.profile.budget_s - (time.monotonic() - began)
                 plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
@@ -253,10 +269,11 @@ class Run:
                 "fewer servers or workloads"
             )
 
-    def _start_report(self) -> None:
+    def _start_report(self, *, interim: bool = False) -> None:
         """Makes the report of what there is so far, beside the start of the next block's servers."""
         self._await_report()
         command = [sys.executable, "-m", "gatebench", "report", str(self._record.folder), "--quiet"]
+        command += ["--interim"] * interim
         log = self._record.logs / "report.log"
         try:
             with log.open("ab") as output:
@@ -276,7 +293,7 @@ class Run:
             return
         peak_mib = 0.0
         while self._report.poll() is None:
-            peak_mib = max(peak_mib, peak_memory_mib(self._report.pid))
+            peak_mib = max(peak_mib, memory_mib(tree(self._report.pid)), peak_memory_mib(self._report.pid))
             time.sleep(REPORT_CHECK_S)
         if self._report.returncode != 0:
             self._observer.note(f"the report could not be made; see {self._record.logs / 'report.log'}")

@@ -80,6 +80,7 @@ class RunRequest:
 
     Attributes:
         references: workload → the subject that the rates of its ladder refer to.
+        claims: files with claims of the user's own.
     """
 
     subjects: tuple[Subject, ...]
@@ -92,6 +93,7 @@ class RunRequest:
     runner_reason: str
     references: Mapping[str, Subject] = field(default_factory=dict)
     load: LoadOptions = LoadOptions()
+    claims: tuple[Path, ...] = ()
 
 
 def words(values: Sequence[str] | None) -> tuple[str, ...]:

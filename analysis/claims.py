@@ -1,0 +1,125 @@
+"""Holds claims against a run: supported, contradicted or undecided, each with its evidence in words. Pure.
+
+Every condition is asked of each subject by itself, with three possible answers: it holds, it does not, or the
+run cannot tell, as where a cell is invalid or an interval lies across the limit. Only answers make a verdict:
+what was not measured supports nothing, and one subject of which the run cannot tell leaves a statement about
+every one undecided.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from analysis.claims_evidence import capabilities, figures, servers
+from analysis.claims_file import (
+    CapabilityCondition,
+    Claim,
+    FigureCondition,
+    RatioCondition,
+    Scope,
+    ServesCondition,
+    load_claims,
+)
+from analysis.claims_ratios import application_cost, ratio
+from analysis.wording import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from analysis.claims_evidence import Observation
+    from analysis.claims_file import Condition
+    from analysis.meta import RunMeta
+    from analysis.results import Summary
+
+__all__ = ["Claim", "ClaimResult", "check", "load_claims"]
+
+ClaimVerdict: TypeAlias = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """What one run says of one claim; `evidence` is sentences with figures."""
+
+    id: str
+    text: str
+    source: str
+    verdict: ClaimVerdict
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Whether a condition holds (None: the run cannot tell), and why."""
+
+    holds: bool | None
+    evidence: str
+
+
+def check(claims: Iterable[Claim], run_meta: RunMeta, summary: Summary) -> tuple[ClaimResult, ...]:
+    """The verdict on each claim, in their order; a twin that shows the run's noise says nothing of it."""
+    return tuple(_check(claim, run_meta, summary) for claim in claims)
+
+
+def _check(claim: Claim, meta: RunMeta, summary: Summary) -> ClaimResult:
+    answers = [_answer(each, claim.threads, meta, summary) for each in claim.conditions]
+    verdict: ClaimVerdict = "undecided"
+    if any(answer.holds is False for answer in answers):
+        verdict = "contradicted"
+    elif all(answer.holds for answer in answers):
+        verdict = "supported"
+    evidence = " ".join(answer.evidence for answer in answers)
+    return ClaimResult(claim.id, claim.text, claim.source, verdict, evidence)
+
+
+def _answer(condition: Condition, threads: Mapping[str, int], meta: RunMeta, summary: Summary) -> _Answer:
+    if isinstance(condition, FigureCondition):
+        title, found = figures(condition, threads, meta, summary)
+        return _Answer(scoped(condition.scope, found), _listed(title, found))
+    if isinstance(condition, CapabilityCondition):
+        title, found = capabilities(condition, meta, summary)
+        return _Answer(scoped(condition.scope, found), _listed(title, found))
+    if isinstance(condition, ServesCondition):
+        title, found = servers(condition, meta, summary)
+    elif isinstance(condition, RatioCondition):
+        title, found = ratio(condition, meta, summary)
+    else:
+        title, found = application_cost(condition, meta, summary)
+    return _Answer(scoped("every", found), _listed(title, found))
+
+
+def scoped(scope: Scope, found: Sequence[Observation]) -> bool | None:
+    """Whether the condition holds of every, some or none of what was seen; None where that cannot be told."""
+    answers = [each.holds for each in found if each.counts]
+    if scope == "none":
+        answers = [None if answer is None else not answer for answer in answers]
+    if not answers:
+        return None
+    if scope == "some":
+        return True if True in answers else _unless_unknown(answers, otherwise=False)
+    return False if False in answers else _unless_unknown(answers, otherwise=True)
+
+
+def _unless_unknown(answers: Sequence[bool | None], *, otherwise: bool) -> bool | None:
+    return None if None in answers else otherwise
+
+
+def _listed(title: str, found: Sequence[Observation]) -> str:
+    """`title: yes of …; no of …; cannot be told of …; left out: …` in one sentence."""
+    parts = {
+        "yes of": [each for each in found if each.counts and each.holds],
+        "no of": [each for each in found if each.counts and each.holds is False],
+        "cannot be told of": [each for each in found if each.counts and each.holds is None],
+        "left out:": [each for each in found if not each.counts],
+    }
+    said = [f"{name} {_joined(each)}" for name, each in parts.items() if each]
+    return f"{title}: {'; '.join(said) or 'nothing in this run'}."
+
+
+def _joined(found: Sequence[Observation]) -> str:
+    """Names with what was seen of them; those of which the same was seen, together."""
+    by_detail: dict[str, list[str]] = defaultdict(list)
+    for each in found:
+        by_detail[each.detail].append(each.name)
+    return ", ".join(f"{names(alike)} ({detail})" for detail, alike in by_detail.items())

@@ -1,0 +1,263 @@
+"""What a run says of each subject under one condition of a claim: its figures and its capabilities. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis.claims_file import METRICS, PER_THREAD, PER_WORKER
+from analysis.statistics import MIN_BLOCKS, MIN_EFFECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analysis.claims_file import CapabilityCondition, Chosen, FigureCondition, Limit, ServesCondition
+    from analysis.meta import RunMeta, SubjectMeta
+    from analysis.results import CellResult, LevelResult, Summary
+
+_WAITING = {PER_WORKER, PER_THREAD}
+_OUT_OF_SCOPE = {"unsupported", "unavailable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of one subject, or of whatever a condition asks about.
+
+    Attributes:
+        holds: whether the condition holds of it; None where the run cannot tell.
+        counts: False where the run has nothing to say of it by its plan: `unsupported`, `unavailable`.
+    """
+
+    name: str
+    holds: bool | None
+    detail: str
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its 95 % interval, whose ends are None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def times(self, factor: float) -> Figure:
+        """The figure in another unit."""
+        ends = [None if end is None else end * factor for end in (self.low, self.high)]
+        return Figure(self.value * factor, *ends)
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return shown(self.value)
+        return f"{shown(self.value)}, {shown(self.low)} to {shown(self.high)}"
+
+
+def shown(value: float) -> str:
+    """Three digits, or as many as there are before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def keeps(limit: Limit, low: float, high: float) -> bool | None:
+    """Whether a figure from `low` to `high` keeps to a limit; within 3 % of it nothing is a difference."""
+    if limit.above:
+        least, most = low / MIN_EFFECT, high / MIN_EFFECT
+        return True if most <= limit.value else False if least > limit.value else None
+    least, most = low * MIN_EFFECT, high * MIN_EFFECT
+    return True if least >= limit.value else False if most < limit.value else None
+
+
+def levels_of(summary: Summary, workload: str, level: str) -> list[LevelResult]:
+    """The levels of a workload that the run has: all of them, or the one that is named."""
+    return [each for each in summary.levels if each.workload == workload and level in {"", each.level}]
+
+
+def absent(meta: RunMeta, workload: str, level: str) -> Observation:
+    """That a run has no such level, and which one would."""
+    levels = [plan.level for plan in meta.levels if plan.workload == workload]
+    if levels:
+        return Observation(level, None, f"this run has {', '.join(levels)} of {workload} and not that level")
+    return Observation(
+        workload, None, f"this run has no such workload; gatebench run --workloads {workload} would tell"
+    )
+
+
+def figures(
+    condition: FigureCondition, threads: Mapping[str, int], meta: RunMeta, summary: Summary
+) -> tuple[str, list[Observation]]:
+    """What the condition asks, in words, and the figure of each chosen subject in each level."""
+    where = f"{condition.workload}/{condition.level}" if condition.level else condition.workload
+    title = f"{METRICS[condition.metric]} under {where}, {condition.limit}"
+    levels = levels_of(summary, condition.workload, condition.level)
+    if not levels:
+        return title, [absent(meta, condition.workload, condition.level)]
+    if condition.metric in _WAITING and not meta.workload(condition.workload).waits:
+        return title, [Observation(condition.workload, None, "its requests do not wait by design")]
+    subjects, found = chosen(meta, condition.chosen)
+    several = len(levels) > 1
+    for level in levels:
+        cells = {cell.subject: cell for cell in level.cells}
+        for subject in subjects:
+            name = f"{subject.id} at {level.level}" if several else subject.id
+            seen = _figure(condition, subject, cells[subject.id], level, _Setting(meta, threads))
+            found.append(Observation(name, seen.holds, seen.detail, seen.counts))
+    return title, found
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    meta: RunMeta
+    threads: Mapping[str, int]
+
+    def threads_of(self, subject: SubjectMeta) -> int | None:
+        """Threads of one worker process; None where neither its command nor a claims file says."""
+        if any("{threads}" in argument for argument in subject.command):
+            return self.meta.threads
+        return self.threads.get(subject.id.removesuffix(f"+{subject.app}"))
+
+
+def _figure(
+    condition: FigureCondition, subject: SubjectMeta, cell: CellResult, level: LevelResult, setting: _Setting
+) -> Observation:
+    refused = _without_figure(cell)
+    if refused is not None:
+        return refused
+    found = _measured(condition.metric, cell, level)
+    if found is None:
+        return Observation(cell.subject, None, "that figure was not measured")
+    among = 1.0
+    detail = str(found)
+    if condition.metric in _WAITING:
+        meta, plan = setting.meta, level.plan
+        among = float(meta.workers)
+        if condition.metric == PER_THREAD:
+            count = setting.threads_of(subject)
+            if count is None:
+                return Observation(
+                    cell.subject, None, "the number of its threads is not known: name it under [threads]"
+                )
+            among *= count
+        at_once = found.times(meta.workload(level.workload).service_s)
+        found, detail = at_once.times(1 / among), f"{at_once}"
+        if condition.metric == PER_THREAD:
+            detail += f"; {among:,.0f} thread{'s' if among > 1 else ''}"
+        if condition.limit.above and among * condition.limit.value >= plan.connections * plan.window:
+            return Observation(
+                cell.subject, None, f"{detail}, which {plan.connections} connections cannot fill"
+            )
+    if cell.blocks < MIN_BLOCKS:
+        return Observation(cell.subject, None, f"{detail}; {MIN_BLOCKS} blocks are needed, not {cell.blocks}")
+    low = found.value if found.low is None else found.low
+    high = found.value if found.high is None else found.high
+    return Observation(cell.subject, keeps(condition.limit, low, high), detail)
+
+
+def _without_figure(cell: CellResult) -> Observation | None:
+    """Why no figure of a cell may be used; None where one may."""
+    if cell.status == "ok":
+        return None
+    counts = cell.status not in _OUT_OF_SCOPE
+    detail = cell.status if cell.code in {"", cell.status} else f"{cell.status}: {cell.code}"
+    return Observation(cell.subject, None, detail, counts)
+
+
+def _measured(metric: str, cell: CellResult, level: LevelResult) -> Figure | None:
+    name = "rps" if metric in _WAITING else metric
+    value = cell.figure(name)
+    if value is None:
+        return None
+    estimate = cell.rps if name == "rps" else cell.lead if name == level.metric.name else None
+    return Figure(value) if estimate is None else Figure(value, estimate.low, estimate.high)
+
+
+def capabilities(
+    condition: CapabilityCondition, meta: RunMeta, summary: Summary
+) -> tuple[str, list[Observation]]:
+    """Which of the chosen subjects have a capability: declared, and found by the verification before blocks.
+
+    The verification holds a server to what it declares, and finds `keep-alive` and `websocket` where they are
+    not declared. A subject that no block began with was not verified.
+    """
+    subjects, found = chosen(meta, condition.chosen)
+    for subject in subjects:
+        cells = [cell for cell in summary.cells if cell.subject == subject.id]
+        refused = _unverified(subject, cells)
+        if refused is not None:
+            found.append(refused)
+        elif condition.capability not in subject.supports:
+            found.append(Observation(subject.id, holds=False, detail="verified"))
+        else:
+            using = [cell for cell in cells if condition.capability in meta.workload(cell.workload).needs]
+            found.append(_with_capability(subject, condition.capability, using))
+    interface = f" over {condition.chosen.interface.upper()}" if condition.chosen.interface else ""
+    return f"{condition.capability}{interface}", found
+
+
+def _with_capability(subject: SubjectMeta, capability: str, cells: Sequence[CellResult]) -> Observation:
+    valid = [cell for cell in cells if cell.status == "ok"]
+    if not valid and any(reason.startswith("reuse:") for cell in cells for reason in cell.reasons):
+        detail = "declared, but it closed connections after few answers (reuse)"
+        return Observation(subject.id, None, detail)
+    if not valid:
+        return Observation(subject.id, holds=True, detail="verified; no valid figure under load")
+    first = valid[0]
+    if capability == "keep-alive" and first.requests_per_connection is not None:
+        detail = f"{shown(first.requests_per_connection)} a connection under {first.workload}"
+        return Observation(subject.id, holds=True, detail=detail)
+    return Observation(subject.id, holds=True, detail=f"measured under {first.workload}")
+
+
+def _unverified(subject: SubjectMeta, cells: Sequence[CellResult]) -> Observation | None:
+    """Why nothing is known of what a subject can do; None where it kept the contract before a block."""
+    if not subject.ready:
+        return Observation(subject.id, None, "unavailable", counts=False)
+    broken = [cell for cell in cells if any(reason.startswith("contract:") for reason in cell.reasons)]
+    if broken:
+        return Observation(subject.id, None, "failed: contract")
+    if not any(cell.blocks for cell in cells):
+        return Observation(subject.id, None, "not verified, for no block of it was measured")
+    return None
+
+
+def servers(condition: ServesCondition, meta: RunMeta, summary: Summary) -> tuple[str, list[Observation]]:
+    """Which servers ran the application's form for that interface and kept the contract."""
+    found = []
+    for server in condition.servers:
+        own = [
+            each
+            for each in meta.competitors
+            if each.server == server and each.interface == condition.interface
+        ]
+        found.append(_serving(server, own, summary))
+    return f"serves {condition.interface.upper()}", found
+
+
+def _serving(server: str, subjects: Sequence[SubjectMeta], summary: Summary) -> Observation:
+    if not subjects:
+        return Observation(server, None, "no such subject in this run")
+    refused = {}
+    for subject in subjects:
+        cells = [cell for cell in summary.cells if cell.subject == subject.id]
+        why = _unverified(subject, cells)
+        if why is not None:
+            refused[subject.id] = why.detail
+        elif any(cell.status in {"ok", "invalid"} for cell in cells):
+            return Observation(server, holds=True, detail=f"{subject.id} kept the contract")
+        else:
+            refused[subject.id] = "failed in every workload"
+    broken = all(detail == "failed: contract" for detail in refused.values())
+    detail = ", ".join(f"{subject}: {why}" for subject, why in refused.items())
+    return Observation(server, False if broken else None, detail)
+
+
+def chosen(meta: RunMeta, wanted: Chosen) -> tuple[list[SubjectMeta], list[Observation]]:
+    """The subjects that a condition is about, and those that it names and the run does not have."""
+    known = {subject.id: subject for subject in meta.competitors}
+    missing = [Observation(name, None, "not in this run") for name in wanted.subjects if name not in known]
+    subjects = [
+        subject
+        for subject in known.values()
+        if wanted.interface in {None, subject.interface}
+        and (subject.id in wanted.subjects or not wanted.subjects)
+    ]
+    return subjects, missing

@@ -1,0 +1,253 @@
+"""Reads claims files: statements with a source and the conditions under which a run supports them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import loadtests
+from gatebench.config import HYPHENATED
+from gatebench.errors import ConfigurationError
+from gatebench.model import CAPABILITIES, INTERFACES, Capability, Interface
+from gatebench.strict import Table, listed, near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SCHEMA = 1
+CLAIMS_FILE = Path(__file__).with_name("claims.toml")
+WORKLOADS = Path(loadtests.__file__).with_name("workloads")
+REFUSABLE: tuple[Capability, ...] = ("keep-alive", "websocket")
+"""Capabilities whose absence the verification checks as well (`gatebench.verify`)."""
+PER_WORKER, PER_THREAD = "waiting_per_worker", "waiting_per_thread"
+METRICS: Mapping[str, str] = {
+    "rps": "requests/s",
+    "p50": "µs of latency p50",
+    "p90": "µs of latency p90",
+    "p99": "µs of latency p99",
+    "p999": "µs of latency p99.9",
+    "max": "µs of the longest latency",
+    "requests_per_connection": "requests a connection",
+    "cpu_us_per_request": "µs of the server's CPU time a request",
+    "memory_mib": "MiB of server memory",
+    "mib_per_s": "MiB/s of bodies",
+    PER_WORKER: "requests waiting at once in a worker process",
+    PER_THREAD: "requests waiting at once for each thread",
+}
+"""Figures that a condition may name → what they count, in words with their unit."""
+
+Scope = Literal["every", "some", "none"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+KINDS = ("figure", "capability", "serves", "ratio", "application-cost")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound on a figure, from above or from below."""
+
+    value: float
+    above: bool
+
+    def __str__(self) -> str:
+        return f"{'at most' if self.above else 'at least'} {self.value:,g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The subjects that a condition is about: those of an interface, those named, or all."""
+
+    interface: Interface | None
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FigureCondition:
+    """A figure of every, some or none of the chosen subjects keeps to a limit.
+
+    Attributes:
+        level: empty for every level of the workload.
+    """
+
+    metric: str
+    workload: str
+    level: str
+    chosen: Chosen
+    scope: Scope
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityCondition:
+    """Every, some or none of the chosen subjects have a capability, as the verification found."""
+
+    capability: Capability
+    chosen: Chosen
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class ServesCondition:
+    """Each server ran the application of that interface and kept its contract."""
+
+    servers: tuple[str, ...]
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class RatioCondition:
+    """Left over right, of the figure that leads the level, keeps to a limit."""
+
+    left: str
+    right: str
+    workload: str
+    level: str
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationCostCondition:
+    """The application takes at most that share of a request's time, against one that does nothing."""
+
+    application: str
+    bare: str
+    workload: str
+    limit: Limit
+
+
+Condition: TypeAlias = (
+    FigureCondition | CapabilityCondition | ServesCondition | RatioCondition | ApplicationCostCondition
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement that somebody makes, and what of a run speaks for or against it.
+
+    Attributes:
+        source: who says so, with an address.
+        conditions: the claim holds where all of them do.
+        threads: subject → threads of one worker process, where its command does not say.
+    """
+
+    id: str
+    text: str
+    source: str
+    conditions: tuple[Condition, ...]
+    threads: Mapping[str, int]
+
+
+def load_claims(paths: Iterable[Path] = (), workloads: Iterable[str] = ()) -> tuple[Claim, ...]:
+    """The repository's own claims and those of more files, in that order.
+
+    Args:
+        paths: files beside `CLAIMS_FILE`; the numbers under `threads` of a later file win.
+        workloads: names of workloads beside the repository's, such as the run's.
+
+    Raises:
+        ConfigurationError: with every problem of every file, each with file and key.
+    """
+    problems: list[str] = []
+    known = sorted({*(file.parent.name for file in WORKLOADS.glob("*/workload.toml")), *workloads})
+    found: dict[str, tuple[Path, _Body]] = {}
+    threads: dict[str, int] = {}
+    for path in dict.fromkeys((CLAIMS_FILE, *paths)):
+        table = Table.load(path, problems)
+        if table is None:
+            continue
+        if table.integer("schema", 0, 0) != SCHEMA:
+            table.problem("schema", f"must be {SCHEMA}, the version that this Gatebench reads")
+        counts = table.table("threads", required=False)
+        threads |= {subject: counts.integer(subject, 1, 1) for subject in counts}
+        for name, entry in table.tables("claims").items():
+            if not HYPHENATED.fullmatch(name):
+                table.problem(f"claims.{name}", "a claim's ID has lower-case letters, digits and -")
+            if name in found:
+                table.problem(f"claims.{name}", f"is in {found[name][0]} already; choose another ID")
+            found[name] = (path, _claim(entry, known))
+        table.finish()
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(
+        Claim(name, body.text, body.source, body.conditions, threads) for name, (_, body) in found.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    text: str
+    source: str
+    conditions: tuple[Condition, ...]
+
+
+def _claim(table: Table, workloads: Sequence[str]) -> _Body:
+    text, source = table.string("text"), table.string("source")
+    conditions = tuple(_condition(each, workloads) for each in table.tables("conditions").values())
+    if "conditions" in table and not conditions:
+        table.problem("conditions", "has none; add a table such as [claims.ID.conditions.NAME]")
+    table.finish()
+    return _Body(text, source, conditions)
+
+
+def _condition(table: Table, workloads: Sequence[str]) -> Condition:
+    kind = table.choice("kind", KINDS)
+    condition: Condition
+    if kind == "figure":
+        condition = _figure(table, workloads)
+    elif kind == "capability":
+        condition = _capability(table)
+    elif kind == "serves":
+        condition = ServesCondition(table.strings("servers"), table.choice("interface", INTERFACES))
+    elif kind == "ratio":
+        left, right = table.string("left"), table.string("right")
+        workload, level = _workload(table, workloads), table.text("level")
+        condition = RatioCondition(left, right, workload, level, _limit(table))
+    else:
+        application, bare = table.string("application"), table.string("bare")
+        limit = Limit(table.number("at_most", 0.0) if "at_most" in table else 1.0, above=True)
+        if not 0 < limit.value < 1:
+            table.problem("at_most", "is a share of a request's time, over 0 and under 1; it must be given")
+        condition = ApplicationCostCondition(application, bare, _workload(table, workloads), limit)
+    table.finish()
+    return condition
+
+
+def _figure(table: Table, workloads: Sequence[str]) -> FigureCondition:
+    return FigureCondition(
+        metric=table.choice("metric", tuple(METRICS)),
+        workload=_workload(table, workloads),
+        level=table.text("level"),
+        chosen=_chosen(table),
+        scope=table.choice("of", SCOPES),
+        limit=_limit(table),
+    )
+
+
+def _capability(table: Table) -> CapabilityCondition:
+    capability, scope = table.choice("capability", CAPABILITIES), table.choice("of", SCOPES)
+    if scope == "none" and capability not in REFUSABLE:
+        text = f'"none" cannot be checked: only the absence of {listed(REFUSABLE)} is verified'
+        table.problem("of", text)
+    return CapabilityCondition(capability, _chosen(table), scope)
+
+
+def _chosen(table: Table) -> Chosen:
+    interface = table.choice("interface", INTERFACES) if "interface" in table else None
+    return Chosen(interface, table.strings("subjects", ()))
+
+
+def _workload(table: Table, known: Sequence[str]) -> str:
+    name = table.string("workload")
+    if name and name not in known:
+        table.problem("workload", f'unknown workload "{name}"{near(name, known)}; known: {listed(known)}')
+    return name
+
+
+def _limit(table: Table) -> Limit:
+    given = [key for key in ("at_most", "at_least") if key in table]
+    values = {key: table.number(key, 1.0) for key in ("at_most", "at_least")}
+    if len(given) != 1:
+        table.problem("at_most", "give either at_most or at_least")
+        return Limit(1.0, above=True)
+    return Limit(values[given[0]], above=given[0] == "at_most")

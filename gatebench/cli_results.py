@@ -1,0 +1,102 @@
+"""The subcommands that work on finished runs: report, compare, bundle, reproduce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gatebench.bundle import SUFFIX, bundle
+from gatebench.errors import ConfigurationError
+from gatebench.record import new_run_id
+from gatebench.registry import Registry
+from gatebench.running import print_report
+from gatebench.selection import RESULTS, choose_runner
+from gatebench.signals import interrupt_once
+
+results_app = typer.Typer()
+
+Claims = Annotated[
+    list[Path] | None, typer.Option("--claims", help="A file with claims of your own; repeatable.")
+]
+
+
+def check_claims(paths: Sequence[Path], registry: Registry) -> tuple[Path, ...]:
+    """Claims files of a user, each of which can be used.
+
+    Raises:
+        ConfigurationError: with every problem of every file.
+    """
+    if paths:
+        # numpy and scipy are heavy, and most runs have no claims but the project's.
+        from analysis.claims_file import load_claims  # noqa: PLC0415
+
+        load_claims(paths, registry.workloads)
+    return tuple(path.resolve() for path in paths)
+
+
+@results_app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
+    claims: Claims = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Prints no tables.")] = False,
+    interim: Annotated[
+        bool, typer.Option("--interim", help="Only the leading charts, as a run makes it between blocks.")
+    ] = False,
+) -> None:
+    """Makes summary, charts and page of a run again from its raw data."""
+    # matplotlib and pandas are heavy; only this command needs them.
+    from analysis.report import build_report  # noqa: PLC0415
+
+    build_report(folder.resolve(), claims or (), interim=interim)
+    if not quiet:
+        print_report(folder, Console())
+
+
+@results_app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Results folder or bundle to hold the other against.")],
+    b: Annotated[Path, typer.Argument(help="The other results folder or bundle.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also as JSON, to this file.")] = None,
+    charts: Annotated[Path | None, typer.Option("--charts", help="Folder for charts.")] = None,
+) -> None:
+    """Compares two runs; exit status 1 where a regression beyond the noise was found."""
+    # matplotlib and pandas are heavy; only this command needs them.
+    from analysis.comparing.command import compare_command  # noqa: PLC0415
+
+    raise typer.Exit(compare_command(a, b, Console(), json_file, charts))
+
+
+@results_app.command("bundle")
+def bundle_run(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: beside the run.")] = None,
+) -> None:
+    """Packs a run into one small file to give away, without what is private to the machine."""
+    run = folder.resolve()
+    file = bundle(run, out if out is not None else run.with_name(run.name + SUFFIX))
+    Console().print(f"{file} ({file.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True)
+
+
+@results_app.command()
+def reproduce(
+    source: Annotated[Path, typer.Argument(help="A results folder or a bundle.")],
+    runner: Annotated[
+        str, typer.Option("--runner", help="auto, docker or process. Default: as the run had it.")
+    ] = "",
+    budget: Annotated[str | None, typer.Option(help="Another wall time than the run's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; it must be empty or new.")] = None,
+) -> None:
+    """Runs the plan of another run again, and tells claim by claim and pair by pair what holds here."""
+    # pandas and scipy are heavy; only this command needs them.
+    from gatebench.reproduce import reproduce_run, was_run_by  # noqa: PLC0415
+
+    if not source.exists():
+        raise ConfigurationError(f"{source}: there is no such results folder or bundle")
+    choice = choose_runner(runner or was_run_by(source))
+    interrupt_once()
+    target = out if out is not None else RESULTS / new_run_id()
+    raise typer.Exit(reproduce_run(source, choice, budget, target, Console()))

@@ -1,0 +1,147 @@
+"""`gatebench reproduce`: runs the plan of another run again, and tells what of its result holds here."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.claims import check
+from analysis.claims_file import load_claims
+from analysis.comparing.compare import Side, compare_runs
+from analysis.comparing.result import RunComparison
+from analysis.comparing.tables import comparison_tables
+from analysis.load import load_run
+from analysis.meta import RunMeta
+from analysis.summary import summarize
+from gatebench.bundle import unpacked
+from gatebench.errors import ConfigurationError, GatebenchError
+from gatebench.plan import Profile
+from gatebench.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from gatebench.running import measure, print_report
+from gatebench.selection import (
+    ContainerOptions,
+    LoadOptions,
+    RunnerChoice,
+    RunRequest,
+    choose_profile,
+    find_references,
+)
+from gatebench.sources import FOLDER, claims_of, kept_registry
+
+
+def was_run_by(source: Path) -> str:
+    """The name of the runner that a run had.
+
+    Raises:
+        GatebenchError: there is no run at `source`.
+    """
+    with unpacked(source) as folder:
+        return load_run(folder).meta.runner
+
+
+def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: Path, console: Console) -> int:
+    """Measures what the run at `source` measured, and prints what held, flipped and cannot be told.
+
+    Args:
+        source: a results folder or a bundle.
+        choice: what starts the servers.
+        budget: another wall time than the run's.
+        out: folder for the results.
+        console: to print on.
+
+    Returns:
+        0 where nothing flipped, else 1.
+
+    Raises:
+        ConfigurationError: it cannot be repeated; nothing was started.
+        GatebenchError: the run is damaged, or could not be repeated to the end.
+    """
+    with unpacked(source) as folder:
+        original = load_run(folder)
+        request = request_of(original.meta, folder, choice, budget, out)
+        outcome = measure(request, choice, _containers(original.meta, choice), console)
+        if outcome.status == EXIT_INTERRUPTED or not (outcome.folder / "summary.json").exists():
+            return outcome.status or EXIT_FAILED
+        print_report(outcome.folder, console)
+        here = load_run(outcome.folder)
+        a, b = Side(original, summarize(original)), Side(here, summarize(here))
+        result = compare_runs(a, b)
+        console.print(comparison_tables(result))
+        table, flipped = claims_table(a, b, claims_of(folder / FOLDER))
+        console.print(table)
+        console.print(_conclusion(result, flipped), soft_wrap=True)
+        return EXIT_FAILED if flipped or result.with_outcome("flipped") else EXIT_DONE
+
+
+def request_of(
+    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path
+) -> RunRequest:
+    """The plan of a run as a request, from the folders that it kept.
+
+    Raises:
+        ConfigurationError: a part of it was not kept, or is not what the run says it was.
+    """
+    registry = kept_registry(folder / FOLDER)
+    names = sorted({subject.app for subject in meta.competitors})
+    known = {subject.id: subject for subject in registry.subjects(names)}
+    missing = [each.id for each in meta.competitors if each.id not in known]
+    missing += [each.name for each in meta.workloads if each.name not in registry.workloads]
+    if missing:
+        raise ConfigurationError([f"{folder}: the run did not keep {name}" for name in missing])
+    profile = Profile(meta.profile, blocks=meta.blocks, budget_s=meta.budget_s)
+    if meta.blocks == 1:
+        profile = choose_profile("smoke", None)
+    if budget is not None:
+        profile = Profile(
+            profile.name, profile.blocks, choose_profile("standard", budget).budget_s, profile.max_rounds
+        )
+    workloads = tuple(registry.workloads[each.name] for each in meta.workloads)
+    return RunRequest(
+        subjects=tuple(known[each.id] for each in meta.competitors),
+        workloads=workloads,
+        profile=profile,
+        seed=meta.seed,
+        out=out,
+        exclusive=meta.exclusive,
+        command=shlex.join(["gatebench", *sys.argv[1:]]),
+        runner_reason=choice.reason,
+        references=find_references(registry, workloads),
+        load=LoadOptions(engines=len(meta.cores["engine"])),
+        claims=claims_of(folder / FOLDER),
+    )
+
+
+def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]:
+    """Each claim with its verdict there and here, and how many of them flipped."""
+    table = Table(title="claims", title_justify="left")
+    for column in ("claim", "there", "here", ""):
+        table.add_column(column, overflow="fold")
+    claims = load_claims(files, [each.name for each in a.meta.workloads])
+    flipped = 0
+    for there, here in zip(check(claims, a.meta, a.summary), check(claims, b.meta, b.summary), strict=True):
+        told = "undecided" not in {there.verdict, here.verdict}
+        outcome = "cannot be told" if not told else "held" if there.verdict == here.verdict else "FLIPPED"
+        flipped += outcome == "FLIPPED"
+        table.add_row(escape(there.text), there.verdict, here.verdict, outcome)
+    return table, flipped
+
+
+def _containers(meta: RunMeta, choice: RunnerChoice) -> ContainerOptions:
+    if choice.engine is None or meta.network not in {"host", "bridge"}:
+        return ContainerOptions()
+    return ContainerOptions("bridge" if meta.network == "bridge" else "host")
+
+
+def _conclusion(result: RunComparison, flipped_claims: int) -> str:
+    counts = {name: len(result.with_outcome(name)) for name in ("held", "flipped", "cannot be told")}
+    if not result.says_something:
+        raise GatebenchError("nothing of the two runs can be compared; the reasons are listed above")
+    return (
+        f"of {sum(counts.values())} comparisons between subjects {counts['held']} held, {counts['flipped']} "
+        f"flipped, and {counts['cannot be told']} cannot be told here; {flipped_claims} claim(s) flipped"
+    )

@@ -1,0 +1,88 @@
+"""Packing a run into one file, and unpacking it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from analysis.load import load_run
+from analysis.summary import summarize
+from gatebench.bundle import bundle, private_removed, unpacked
+from gatebench.errors import GatebenchError
+from tests.lab import TESTS
+
+HEADLINE = TESTS.parent / "docs" / "headline"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("gatebench run --out /home/jane/results/x", "gatebench run --out <path>/x"),
+        ("--servers-dir ~/mine/servers", "--servers-dir <path>/servers"),
+        ("engine at ssh://jane@server.example", "engine at <address>"),
+        ("bind 10.0.0.5 and 127.0.0.1", "bind <address> and 127.0.0.1"),
+        ("404 for /nothing is right", "404 for /nothing is right"),
+        (f"on {socket.gethostname()}-x", f"on {socket.gethostname()}-x"),
+    ],
+)
+def test_what_tells_of_a_machine_is_left_out(text: str, left: str) -> None:
+    expected = left if len(socket.gethostname()) <= 3 else left.replace(socket.gethostname(), "<host>")
+    assert private_removed(text) == expected
+
+
+def test_a_bundle_gives_the_same_result_as_its_run(tmp_path: Path) -> None:
+    file = bundle(HEADLINE, tmp_path / "headline.gatebench.zip")
+    with unpacked(file) as folder:
+        assert folder.name == "headline"
+        assert summarize(load_run(folder)).levels == summarize(load_run(HEADLINE)).levels
+    assert not folder.exists()
+
+
+def test_a_bundle_holds_no_logs_and_no_page(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "logs").mkdir(parents=True)
+    (run / "logs" / "uvicorn-b0.log").write_text("secret")
+    (run / "report.html").write_text("page")
+    (run / "run.json").write_text('{"machine": {"cpu": "X"}, "command": "gatebench run --out /a/b"}')
+    (run / "events.jsonl").write_text('{"kind": "argv", "argv": ["/opt/x/bin/uvicorn"]}\n{"kind": "cut o')
+    with zipfile.ZipFile(bundle(run, tmp_path / "x.zip")) as archive:
+        assert archive.namelist() == ["run.json", "events.jsonl"]
+        assert json.loads(archive.read("run.json"))["machine"] == {"cpu": "X"}
+        assert json.loads(archive.read("events.jsonl"))["argv"] == ["<path>/uvicorn"]
+
+
+def test_a_file_is_never_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "x.zip"
+    file.write_text("precious")
+    with pytest.raises(GatebenchError, match="exists; name another file"):
+        bundle(HEADLINE, file)
+    assert file.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_no_run_cannot_be_packed(tmp_path: Path) -> None:
+    with pytest.raises(GatebenchError, match=r"no run\.json; name a results folder"):
+        bundle(tmp_path, tmp_path / "x.zip")
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text("hello")
+    with pytest.raises(GatebenchError, match="neither a results folder nor a bundle"), unpacked(file):
+        pass
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("other", "x")
+    with pytest.raises(GatebenchError, match="no bundle of a run"), unpacked(file):
+        pass
+
+
+def test_a_bundle_cannot_write_outside_of_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "x.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("../evil", "x")
+    with pytest.raises(GatebenchError, match="would lie outside"), unpacked(file):
+        pass

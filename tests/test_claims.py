@@ -1,0 +1,446 @@
+"""Claims held against runs whose truth is known, and files of claims that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.claims import ClaimResult, check, load_claims, scoped
+from analysis.claims_evidence import Observation, keeps
+from analysis.claims_file import Limit, Scope
+from analysis.load import load_run
+from analysis.summary import summarize
+from gatebench.errors import ConfigurationError
+from tests.summaries import QUIET, failure
+from tests.synthetic import LOADS, SUBJECTS, make_run
+from tests.synthetic_model import Load, Plan, Truth
+
+KEEP_ALIVE = LOADS[0]
+CPU = replace(KEEP_ALIVE, name="cpu", path="/cpu/1000")
+# Waiting takes as long whatever the machine's speed, which synthetic runs let drift by some 5 %.
+WAITING = tuple(
+    replace(truth, rates={**truth.rates, "wait": truth.rates["wait"] * 0.9}) for truth in SUBJECTS
+)
+BY_ID = {truth.id: truth for truth in WAITING}
+GRANIAN = (BY_ID["granian-wsgi"], BY_ID["granian-asgi"])
+STILL = replace(QUIET, drift=0.0, slice_noise=0.005, block_noise=0.001)
+Edit = Callable[[dict[str, Any]], object]
+
+HEAD = "schema = 1\n"
+CLAIM = HEAD + '[claims.mine]\ntext = "It is so."\nsource = "https://example.org/"\n'
+CONDITION = CLAIM + "[claims.mine.conditions.one]\n"
+SERVES = '[claims.mine.conditions.one]\nkind = "serves"\nservers = ["gunicorn"]\ninterface = "wsgi"\n'
+COST = 'kind = "application-cost"\napplication = "plain"\nbare = "bare"\nworkload = "close"\n'
+FIGURE = CONDITION + 'kind = "figure"\nworkload = "keep-alive"\nmetric = "rps"\nof = "every"\n'
+
+
+def verdicts(
+    folder: Path,
+    subjects: Sequence[Truth] = WAITING,
+    loads: Sequence[Load] = LOADS,
+    *,
+    plan: Plan = QUIET,
+    files: Sequence[Path] = (),
+    edit: Edit = lambda _: None,
+    **more: Any,
+) -> dict[str, ClaimResult]:
+    """Claim → what a synthetic run says of it; `edit` changes run.json."""
+    make_run(folder / "run", plan, subjects, loads, **more)
+    file = folder / "run" / "run.json"
+    content = json.loads(file.read_text())
+    edit(content)
+    file.write_text(json.dumps(content))
+    run = load_run(folder / "run")
+    return {each.id: each for each in check(load_claims(files), run.meta, summarize(run))}
+
+
+def threaded(content: dict[str, Any]) -> None:
+    """The commands that name a number of threads, as their server.toml has them."""
+    for subject in content["subjects"]:
+        if subject["id"] in {"gunicorn-gthread", "uwsgi-http-socket"}:
+            subject["command"] += ["--threads", "{threads}"]
+
+
+def own_file(folder: Path, text: str, name: str = "own.toml") -> Path:
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def problems(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_claims([own_file(folder, text)])
+    assert all(str(folder / "own.toml") in problem for problem in caught.value.problems)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClaimResult]:
+    return verdicts(tmp_path_factory.mktemp("standard"), edit=threaded)
+
+
+def test_the_shipped_claims_are_sound_and_each_names_its_source() -> None:
+    claims = load_claims()
+    assert len(claims) == 8
+    assert all(claim.source.startswith("https://") or "METHOD.md" in claim.source for claim in claims)
+
+
+def test_greenlets_contradict_that_waiting_blocks_a_wsgi_worker_and_threads_do_not(
+    standard: dict[str, ClaimResult],
+) -> None:
+    found = standard["wsgi-waiting-blocks"]
+    assert found.verdict == "contradicted"
+    holds, _, rest = found.evidence.partition("no of ")
+    fails, _, unknown = rest.partition("cannot be told of ")
+    assert all(subject in holds for subject in ("gunicorn-sync", "gunicorn-gthread", "mod_wsgi", "waitress"))
+    assert re.match(r"gunicorn-gevent \((19|2\d)", fails)
+    assert "granian-wsgi (0." in unknown
+    assert "512 threads, which 64 connections cannot fill" in unknown
+
+
+def test_without_greenlets_and_unknown_threads_waiting_blocks_a_wsgi_worker(tmp_path: Path) -> None:
+    plain = [BY_ID[name] for name in ("gunicorn-sync", "waitress", "mod_wsgi", "uvicorn")]
+    found = verdicts(tmp_path, plain)["wsgi-waiting-blocks"]
+    assert found.verdict == "supported"
+    assert "uvicorn" not in found.evidence
+
+
+def test_a_subject_of_unknown_threads_leaves_what_is_said_of_every_one_undecided(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, [BY_ID["gunicorn-sync"], BY_ID["gunicorn-gthread"]])["wsgi-waiting-blocks"]
+    assert found.verdict == "undecided"
+    assert "gunicorn-gthread (the number of its threads is not known: name it under [threads])" in (
+        found.evidence
+    )
+
+
+def test_an_own_file_says_how_many_threads_an_own_server_has(tmp_path: Path) -> None:
+    file = own_file(tmp_path, CLAIM.replace(HEAD, HEAD + "[threads]\ngunicorn-gthread = 4\n") + SERVES)
+    subjects = [BY_ID["gunicorn-sync"], BY_ID["gunicorn-gthread"]]
+    assert verdicts(tmp_path, subjects, files=[file])["wsgi-waiting-blocks"].verdict == "supported"
+
+
+def test_asgi_handles_many_waiting_requests_and_the_evidence_counts_them(
+    standard: dict[str, ClaimResult],
+) -> None:
+    found = standard["asgi-many-waiting"]
+    assert found.verdict == "supported"
+    assert re.search(r"granian-asgi \([45]\d\.?\d?, ", found.evidence)
+    assert re.search(r"daphne \(1\d\.?\d?, ", found.evidence)
+
+
+def test_few_waiting_requests_in_every_asgi_server_contradict_that_there_are_many(tmp_path: Path) -> None:
+    few = replace(BY_ID["uvicorn"], rates=dict.fromkeys(BY_ID["uvicorn"].rates, 400.0))
+    assert verdicts(tmp_path, [few])["asgi-many-waiting"].verdict == "contradicted"
+
+
+def test_with_more_worker_processes_waiting_requests_are_counted_for_each(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, [BY_ID["daphne"]], edit=lambda content: content.update(workers=2))
+    assert found["asgi-many-waiting"].verdict == "contradicted"
+
+
+def test_websocket_is_supported_only_where_both_interfaces_were_verified(
+    tmp_path: Path, standard: dict[str, ClaimResult]
+) -> None:
+    assert standard["asgi-websocket"].verdict == "supported"
+    assert "measured under websocket-echo" in standard["asgi-websocket"].evidence
+    found = verdicts(tmp_path, [BY_ID["uvicorn"]])["asgi-websocket"]
+    assert found.verdict == "undecided"
+    assert "websocket over WSGI: nothing in this run" in found.evidence
+
+
+def test_a_wsgi_server_that_carries_websocket_contradicts_that_none_does(tmp_path: Path) -> None:
+    odd = replace(BY_ID["waitress"], rates={**BY_ID["waitress"].rates, "websocket-echo": 5_000.0})
+    found = verdicts(tmp_path, [odd, BY_ID["uvicorn"]])["asgi-websocket"]
+    assert found.verdict == "contradicted"
+    assert "yes of waitress (measured under websocket-echo)" in found.evidence
+
+
+def test_wsgi_servers_that_keep_connections_contradict_that_keep_alive_is_asgis(
+    standard: dict[str, ClaimResult],
+) -> None:
+    found = standard["asgi-keep-alive"]
+    assert found.verdict == "contradicted"
+    over_wsgi = found.evidence.partition("keep-alive over WSGI: ")[2]
+    keeps_them, _, rest = over_wsgi.partition("no of ")
+    assert "gunicorn-gthread" in keeps_them
+    assert "a connection under keep-alive" in keeps_them
+    assert rest.startswith("gunicorn-sync and uwsgi-http-socket (verified)")
+
+
+def test_a_server_that_closes_what_it_declares_to_keep_is_not_said_to_keep_it(
+    standard: dict[str, ClaimResult],
+) -> None:
+    unknown = standard["asgi-keep-alive"].evidence.partition("cannot be told of ")[2]
+    assert unknown.startswith("uwsgi-http11 (declared, but it closed connections after few answers (reuse))")
+
+
+def test_servers_that_kept_the_contract_serve_their_interface(standard: dict[str, ClaimResult]) -> None:
+    assert standard["wsgi-servers"].verdict == "supported"
+    assert standard["asgi-servers"].verdict == "supported"
+    assert "daphne (daphne kept the contract)" in standard["asgi-servers"].evidence
+
+
+def test_a_server_that_is_not_in_the_run_leaves_the_claim_undecided(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, [BY_ID["uvicorn"]])["asgi-servers"]
+    assert found.verdict == "undecided"
+    assert "daphne (no such subject in this run)" in found.evidence
+
+
+def test_a_server_that_breaks_the_contract_contradicts_that_it_serves(tmp_path: Path) -> None:
+    subjects = [BY_ID["uvicorn"], BY_ID["daphne"]]
+    broken = failure(0, "daphne", None, code="contract")
+    found = verdicts(tmp_path, subjects, failures=[broken])["asgi-servers"]
+    assert found.verdict == "contradicted"
+    assert "daphne: failed: contract" in found.evidence
+
+
+def test_a_server_that_could_not_be_installed_shows_nothing(tmp_path: Path) -> None:
+    subjects = [BY_ID["uvicorn"], replace(BY_ID["daphne"], unavailable="no compiler")]
+    found = verdicts(tmp_path, subjects)["asgi-servers"]
+    assert found.verdict == "undecided"
+    assert "daphne: unavailable" in found.evidence
+
+
+def test_a_run_without_the_cpu_workload_cannot_tell_and_says_which_would(
+    standard: dict[str, ClaimResult],
+) -> None:
+    found = standard["asyncio-cpu"]
+    assert found.verdict == "undecided"
+    assert "gatebench run --workloads cpu would tell" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("asgi", "wsgi", "plan", "expected"),
+    [
+        (1_000.0, 1_000.0, STILL, "supported"),
+        (900.0, 1_000.0, STILL, "supported"),
+        (1_200.0, 1_000.0, STILL, "contradicted"),
+        (1_000.0, 1_000.0, replace(QUIET, blocks=2), "undecided"),
+        (1_050.0, 1_000.0, replace(QUIET, block_noise=0.1), "undecided"),
+    ],
+)
+def test_asyncio_is_no_faster_only_where_the_interval_says_so(
+    tmp_path: Path, asgi: float, wsgi: float, plan: Plan, expected: str
+) -> None:
+    subjects = [
+        replace(truth, rates={"cpu": rate}) for truth, rate in zip(GRANIAN, (wsgi, asgi), strict=True)
+    ]
+    found = verdicts(tmp_path, subjects, [CPU], plan=plan)["asyncio-cpu"]
+    assert found.verdict == expected, found.evidence
+
+
+def test_an_invalid_side_of_a_ratio_leaves_it_undecided(tmp_path: Path) -> None:
+    good, bad = (replace(truth, rates={"cpu": 1_000.0}) for truth in GRANIAN)
+    found = verdicts(tmp_path, [good, replace(bad, errors={"cpu": {"body": 1}})], [CPU])["asyncio-cpu"]
+    assert found.verdict == "undecided"
+    assert "granian-asgi is invalid" in found.evidence
+
+
+def test_what_the_application_costs_has_a_bound_and_no_verdict_without_a_bare_one(
+    standard: dict[str, ClaimResult],
+) -> None:
+    found = standard["application-costs-little"]
+    assert found.verdict == "undecided"
+    assert "this run has no application bare that does nothing" in found.evidence
+    assert "all that granian-asgi spends on a request: at most 12% of daphne's" in found.evidence
+
+
+@pytest.mark.parametrize(("plain", "expected"), [(9_000.0, "supported"), (5_000.0, "contradicted")])
+def test_beside_a_bare_application_the_plain_ones_cost_is_known(
+    tmp_path: Path, plain: float, expected: str
+) -> None:
+    subjects = [
+        replace(BY_ID["uvicorn"], rates={"keep-alive": plain}),
+        replace(BY_ID["uvicorn"], id="uvicorn+bare", rates={"keep-alive": 10_000.0}),
+    ]
+
+    def bare(content: dict[str, Any]) -> None:
+        content["subjects"][1]["app"] = "bare"
+
+    found = verdicts(tmp_path, subjects, [KEEP_ALIVE], edit=bare)["application-costs-little"]
+    assert found.verdict == expected
+    assert "uvicorn (" in found.evidence
+
+
+def test_a_run_without_any_figure_supports_and_contradicts_nothing(tmp_path: Path) -> None:
+    nowhere = [replace(truth, unavailable="no compiler") for truth in WAITING]
+    found = verdicts(tmp_path, nowhere)
+    assert {each.verdict for each in found.values()} == {"undecided"}
+
+
+def test_a_run_of_one_block_decides_no_figure(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, plan=replace(QUIET, blocks=1), edit=threaded)
+    assert found["wsgi-waiting-blocks"].verdict == "undecided"
+    assert found["asgi-many-waiting"].verdict == "undecided"
+    assert "3 blocks are needed, not 1" in found["asgi-many-waiting"].evidence
+
+
+def test_invalid_cells_support_nothing_and_are_named(tmp_path: Path) -> None:
+    wrong = [replace(truth, errors={"wait": {"body": 1}}) for truth in WAITING]
+    found = verdicts(tmp_path, wrong)["asgi-many-waiting"]
+    assert found.verdict == "undecided"
+    assert "uvicorn" in found.evidence
+    assert "invalid: wrong-body" in found.evidence
+
+
+def test_a_twin_is_no_subject_of_a_claim(tmp_path: Path) -> None:
+    subjects = [BY_ID["uvicorn"], replace(BY_ID["uvicorn"], id="uvicorn~again")]
+
+    def tell(content: dict[str, Any]) -> None:
+        content["subjects"][1]["twin_of"] = "uvicorn"
+
+    found = verdicts(tmp_path, subjects, edit=tell)
+    assert all("~again" not in each.evidence for each in found.values())
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("at_least = 10_000", "supported"),
+        ("at_least = 30_000", "contradicted"),
+        ("at_most = 1", "contradicted"),
+    ],
+)
+def test_an_own_claim_about_a_figure_is_checked(tmp_path: Path, limit: str, expected: str) -> None:
+    file = own_file(tmp_path, FIGURE + f'subjects = ["granian-asgi"]\n{limit}\n')
+    found = verdicts(tmp_path, GRANIAN, files=[file])["mine"]
+    assert found.verdict == expected
+    assert found.source == "https://example.org/"
+    assert re.search(r"granian-asgi \((19|2[0-2]),\d{3}, \d\d,\d{3} to \d\d,\d{3}\)", found.evidence)
+    assert "granian-wsgi" not in found.evidence
+
+
+def test_a_subject_or_a_level_that_the_run_does_not_have_is_named(tmp_path: Path) -> None:
+    text = FIGURE + 'subjects = ["granian-asgy"]\nat_least = 1\n'
+    nobody = own_file(tmp_path, text, "nobody.toml")
+    level = FIGURE.replace("claims.mine", "claims.other") + 'level = "c65"\nat_least = 1\n'
+    found = verdicts(tmp_path, GRANIAN, files=[nobody, own_file(tmp_path, level)])
+    assert found["mine"].verdict == found["other"].verdict == "undecided"
+    assert "granian-asgy (not in this run)" in found["mine"].evidence
+    assert "this run has c64 of keep-alive and not that level" in found["other"].evidence
+
+
+def test_waiting_is_not_counted_where_requests_do_not_wait(tmp_path: Path) -> None:
+    text = FIGURE.replace('"rps"', '"waiting_per_worker"') + "at_least = 1\n"
+    found = verdicts(tmp_path, GRANIAN, files=[own_file(tmp_path, text)])["mine"]
+    assert found.verdict == "undecided"
+    assert "its requests do not wait by design" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("scope", "answers", "expected"),
+    [
+        ("every", [True, True], True),
+        ("every", [True, False, None], False),
+        ("every", [True, None], None),
+        ("some", [False, True, None], True),
+        ("some", [False, None], None),
+        ("some", [False, False], False),
+        ("none", [False, False], True),
+        ("none", [False, None], None),
+        ("none", [False, True, None], False),
+        ("every", [], None),
+        ("some", [], None),
+        ("none", [], None),
+    ],
+)
+def test_what_cannot_be_told_decides_nothing_and_absence_supports_nothing(
+    scope: Scope, answers: list[bool | None], expected: bool | None
+) -> None:
+    left_out = Observation("absent", None, "unsupported", counts=False)
+    assert scoped(scope, [*(Observation("a", each, "") for each in answers), left_out]) is expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "low", "high", "expected"),
+    [
+        (Limit(10, above=True), 8, 9, True),
+        (Limit(10, above=True), 9, 10.2, True),
+        (Limit(10, above=True), 9, 12, None),
+        (Limit(10, above=True), 10.4, 12, False),
+        (Limit(10, above=False), 11, 12, True),
+        (Limit(10, above=False), 9.8, 12, True),
+        (Limit(10, above=False), 9, 12, None),
+        (Limit(10, above=False), 8, 9.6, False),
+    ],
+)
+def test_an_interval_across_the_limit_decides_nothing(
+    limit: Limit, low: float, high: float, expected: bool | None
+) -> None:
+    assert keeps(limit, low, high) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("schema = 2\n[claims]\n", "schema: must be 1"),
+        ("claims = [\n", "is not TOML"),
+        (
+            HEAD + "clams = 1\n[claims]\n",
+            'clams: unknown key (did you mean "claims"?); allowed: claims, schema',
+        ),
+        (CLAIM, "claims.mine.conditions: is missing"),
+        (CLAIM + "conditions = {}\n", "claims.mine.conditions: has none"),
+        (CLAIM.replace("mine", "'My claim'") + "conditions = {}\n", "has lower-case letters, digits and -"),
+        (CLAIM.replace("claims.mine", "claims.asgi-servers") + SERVES, "choose another ID"),
+        (
+            FIGURE.replace('"rps"', '"rsp"') + "at_most = 1\n",
+            'conditions.one.metric: "rsp" is not allowed (did you mean "rps"?); allowed: rps, p50',
+        ),
+        (
+            FIGURE.replace('"keep-alive"', '"keep-alvie"') + "at_most = 1\n",
+            'conditions.one.workload: unknown workload "keep-alvie" (did you mean "keep-alive"?); known: cl',
+        ),
+        (
+            FIGURE + "at_moast = 1\nat_most = 1\n",
+            'conditions.one.at_moast: unknown key (did you mean "at_most"?); allowed: at_least, at_most',
+        ),
+        (FIGURE, "conditions.one.at_most: give either at_most or at_least"),
+        (FIGURE + "at_most = 1\nat_least = 2\n", "give either at_most or at_least"),
+        (FIGURE + 'at_most = "much"\n', "at_most: must be a number, not 'much'"),
+        (FIGURE + 'at_most = 1\ninterface = "wsgy"\n', '"wsgy" is not allowed (did you mean "wsgi"?)'),
+        (
+            FIGURE.replace('"every"', '"all"') + "at_most = 1\n",
+            '"all" is not allowed; allowed: every, some, none',
+        ),
+        (
+            CONDITION + 'kind = "figures"\n',
+            '"figures" is not allowed (did you mean "figure"?); allowed: figure',
+        ),
+        (
+            CONDITION + 'kind = "capability"\ncapability = "streaming"\nof = "none"\n',
+            'of: "none" cannot be checked: only the absence of keep-alive, websocket is verified',
+        ),
+        (
+            CONDITION + COST + "at_most = 25\n",
+            "at_most: is a share of a request's time, over 0 and under 1",
+        ),
+    ],
+)
+def test_a_file_that_is_not_right_is_refused_with_file_key_and_what_is_allowed(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert expected in problems(tmp_path, text)
+
+
+def test_every_problem_of_every_file_is_told_at_once(tmp_path: Path) -> None:
+    first = own_file(tmp_path, FIGURE.replace('"rps"', '"rsp"'), "first.toml")
+    second = own_file(tmp_path, CONDITION + 'kind = "figures"\n', "second.toml")
+    with pytest.raises(ConfigurationError) as caught:
+        load_claims([first, second, tmp_path / "missing.toml"])
+    told = str(caught.value)
+    assert all(name in told for name in ('"rsp"', '"figures"', "missing.toml: cannot be read"))
+    assert "claims.mine: is in" in told
+
+
+def test_a_workload_of_the_runs_own_may_be_named(tmp_path: Path) -> None:
+    file = own_file(tmp_path, FIGURE.replace('"keep-alive"', '"checkout"') + "at_most = 1\n")
+    with pytest.raises(ConfigurationError, match='unknown workload "checkout"'):
+        load_claims([file])
+    assert load_claims([file], ["checkout"])[-1].id == "mine"

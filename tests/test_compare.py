@@ -1,0 +1,442 @@
+"""Two runs side by side, whose truth is known: what is refused, what is found, what a script is told."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from rich.console import Console
+from scipy import stats
+
+from analysis.cells import LevelData, level_data
+from analysis.comparing.chart import ratio_charts
+from analysis.comparing.command import compare_command
+from analysis.comparing.compare import Side, cell_verdict, compare_runs, outcome, welch
+from analysis.comparing.json_form import as_json
+from analysis.comparing.result import CellComparison, Ratio, RunComparison
+from analysis.leads import lead_table
+from analysis.load import load_run
+from analysis.statistics import Comparison, Verdict, block_means
+from analysis.summary import summarize
+from gatebench.errors import ConfigurationError
+from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, QUIET
+from tests.synthetic import STEADY, make_run
+from tests.synthetic_model import Load, Plan, Truth
+
+UVICORN, HYPERCORN, WAITRESS = BY_ID["uvicorn"], BY_ID["hypercorn"], BY_ID["waitress"]
+THREE = (UVICORN, HYPERCORN, WAITRESS)
+OTHER_SEED = replace(QUIET, seed=8)
+Edit = Callable[[dict[str, Any]], object]
+
+
+def made(
+    folder: Path,
+    run_id: str,
+    subjects: Sequence[Truth] = THREE,
+    plan: Plan = QUIET,
+    loads: Sequence[Load] = (KEEP_ALIVE,),
+    edit: Edit = lambda _: None,
+) -> Path:
+    """A synthetic run under its own ID that records what its workloads were; `edit` changes run.json."""
+    make_run(folder / run_id, plan, subjects, loads)
+    file = folder / run_id / "run.json"
+    content = json.loads(file.read_text())
+    content["run"] = run_id
+    content["hashes"] |= {f"workloads/{load.name}": "5a" * 32 for load in loads}
+    edit(content)
+    file.write_text(json.dumps(content))
+    return folder / run_id
+
+
+def compared(a: Path, b: Path) -> RunComparison:
+    runs = [load_run(folder) for folder in (a, b)]
+    return compare_runs(*(Side(run, summarize(run)) for run in runs))
+
+
+def against(tmp_path: Path, edit: Edit, **more: Any) -> RunComparison:
+    """A run, and one of the same servers of which run.json is changed."""
+    return compared(made(tmp_path, "a", **more), made(tmp_path, "b", plan=OTHER_SEED, edit=edit, **more))
+
+
+def slower(truth: Truth, by: float) -> Truth:
+    return replace(truth, rates={name: rate * by for name, rate in truth.rates.items()})
+
+
+def cell(result: RunComparison, subject: str, workload: str = "keep-alive") -> CellComparison:
+    return next(each for each in result.cells if (each.subject.id, each.plan.workload) == (subject, workload))
+
+
+def codes(found: CellComparison) -> list[str]:
+    return [reason.partition(":")[0] for reason in found.reasons]
+
+
+def said(a: Path, b: Path, **more: Any) -> tuple[int, str]:
+    output = io.StringIO()
+    status = compare_command(a, b, Console(file=output, width=200), **more)
+    return status, output.getvalue()
+
+
+def test_the_same_servers_measured_again_show_no_difference_and_keep_their_order(tmp_path: Path) -> None:
+    result = against(tmp_path, lambda _: None)
+    assert {each.verdict for each in result.cells} == {"no difference shown"}
+    assert {pair.outcome for pair in result.pairs} == {"held"}
+    assert len(result.pairs) == 3
+
+
+def test_a_server_that_became_slower_is_a_regression_and_the_others_are_none(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    b = made(tmp_path, "b", (slower(UVICORN, 0.85), HYPERCORN, WAITRESS), OTHER_SEED)
+    result = compared(a, b)
+    found = cell(result, "uvicorn")
+    assert found.verdict == "regression"
+    assert found.ratio is not None
+    assert found.ratio.low is not None
+    assert found.ratio.high is not None
+    assert found.ratio.low < 0.85 < found.ratio.high
+    assert [each.subject.id for each in result.with_verdict("regression")] == ["uvicorn"]
+    assert said(a, b)[0] == 1
+    assert cell(compared(b, a), "uvicorn").verdict == "improvement"
+    assert said(b, a)[0] == 0
+
+
+def test_a_longer_response_time_is_a_regression_although_the_figure_is_higher(tmp_path: Path) -> None:
+    fast = replace(UVICORN, rates={STEADY.name: 9_000.0}, p99_us={STEADY.name: 3_000.0})
+    slow = replace(fast, p99_us={STEADY.name: 6_000.0})
+    a = made(tmp_path, "a", [fast], loads=[STEADY])
+    found = cell(compared(a, made(tmp_path, "b", [slow], loads=[STEADY])), "uvicorn", STEADY.name)
+    assert found.metric.better == "lower"
+    assert found.ratio is not None
+    assert found.ratio.ratio > 1.5
+    assert found.verdict == "regression"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "noise", "expected"),
+    [
+        (Ratio(0.90, 0.88, 0.92, 0.001), 1.03, "regression"),
+        (Ratio(1.10, 1.08, 1.12, 0.001), 1.03, "improvement"),
+        (Ratio(0.98, 0.97, 0.99, 0.001), 1.03, "no difference shown"),
+        (Ratio(0.90, 0.88, 0.92, 0.001), 1.15, "no difference shown"),
+        (Ratio(0.90, 0.79, 1.02, 0.001), 1.03, "no difference shown"),
+        (Ratio(0.90, 0.88, 0.92, 0.06), 1.03, "no difference shown"),
+    ],
+)
+def test_a_verdict_needs_the_interval_the_adjusted_p_and_an_effect_beyond_the_noise(
+    ratio: Ratio, noise: float, expected: str
+) -> None:
+    assert cell_verdict(ratio, "higher", noise) == expected
+    opposite = {"regression": "improvement", "improvement": "regression"}
+    assert cell_verdict(ratio, "lower", noise) == opposite.get(expected, expected)
+
+
+def test_p_is_adjusted_over_all_cells_that_have_a_verdict(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", (slower(UVICORN, 0.85), HYPERCORN, WAITRESS), OTHER_SEED)
+    means = [block_means(lead_table(_only_level(folder))["uvicorn"]) for folder in (a, b)]
+    alone, among = welch(*means), cell(compared(a, b), "uvicorn").ratio
+    assert among is not None
+    assert alone.p is not None
+    assert among.p == pytest.approx(3 * alone.p)
+
+
+def _only_level(folder: Path) -> LevelData:
+    run = load_run(folder)
+    return level_data(run, run.meta.levels[0])
+
+
+def test_a_run_whose_twins_differ_widens_the_noise_and_the_twin_is_no_cell(tmp_path: Path) -> None:
+    twin = replace(slower(WAITRESS, 0.75), id="waitress~again")
+
+    def tell(content: dict[str, Any]) -> None:
+        content["subjects"][-1]["twin_of"] = "waitress"
+
+    a = made(tmp_path, "a", (*THREE, twin), edit=tell)
+    b = made(tmp_path, "b", (slower(UVICORN, 0.85), HYPERCORN, WAITRESS, twin), OTHER_SEED, edit=tell)
+    result = compared(a, b)
+    assert [each.subject.id for each in result.cells] == ["uvicorn", "hypercorn", "waitress"]
+    assert cell(result, "uvicorn").noise == pytest.approx(4 / 3, rel=0.05)
+    assert cell(result, "uvicorn").verdict == "no difference shown"
+    assert all("~" not in pair.a.left + pair.a.right for pair in result.pairs)
+
+
+def test_welchs_interval_is_that_of_the_textbook() -> None:
+    random = np.random.default_rng(3)
+    a, b = random.normal(9, 0.02, 5), random.normal(9.1, 0.05, 8)
+    found = welch(a, b)
+    expected = stats.ttest_ind(b, a, equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx((np.exp(interval.low), np.exp(interval.high)))
+
+
+def test_welchs_interval_holds_the_truth_in_about_95_of_100_pairs_of_runs() -> None:
+    random = np.random.default_rng(4)
+    pairs = [(random.normal(9, 0.01, 5), random.normal(9, 0.03, 6)) for _ in range(4_000)]
+    found = [welch(a, b) for a, b in pairs]
+    held = sum((each.low or 0) <= 1 <= (each.high or 0) for each in found) / len(found)
+    assert 0.93 < held < 0.97
+
+
+def test_blocks_without_any_spread_give_an_interval_without_width() -> None:
+    found = welch(np.full(3, 9.0), np.full(3, 9.1))
+    assert found.low == found.high == pytest.approx(np.exp(0.1))
+    assert found.p == 0
+
+
+def test_one_block_gives_a_ratio_and_neither_interval_nor_verdict(tmp_path: Path) -> None:
+    a = made(tmp_path, "a", plan=replace(QUIET, blocks=1))
+    found = cell(compared(a, made(tmp_path, "b")), "uvicorn")
+    assert found.ratio is not None
+    assert found.ratio.low is None
+    assert found.ratio.p is None
+    assert found.verdict == "not comparable"
+    assert codes(found) == ["too-few-blocks"]
+
+
+def test_another_application_is_refused_and_no_ratio_is_given(tmp_path: Path) -> None:
+    result = against(tmp_path, lambda content: content["hashes"].update({"apps/plain": "77" * 32}))
+    assert {tuple(codes(each)) for each in result.cells} == {("application",)}
+    assert all(each.ratio is None for each in result.cells)
+    assert not result.pairs
+    assert not result.says_something
+
+
+def test_another_workload_refuses_its_own_cells_and_no_others(tmp_path: Path) -> None:
+    result = against(
+        tmp_path,
+        lambda content: content["hashes"].update({"workloads/close": "77" * 32}),
+        loads=(KEEP_ALIVE, CLOSE),
+    )
+    assert codes(cell(result, "uvicorn", "close")) == ["workload"]
+    assert cell(result, "uvicorn", "keep-alive").verdict == "no difference shown"
+    assert {pair.plan.workload for pair in result.pairs} == {"keep-alive"}
+
+
+def test_a_run_that_does_not_say_what_it_measured_is_refused(tmp_path: Path) -> None:
+    result = against(tmp_path, lambda content: content["hashes"].pop("workloads/keep-alive"))
+    assert codes(cell(result, "uvicorn")) == ["workload"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("cores", {"server": [2, 3], "engine": [1], "lab": [0]}, "cores"),
+        ("workers", 2, "workers"),
+        ("threads", 8, "threads"),
+    ],
+)
+def test_other_cores_processes_or_threads_are_refused(
+    tmp_path: Path, key: str, value: object, code: str
+) -> None:
+    result = against(tmp_path, lambda content: content.update({key: value}))
+    assert {codes(each)[0] for each in result.cells} == {code}
+    assert not result.says_something
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda content: content["hashes"].update(engine="77" * 32), "engine"),
+        (lambda content: content["cores"].update(engine=[1, 2]), "engine"),
+        (lambda content: content["machine"].update(cpu="AMD EPYC"), "machine"),
+    ],
+)
+def test_another_engine_or_machine_gives_ratios_without_verdicts_and_the_order_is_compared(
+    tmp_path: Path, change: Edit, code: str
+) -> None:
+    a = made(tmp_path, "a")
+    b = made(tmp_path, "b", (slower(UVICORN, 0.5), HYPERCORN, WAITRESS), OTHER_SEED, edit=change)
+    result = compared(a, b)
+    found = cell(result, "uvicorn")
+    assert codes(found) == [code]
+    assert found.verdict == "not comparable"
+    assert found.ratio is not None
+    assert found.ratio.ratio == pytest.approx(0.5, rel=0.05)
+    assert {pair.outcome for pair in result.pairs} == {"held"}
+    assert said(a, b)[0] == 0
+
+
+def test_an_order_that_turned_round_is_flipped_and_named(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    b = made(tmp_path, "b", (slower(UVICORN, 0.3), HYPERCORN, WAITRESS), OTHER_SEED)
+    result = compared(a, b)
+    assert [(pair.a.left, pair.a.right) for pair in result.with_outcome("flipped")] == [
+        ("uvicorn", "waitress")
+    ]
+    assert "keep-alive/c64: uvicorn over waitress: 2." in said(a, b)[1]
+
+
+def comparison(verdict: Verdict) -> Comparison:
+    return Comparison("a", "b", 5, 1.2, 1.1, 1.3, 0.01, verdict)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("higher", "higher", "held"),
+        ("lower", "lower", "held"),
+        ("higher", "lower", "flipped"),
+        ("lower", "higher", "flipped"),
+        ("tie", "tie", "cannot be told"),
+        ("higher", "tie", "cannot be told"),
+        ("not enough data", "lower", "cannot be told"),
+    ],
+)
+def test_only_two_differences_can_hold_or_flip(a: Verdict, b: Verdict, expected: str) -> None:
+    assert outcome(comparison(a), comparison(b)) == expected
+
+
+def test_a_cell_that_is_not_valid_in_one_run_is_not_comparable_and_says_in_which(tmp_path: Path) -> None:
+    broken = replace(UVICORN, errors={"keep-alive": {"body": 1}})
+    b = made(tmp_path, "b", (broken, HYPERCORN, WAITRESS))
+    found = cell(compared(made(tmp_path, "a"), b), "uvicorn")
+    assert found.verdict == "not comparable"
+    assert found.ratio is None
+    assert found.reasons == ("invalid: in B (wrong-body)",)
+
+
+def test_what_neither_run_supports_is_no_cell(tmp_path: Path) -> None:
+    both = (UVICORN, BY_ID["gunicorn-sync"])
+    a = made(tmp_path, "a", both)
+    result = compared(a, made(tmp_path, "b", both))
+    assert [each.subject.id for each in result.cells] == ["uvicorn"]
+
+
+def test_rates_that_differ_are_another_load(tmp_path: Path) -> None:
+    truth = replace(UVICORN, rates={STEADY.name: 9_000.0}, p99_us={STEADY.name: 3_000.0})
+
+    def faster(content: dict[str, Any]) -> None:
+        content["plan"]["levels"][0]["rate_per_s"] = 2_200.0
+
+    result = against(tmp_path, faster, subjects=[truth], loads=[STEADY])
+    assert codes(cell(result, "uvicorn", STEADY.name)) == ["load"]
+
+
+def test_every_change_of_the_conditions_is_told_with_both_values(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["machine"]["python"] = "3.14.0"
+        content["machine"]["load_average_1m"] = 17.0
+        content["profile"] = "full"
+        content["exclusive"] = True
+        content["subjects"][0]["version"] = "2.0.0"
+        content["subjects"][0]["packages"] = {"uvicorn": "2.0.0", "h11": "0.17"}
+        content["subjects"][2]["command"] += ["--threads", "9"]
+
+    found = {each.what: (each.a, each.b) for each in against(tmp_path, change).changes}
+    assert found["machine, python"] == ("3.11.7", "3.14.0")
+    assert found["profile"] == ("standard", "full")
+    assert found["seed"] == ("7", "8")
+    assert found["servers up"] == ("all at once", "one at a time")
+    assert found["version of uvicorn"] == ("1.2.3", "2.0.0")
+    assert found["packages of uvicorn"] == ("", "h11 0.17")
+    assert found["command of waitress"][1].endswith("--threads 9")
+    assert len(found) == 7
+
+
+def test_a_level_that_moved_as_a_whole_is_said_to_be_the_machines_doing(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    status, output = said(a, made(tmp_path, "b", [slower(each, 0.8) for each in THREE], OTHER_SEED))
+    assert status == 1
+    assert "keep-alive/c64: all 3 cells moved the same way, to 0.79" in output
+    assert "The machine's drift from one run to the other is in the ratios and not in the intervals" in output
+
+
+def test_a_common_change_is_not_claimed_where_one_subject_moved_the_other_way(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    mixed = (slower(UVICORN, 0.8), slower(HYPERCORN, 0.8), slower(WAITRESS, 1.2))
+    assert "moved the same way" not in said(a, made(tmp_path, "b", mixed, OTHER_SEED))[1]
+
+
+def test_runs_without_a_common_cell_are_bad_usage_and_both_sides_are_named(tmp_path: Path) -> None:
+    a = made(tmp_path, "a", [UVICORN])
+    b = made(tmp_path, "b", [WAITRESS], loads=[CLOSE])
+    with pytest.raises(ConfigurationError) as caught:
+        said(a, b)
+    assert "have no cell in common" in str(caught.value)
+    assert "levels of A: keep-alive/c64; of B: close/c64" in str(caught.value)
+    assert "subjects of A: uvicorn; of B: waitress" in str(caught.value)
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    with pytest.raises(ConfigurationError, match="both folders hold the run a"):
+        said(a, a)
+
+
+def test_where_nothing_can_be_compared_the_reasons_are_shown_and_it_is_no_success(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    b = made(tmp_path, "b", edit=lambda content: content.update(workers=2))
+    output = io.StringIO()
+    with pytest.raises(ConfigurationError, match="nothing of these two runs can be compared"):
+        compare_command(a, b, Console(file=output, width=200))
+    assert "not comparable, workers: a server had 1 worker processes in A and 2 in B: all" in (
+        output.getvalue()
+    )
+
+
+def test_a_missing_folder_or_a_damaged_file_is_not_taken_for_a_regression(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a"), made(tmp_path, "b")
+    with pytest.raises(ConfigurationError, match="neither a results folder nor a bundle"):
+        said(a, tmp_path / "nowhere")
+    part = next((b / "slices.parquet").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ConfigurationError, match="damaged or not Parquet"):
+        said(a, b)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a"), made(tmp_path, "b")
+    with pytest.raises(ConfigurationError, match=r"nowhere/out\.json: cannot be written"):
+        said(a, b, json_file=tmp_path / "nowhere" / "out.json")
+
+
+def test_the_json_has_every_cell_and_null_for_what_there_is_not(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    broken = replace(UVICORN, errors={"keep-alive": {"body": 1}})
+    b = made(tmp_path, "b", (broken, slower(HYPERCORN, 0.7), WAITRESS), OTHER_SEED)
+    file = tmp_path / "out.json"
+    assert said(a, b, json_file=file)[0] == 1
+    content = json.loads(file.read_text())
+    assert content["schema"] == 1
+    assert (content["a"], content["b"]) == ("a", "b")
+    by_subject = {each["subject"]: each for each in content["cells"]}
+    assert by_subject["uvicorn"]["ratio"] is None
+    assert by_subject["uvicorn"]["reasons"] == ["invalid: in B (wrong-body)"]
+    assert by_subject["hypercorn"]["verdict"] == "regression"
+    assert by_subject["hypercorn"]["low"] < 0.7 < by_subject["hypercorn"]["high"]
+    assert content["pairs"][0]["outcome"] == "held"
+    assert content == json.loads(json.dumps(as_json(compared(a, b))))
+
+
+def test_what_a_server_said_is_printed_as_it_is_and_not_as_markup(tmp_path: Path) -> None:
+    def dress(content: dict[str, Any]) -> None:
+        content["subjects"][0]["version"] = "[red]9.9[/red]"
+
+    a = made(tmp_path, "a")
+    assert "[red]9.9[/red]" in said(a, made(tmp_path, "b", plan=OTHER_SEED, edit=dress))[1]
+
+
+def test_the_chart_shows_each_ratio_with_its_verdict_and_why_there_is_none(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    (chart,) = ratio_charts(compared(a, made(tmp_path, "b", [slower(UVICORN, 0.8), HYPERCORN], OTHER_SEED)))
+    texts = [text.get_text() for text in chart.figure.findobj(Text) if isinstance(text, Text)]
+    assert {"uvicorn", "hypercorn", "regression", "no difference shown"} <= set(texts)
+    assert "waitress" not in texts
+    assert "uvicorn 0." in chart.alt
+    other = made(tmp_path, "c", edit=lambda content: content["machine"].update(cpu="AMD EPYC"))
+    (chart,) = ratio_charts(compared(a, other))
+    texts = [text.get_text() for text in chart.figure.findobj(Text) if isinstance(text, Text)]
+    assert any("Without a verdict (grey): machine: the runs are of two machines" in text for text in texts)
+
+
+def test_the_charts_are_written_where_they_were_asked_for(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", plan=OTHER_SEED)
+    said(a, b, charts=tmp_path / "charts")
+    assert (tmp_path / "charts" / "compare-keep-alive-c64.svg").read_bytes().startswith(b"<?xml")
+    assert (tmp_path / "charts" / "compare-keep-alive-c64.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,45 @@
+"""Keeping with a run what it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gatebench.errors import ConfigurationError
+from gatebench.facts import content_hash
+from gatebench.registry import load_registry
+from gatebench.selection import ROOT
+from gatebench.sources import keep_sources, kept_registry
+
+REGISTRY = load_registry(ROOT)
+
+
+def test_what_was_kept_is_read_as_the_repository_is(tmp_path: Path) -> None:
+    subjects = REGISTRY.subjects()
+    workloads = tuple(REGISTRY.workloads.values())
+    keep_sources(subjects, workloads, tmp_path / "sources")
+    kept = kept_registry(tmp_path / "sources")
+    assert [each.id for each in kept.subjects()] == [each.id for each in subjects]
+    assert [each.variant for each in kept.subjects()] == [each.variant for each in subjects]
+    assert [each.levels for each in kept.workloads.values()] == [each.levels for each in workloads]
+    for name, server in kept.servers.items():
+        assert content_hash(server.folder) == content_hash(REGISTRY.servers[name].folder)
+        assert server.pinned
+
+
+def test_an_application_of_the_users_own_keeps_the_path_it_is_imported_by(tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "small"
+    own.mkdir(parents=True)
+    (own / "wsgi.py").write_text("def app(environ, start_response): ...\n")
+    registry = load_registry(ROOT, apps_dirs=[tmp_path / "mine"])
+    subjects = registry.subjects(["small"])
+    keep_sources(subjects, (), tmp_path / "sources")
+    kept = kept_registry(tmp_path / "sources").applications["small"]
+    assert kept.wsgi == registry.applications["small"].wsgi
+    assert kept.search_path == tmp_path / "sources" / "own-apps"
+
+
+def test_a_run_that_kept_nothing_cannot_be_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="it can be compared with others, but not repeated"):
+        kept_registry(tmp_path / "sources")
