@@ -1,5 +1,5 @@
 # Gatebench: `make` alone prints this help.
-# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST RUN SERVER PORT PYTHON
+# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS RUN A B INTERFACE ROUTE SERVER PORT PYTHON
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -15,7 +15,7 @@ run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BU
 	$(if $(OUT),--out '$(OUT)') $(if $(EXCLUSIVE),--exclusive) \
 	$(if $(ENGINES),--engines '$(ENGINES)') $(if $(LOAD_WORKERS),--load-workers '$(LOAD_WORKERS)') \
 	$(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)') $(if $(NETWORK),--network '$(NETWORK)') \
-	$(if $(SERVER_HOST),--server-host '$(SERVER_HOST)') \
+	$(if $(SERVER_HOST),--server-host '$(SERVER_HOST)') $(foreach file,$(CLAIMS),--claims '$(file)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 check_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
@@ -25,7 +25,7 @@ serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--se
 list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 
-.PHONY: help bench smoke verify list compose calibrate report notebook ui serve test test-fast check bench-engine lock clean
+.PHONY: help bench smoke verify list compose calibrate report notebook compare bundle reproduce explain ui serve test test-fast check bench-engine lock clean
 
 help: ## print this help
 	@printf 'Gatebench compares Python'"'"'s WSGI and ASGI servers.\n\n'
@@ -52,7 +52,21 @@ calibrate: $(VENV)/.lab ## what the load engine can do on this machine, by trans
 	@$(BIN)/gatebench calibrate $(if $(RUNNER),--runner '$(RUNNER)') $(if $(ENGINES),--engines '$(ENGINES)')
 
 report: $(VENV)/.lab ## draw the report again from raw data (RUN=results/latest)
-	@$(BIN)/gatebench report '$(RUN)'
+	@$(BIN)/gatebench report '$(RUN)' $(foreach file,$(CLAIMS),--claims '$(file)')
+
+compare: $(VENV)/.lab ## compare two runs (A=results/one B=results/other)
+	@test -n '$(A)' -a -n '$(B)' || { echo 'name two runs: make compare A=results/one B=results/other' >&2; exit 2; }
+	@$(BIN)/gatebench compare '$(A)' '$(B)'
+
+bundle: $(VENV)/.lab ## pack a run into one file to give away (RUN=results/latest)
+	@$(BIN)/gatebench bundle '$(RUN)' $(if $(OUT),--out '$(OUT)')
+
+reproduce: $(VENV)/.lab ## run a run or a bundle again and tell what holds here (RUN=file.gatebench.zip)
+	@$(BIN)/gatebench reproduce '$(RUN)' $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(OUT),--out '$(OUT)')
+
+explain: $(VENV)/.lab ## one live request step by step (INTERFACE=asgi SERVER=uvicorn ROUTE=/ws/echo)
+	@$(BIN)/gatebench explain '$(or $(INTERFACE),wsgi)' $(if $(SERVER),'$(SERVER)') $(if $(ROUTE),--path '$(ROUTE)') \
+		$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)')
 
 notebook: $(VENV)/.notebook ## open the notebooks on a run (RUN=results/latest)
 	@GATEBENCH_RUN='$(abspath $(RUN))' $(BIN)/jupyter lab analysis/notebooks

@@ -25,7 +25,7 @@ from gatebench.errors import GatebenchError
 from gatebench.facts import machine
 from gatebench.kernel import listen_drops, open_file_limit, port_use, raise_open_file_limit, steal_s
 from gatebench.ports import fresh_port
-from gatebench.site import Check, ready, verify_all
+from gatebench.site import Check, fetch_all, ready, verify_all
 from loadtests.engine.messages import Message, receive_message, send_message
 
 CGROUPS = Path("/cgroup")
@@ -94,6 +94,7 @@ class Agent:
             "site.ports": self._fresh_ports,
             "site.ready": self._ready,
             "site.verify": self._verify,
+            "site.fetch": self._fetch,
             "site.usage": self._usage,
             "site.port-use": self._port_use,
             "site.load": self._start_load,
@@ -126,6 +127,17 @@ class Agent:
             timeout_s=message["timeout_s"],
         )
         return {"differences": [[asdict(each) for each in differences] for differences in found]}
+
+    @staticmethod
+    def _fetch(message: Message) -> Message:
+        addresses = [(host, port) for host, port in message["addresses"]]
+        answers = fetch_all(addresses, message["target"], timeout_s=message["timeout_s"])
+        return {
+            "answers": [
+                {"status": each.status, "latin1": each.body.decode("latin-1"), "error": each.error}
+                for each in answers
+            ]
+        }
 
     def _usage(self, message: Message) -> Message:
         """A container's use of CPU and memory, and the machine's counters, as close together as can be."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,39 +11,36 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatebench.backend import Backend, Circumstances, ProcessBackend, command_backend
+from gatebench.backend import command_backend
 from gatebench.calibrate_command import calibrate_command
 from gatebench.check import check_subjects
+from gatebench.cli_results import Claims, check_claims, results_app
 from gatebench.compose_file import FILE as COMPOSE_FILE
 from gatebench.compose_file import write as write_compose_file
-from gatebench.cores import available_cores, divide_evenly
 from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.model import Subject, Workload
+from gatebench.explain import DEFAULT_PATH, choose, explain
+from gatebench.model import Subject
 from gatebench.plan import PROFILES
-from gatebench.progress import TerminalObserver
 from gatebench.record import new_run_id
 from gatebench.run import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
-    Run,
     choose_cores,
     exit_status,
     new_seed,
 )
 from gatebench.runner import HOST
+from gatebench.running import backend_maker, measure, print_report
 from gatebench.selection import (
     CACHE,
     RESULTS,
     ROOT,
     ContainerOptions,
     LoadOptions,
-    RunnerChoice,
     RunRequest,
     all_of,
-    check_server_host,
-    check_workers,
     choose_containers,
     choose_load,
     choose_profile,
@@ -88,6 +84,8 @@ WorkloadsDirs = Annotated[
 RunnerName = Annotated[
     str, typer.Option("--runner", help="auto, docker or process: what starts the servers.")
 ]
+
+app.add_typer(results_app)
 
 
 @app.command("list")
@@ -135,10 +133,8 @@ def verify(
     choice = choose_runner(runner)
     interrupt_once()
     console = Console()
-    with command_backend(_maker(choice, LoadOptions(), ContainerOptions()), console, choice) as (
-        backend,
-        scratch,
-    ):
+    make = backend_maker(choice, LoadOptions(), ContainerOptions())
+    with command_backend(make, console, choice) as (backend, scratch):
         all_hold = check_subjects(subjects, backend, scratch, console)
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
 
@@ -169,6 +165,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     server_host: Annotated[
         str, typer.Option(help="Address that containers listen at where workers are elsewhere.")
     ] = HOST,
+    claims: Claims = None,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="One server up at a time, for those who doubt co-residency.")
     ] = False,
@@ -178,6 +175,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
+    claim_files = check_claims(claims or (), registry)
     choice, chosen_profile, subjects, chosen_workloads, load, containers = all_of(
         lambda: choose_runner(runner),
         lambda: choose_profile(profile, budget),
@@ -197,20 +195,14 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         runner_reason=choice.reason,
         references=find_references(registry, chosen_workloads),
         load=load,
+        claims=claim_files,
     )
-    make_backend = _maker(choice, load, containers, chosen_workloads)
     console = Console()
-    console.print(choice.reason, soft_wrap=True)
     interrupt_once()
-    with TerminalObserver(console, chosen_profile.budget_s) as observer:
-        outcome = Run(
-            request, make_backend=make_backend, containers=choice.engine is not None, observer=observer
-        ).execute()
-    if outcome.text:
-        Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)
+    outcome = measure(request, choice, containers, console)
     status = outcome.status
     if (outcome.folder / "summary.json").exists():
-        _print_report(outcome.folder, console)
+        print_report(outcome.folder, console)
         status = status or exit_status(outcome.folder)
     raise typer.Exit(status)
 
@@ -233,26 +225,14 @@ def calibrate(
     choice = choose_runner(runner)
     interrupt_once()
     console = Console(width=max(WIDE, Console().width))
-    with command_backend(_maker(choice, LoadOptions(engines), ContainerOptions()), console, choice) as (
+    with command_backend(
+        backend_maker(choice, LoadOptions(engines), ContainerOptions()), console, choice
+    ) as (
         backend,
         scratch,
     ):
         backend.prepare(())
         calibrate_command(backend, scratch, console)
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Prints no tables.")] = False,
-) -> None:
-    """Makes summary, charts and page of a run again from its raw data."""
-    # matplotlib and pandas are heavy; only this command needs them.
-    from analysis.report import build_report  # noqa: PLC0415
-
-    build_report(folder.resolve())
-    if not quiet:
-        _print_report(folder, Console())
 
 
 @app.command()
@@ -270,6 +250,22 @@ def serve(
     serve_subject(_only(chosen, subject), port=port, cores=choose_cores(), cache=CACHE, console=Console())
 
 
+@app.command("explain")
+def explain_request(
+    interface: Annotated[str, typer.Argument(help="wsgi or asgi.")],
+    subject: Annotated[
+        str | None, typer.Argument(help="A subject of it. Default: gunicorn-sync, uvicorn.")
+    ] = None,
+    path: Annotated[str, typer.Option(help="A route of the contract, such as /ws/echo.")] = DEFAULT_PATH,
+    as_json: Annotated[bool, typer.Option("--json", help="The raw trace.")] = False,
+    servers_dir: ServersDirs = None,
+) -> None:
+    """Shows, for one live request, what happens between client, server and application."""
+    choice = choose(open_registry(servers_dir or ()), interface, subject, path)
+    interrupt_once()
+    explain(choice, cores=choose_cores(), cache=CACHE, console=Console(), as_json=as_json)
+
+
 @app.command()
 def ui(
     subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn.")],
@@ -284,56 +280,10 @@ def ui(
     locust_ui(chosen, port=port, web_port=web_port, cores=choose_cores(), cache=CACHE, console=Console())
 
 
-def _maker(
-    choice: RunnerChoice,
-    load: LoadOptions,
-    options: ContainerOptions,
-    workloads: tuple[Workload, ...] = (),
-) -> Callable[[Circumstances], Backend]:
-    """How to make what the servers run on, once it is known for whom.
-
-    Raises:
-        ConfigurationError: there are too few cores, or workers elsewhere are to reach what they cannot.
-    """
-    engine, engines = choice.engine, load.engines
-    cores = available_cores() if engine is None or engine.is_local else tuple(range(engine.cores))
-    check_workers(load, len(cores))
-    if engine is None:
-        if options != ContainerOptions():
-            raise ConfigurationError("--network and --server-host are for containers: --runner docker")
-        divided = choose_cores(engines)
-        return lambda circumstances: ProcessBackend(divided, circumstances)
-    # The SDK is slow to import; runs in processes do without.
-    from gatebench.backend_docker import DockerBackend, Setting, choose_network  # noqa: PLC0415
-
-    divide_evenly(cores, engines, {})
-    network = choose_network(engine) if options.network == "auto" else options.network
-    check_server_host(options, load)
-    if network == "bridge" and load.bind:
-        raise ConfigurationError(
-            "--load-bind: a bridge has no way in for workers elsewhere; use --network host"
-        )
-    setting = Setting(network, options.host, workloads)
-    return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
-
-
 def _only(found: tuple[Subject, ...], name: str) -> Subject:
     if len(found) != 1:
         raise ConfigurationError(f'"{name}" names {len(found)} subjects; name one of them')
     return found[0]
-
-
-def _print_report(folder: Path, console: Console) -> None:
-    # pandas and scipy are heavy; only the commands that end with a report need them.
-    from analysis.load import load_run  # noqa: PLC0415
-    from analysis.summary import summarize  # noqa: PLC0415
-    from analysis.tables import standings_table  # noqa: PLC0415
-
-    run = load_run(folder)
-    for level in summarize(run).levels:
-        console.print(standings_table(level))
-    page = folder / "report.html"
-    console.print(f"report: {page}" if page.exists() else "the page could not be made", soft_wrap=True)
 
 
 def main() -> NoReturn:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from gatebench.contract import Contract
 from gatebench.cores import Cores
 from gatebench.errors import ServerFailure
 from gatebench.holding import failed, hold_all_to_contract, hold_to_contract
+from gatebench.interfaces import ask_interfaces
 from gatebench.load import CellError, LoadCell, LoadProcess
 from gatebench.model import Cell, Subject
 from gatebench.plan import LevelPlan, Plan, arrival_seed, hash_seed, level_order, round_order
@@ -135,6 +136,9 @@ class Block:
             self._fail(instance.subject, differing)
             del self._instances[instance.subject.id]
         self._end([instance for instance, _ in failures])
+        if self._number == 0:
+            for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
+                self._record.event("interface", block=self._number, **asdict(handed))
 
     def _launch(self, subject: Subject, purpose: str = "") -> Launch:
         log = self._record.logs / f"{subject.id}-b{self._number}{purpose}.log"

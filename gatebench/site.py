@@ -13,10 +13,14 @@ from typing import Protocol, TypeVar
 from gatebench.contract import Contract
 from gatebench.model import Capability, Interface
 from gatebench.verify import Difference, first_answer, verify
+from gatebench.wire import HttpProbe, WireError
 
 VERIFY_THREADS = 4
+MOST_FETCHED_BYTES = 256 * 1024
 
 _T = TypeVar("_T")
+_Asked = TypeVar("_Asked")
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,19 @@ class Check:
     supports: frozenset[Capability]
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The answer to a GET.
+
+    Attributes:
+        error: empty, or why there is no answer; `status` is 0 then.
+    """
+
+    status: int
+    body: bytes
+    error: str = ""
+
+
 class Site(Protocol):
     """Asks from beside the servers."""
 
@@ -39,6 +56,9 @@ class Site(Protocol):
         self, checks: Sequence[Check], *, thorough: bool, timeout_s: float
     ) -> list[tuple[Difference, ...]]:
         """For each server, every difference from the contract."""
+
+    def fetch(self, addresses: Sequence[Address], target: str, *, timeout_s: float) -> list[Fetched]:
+        """For each server, its answer to one GET, which has at most 256 KiB."""
 
 
 class LocalSite:
@@ -56,6 +76,10 @@ class LocalSite:
     ) -> list[tuple[Difference, ...]]:
         """For each server, every difference from the contract."""
         return verify_all(checks, self._contract, thorough=thorough, timeout_s=timeout_s)
+
+    def fetch(self, addresses: Sequence[Address], target: str, *, timeout_s: float) -> list[Fetched]:
+        """For each server, its answer to one GET, which has at most 256 KiB."""
+        return fetch_all(addresses, target, timeout_s=timeout_s)
 
 
 def ready(checks: Sequence[Check], contract: Contract, within_s: float) -> list[str]:
@@ -84,10 +108,28 @@ def verify_all(
     return _at_once(differences_of, checks, threads=VERIFY_THREADS)
 
 
-def _at_once(call: Callable[[Check], _T], checks: Sequence[Check], *, threads: int) -> list[_T]:
+def fetch_all(addresses: Sequence[Address], target: str, *, timeout_s: float) -> list[Fetched]:
+    """As `Site.fetch`, from this machine."""
+    return _at_once(
+        lambda address: _fetch(address, target, timeout_s=timeout_s), addresses, threads=VERIFY_THREADS
+    )
+
+
+def _fetch(address: Address, target: str, *, timeout_s: float) -> Fetched:
+    try:
+        with HttpProbe(*address, timeout_s) as probe:
+            answer = probe.ask("GET", target)
+    except WireError as error:
+        return Fetched(0, b"", str(error))
+    if len(answer.body) > MOST_FETCHED_BYTES:
+        return Fetched(0, b"", f"{target} was answered with {len(answer.body):,} bytes")
+    return Fetched(answer.status, answer.body)
+
+
+def _at_once(call: Callable[[_Asked], _T], asked: Sequence[_Asked], *, threads: int) -> list[_T]:
     pool = ThreadPoolExecutor(max(1, threads))
     try:
-        return list(pool.map(call, checks))
+        return list(pool.map(call, asked))
     finally:
         # After an interruption nobody waits for the checks: they fail when their servers are ended.
         pool.shutdown(wait=False, cancel_futures=True)

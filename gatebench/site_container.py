@@ -8,7 +8,7 @@ from typing import Any
 
 from gatebench.cgroup import Usage
 from gatebench.load import LoadProcess
-from gatebench.site import Check
+from gatebench.site import Address, Check, Fetched
 from gatebench.verify import Difference
 
 VERIFY_MARGIN_S = 300.0
@@ -51,6 +51,17 @@ class ContainerSite:
         }
         reply = self._load.ask(message, timeout_s=VERIFY_MARGIN_S)
         return [tuple(Difference(**each) for each in found) for found in reply["differences"]]
+
+    def fetch(self, addresses: Sequence[Address], target: str, *, timeout_s: float) -> list[Fetched]:
+        """For each server, its answer to one GET, which has at most 256 KiB."""
+        message = {
+            "op": "site.fetch",
+            "addresses": [list(address) for address in addresses],
+            "target": target,
+            "timeout_s": timeout_s,
+        }
+        answers = self._load.ask(message, timeout_s=timeout_s * len(addresses))["answers"]
+        return [Fetched(each["status"], each["latin1"].encode("latin-1"), each["error"]) for each in answers]
 
     def see(self, container: str, cores: Sequence[int]) -> Seen:
         """A container's use of CPU and memory, and the machine's counters, now."""
