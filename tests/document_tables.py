@@ -20,6 +20,7 @@ from loadtests.engine.group import REMEMBERED_BYTES
 from loadtests.engine.loop import ERROR_PAUSE_NS
 from loadtests.engine.open_loop import LINE_PATIENCE_NS
 from loadtests.engine.target import Target
+from tests.guide_tables import TABLES as QUOTED
 
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -103,7 +104,7 @@ def numbers_table() -> str:
     samples = [percentiles.MIN_SAMPLES[name] for name in percentiles.QUANTILES]
     budget, target = Budget(cores=()), Target("127.0.0.1", 0, "close")
     rows = [
-        ("cut off at each end of a block's slices", f"{statistics.TRIM:.0%}"),
+        ("cut off at each end of a block's slices", f"{statistics.TRIM:.0%}, at least one"),
         ("confidence of an interval", f"{statistics.CONFIDENCE:.0%}"),
         ("adjusted p under which a difference may be one", f"{statistics.SIGNIFICANCE:g}"),
         ("effect up to which everything is a tie", f"{statistics.MIN_EFFECT - 1:.0%}"),
@@ -169,6 +170,7 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("METHOD.md", "gates"): gates_table,
     ("METHOD.md", "numbers"): numbers_table,
     ("METHOD.md", "engine"): engine_table,
+    **QUOTED,
 }
 
 

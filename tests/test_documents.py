@@ -26,7 +26,13 @@ from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TABLES, TARGETS, bet
 
 DOCUMENTS = (
     *("README.md", "METHOD.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *("docs/containers.md", "docs/workloads.md"),
+    *(
+        "docs/containers.md",
+        "docs/workloads.md",
+        "docs/wsgi-and-asgi.md",
+        "docs/claims.md",
+        "docs/compare.md",
+    ),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 VARIABLES = frozenset(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE)) - {"VENV", "BIN", "MAKEFILE_LIST"}
