@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analysis.results import CellResult, LevelResult
     from analysis.statistics import Comparison, Verdict
 
@@ -22,12 +24,14 @@ class Standing:
             for a cell that is not `ok`, and for one with too few blocks to be compared with any other.
         worst: the worst place they leave open.
         leads: whether it is the leader or a tie with it.
+        ties: the subjects that it ties with.
     """
 
     cell: CellResult
     best: int | None
     worst: int | None
     leads: bool
+    ties: frozenset[str] = frozenset()
 
     @property
     def places(self) -> str:
@@ -76,8 +80,27 @@ def standings(level: LevelResult) -> list[Standing]:
         if cell.subject not in comparable:
             rows.append(Standing(cell, None, None, leads=False))
             continue
-        verdicts = [known[cell.subject, other.subject] for other in ranked if other is not cell]
-        leads = cell is ranked[0] or known[cell.subject, ranked[0].subject] == "tie"
+        others = [other.subject for other in ranked if other is not cell]
+        verdicts = [known[cell.subject, other] for other in others]
+        ties = frozenset(other for other in others if known[cell.subject, other] == "tie")
+        leads = cell is ranked[0] or ranked[0].subject in ties
         best, worst = 1 + verdicts.count(_INVERSE[better]), len(ranked) - verdicts.count(better)
-        rows.append(Standing(cell, best, worst, leads))
+        rows.append(Standing(cell, best, worst, leads, ties))
     return rows
+
+
+def tied_runs(rows: Sequence[Standing]) -> list[tuple[int, int]]:
+    """First and last index of each run of neighbors that all tie with each other, the longest possible ones.
+
+    Two runs may overlap: a tie with two subjects does not make those a tie.
+    """
+    runs: list[tuple[int, int]] = []
+    for first in range(len(rows)):
+        last = first
+        while last + 1 < len(rows) and all(
+            rows[last + 1].cell.subject in row.ties for row in rows[first : last + 1]
+        ):
+            last += 1
+        if last > first and (not runs or last > runs[-1][1]):
+            runs.append((first, last))
+    return runs

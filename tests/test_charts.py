@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
+from matplotlib.markers import TICKLEFT
 
 from analysis.charts.latency import latency_charts
 from analysis.charts.leading import leading_charts
+from analysis.charts.places import lanes_of
 from analysis.charts.registry import charts
 from analysis.charts.response import response_charts
 from analysis.charts.waiting import waiting_charts
+from analysis.standings import Standing, tied_runs
 from tests.charts import (
     FIFTEEN,
     KEEP_ALIVE,
@@ -30,6 +34,8 @@ from tests.synthetic_model import Load, Truth
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from analysis.results import CellResult
 
 EVERY_CHART = [
     (leading_charts, KEEP_ALIVE),
@@ -114,13 +120,36 @@ def test_an_unsupported_cell_is_a_row_of_words_without_a_bar(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("second_rate", "tied"), [(12_000.0, True), (6_000.0, False)])
-def test_subjects_that_cannot_be_told_apart_are_marked(
+def test_subjects_that_cannot_be_told_apart_are_bracketed(
     tmp_path: Path, second_rate: float, tied: bool
 ) -> None:
     other = replace(UVICORN, id="other", server="other", rates={"keep-alive": second_rate})
     chart = only(leading_charts(level_view(tmp_path, [UVICORN, other], KEEP_ALIVE)))
 
-    assert ("cannot be\ntold apart" in texts(chart)) == tied
+    brackets = [line for line in chart.figure.axes[0].lines if line.get_marker() == TICKLEFT]
+    assert len(brackets) == tied
+    assert ("ties" in texts(chart)) == tied
+
+
+def row(subject: str, *ties: str) -> Standing:
+    cell = cast("CellResult", SimpleNamespace(subject=subject))
+    return Standing(cell, best=1, worst=1, leads=False, ties=frozenset(ties))
+
+
+def test_a_bracket_holds_only_neighbors_that_all_tie_with_each_other() -> None:
+    # b ties with a and with c, and a does not tie with c; e ties with d; f stands apart.
+    rows = [row("a", "b"), row("b", "a", "c"), row("c", "b"), row("d", "e"), row("e", "d"), row("f")]
+
+    assert tied_runs(rows) == [(0, 1), (1, 2), (3, 4)]
+    assert tied_runs([]) == tied_runs([row("f"), row("g")]) == []
+
+
+def test_a_bracket_within_another_is_not_drawn() -> None:
+    assert tied_runs([row("a", "b", "c"), row("b", "a", "c"), row("c", "a", "b")]) == [(0, 2)]
+
+
+def test_brackets_that_overlap_stand_beside_each_other() -> None:
+    assert lanes_of([(0, 3), (2, 5), (4, 6), (7, 8)]) == [0, 1, 0, 0]
 
 
 def test_a_failure_with_a_long_log_stays_one_short_line(tmp_path: Path) -> None:

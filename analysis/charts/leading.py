@@ -38,6 +38,7 @@ _IDLE_NOTE = (
     "The slope of a straight line through the {memory} at each number of connections: what one more takes, "
     "without what the server takes anyway."
 )
+_LEGEND = "line: 95 % interval; bracket: cannot be told apart; hatched: failed a validity gate"
 _ROOM = 1.24
 """The axis is that much longer than the longest bar, for the figure beside it."""
 
@@ -47,14 +48,14 @@ def leading_charts(view: View) -> Iterator[Chart]:
     rows = standings(view.level)
     highest = max((_reach(row.cell) for row in rows), default=0.0)
     for part in parts(rows):
-        yield _page(view, part, highest, tied=sum(row.leads for row in rows) > 1)
+        yield _page(view, part, highest)
 
 
-def _page(view: View, part: Part[Standing], highest: float, *, tied: bool) -> Chart:
+def _page(view: View, part: Part[Standing], highest: float) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
     words = Words(
         part.title(f"{metric.label}: {level.title}"),
-        f"{metric.unit}, {metric.better} is better; line: 95 % interval; hatched: failed a validity gate",
+        f"{metric.unit}, {metric.better} is better; {_LEGEND}",
         f"{_note(meta, metric)}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=places.WIDTH_IN)
@@ -71,7 +72,7 @@ def _page(view: View, part: Part[Standing], highest: float, *, tied: bool) -> Ch
             beside(axes, 0.0, number, "no figure: see the notes", QUIET)
         else:
             bar(axes, number, lead, metric.show(lead.estimate), meta.subject(cell.subject))
-    places.write_places(axes, part.items, metric, tied=tied)
+    places.write_places(axes, part.items, metric)
     alt = " ".join(findings(level, view.workload))
     stem = part.stem(f"{_STEMS[metric.name]}-{level.workload}-{level.level}")
     return Chart(stem, words.title, alt, figure)

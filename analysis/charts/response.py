@@ -53,14 +53,14 @@ def response_charts(view: View) -> Iterator[Chart]:
     valid = [row.cell for row in rows if row.cell.status == "ok"]
     values = [value for cell in valid for value in _values_us(cell, with_interval=True) if value]
     for part in parts(rows):
-        yield _page(view, part, values, tied=sum(row.leads for row in rows) > 1)
+        yield _page(view, part, values)
 
 
-def _page(view: View, part: Part[Standing], values_us: Sequence[float], *, tied: bool) -> Chart:
+def _page(view: View, part: Part[Standing], values_us: Sequence[float]) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
     words = Words(
         part.title(f"Response time: {level.title}"),
-        f"{LEGEND} with its 95 % interval",
+        f"{LEGEND} with its 95 % interval; bracket: cannot be told apart",
         f"{_NOTE}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=places.WIDTH_IN + _COLUMNS_PT / 72)
@@ -73,7 +73,7 @@ def _page(view: View, part: Part[Standing], values_us: Sequence[float], *, tied:
             beside(axes, axes.get_xlim()[0], number, short_reason(row.cell), QUIET)
     for text, points in (("p50", _P50_PT), ("p90", _P90_PT), ("p99", _P99_PT)):
         write(axes, -0.85, text, Column(1, points, "right", HEADING))
-    places.write_places(axes, part.items, metric, _COLUMNS_PT, tied=tied)
+    places.write_places(axes, part.items, metric, _COLUMNS_PT)
     alt = " ".join(findings(level, view.workload))
     return Chart(part.stem(f"response-{level.workload}-{level.level}"), words.title, alt, figure)
 
