@@ -79,8 +79,8 @@ def application_cost(
     if found:
         return title, found
     without = (
-        f"this run has no application {condition.bare} that does nothing; one that answers the contract with "
-        f"constants, under --apps-dir and --apps '{condition.application} {condition.bare}', would tell"
+        f"this run has no application {condition.bare} to hold it against; "
+        f"gatebench run --apps '{condition.application} {condition.bare}' would tell"
     )
     bounds = "; ".join(filter(None, (_bounds(condition, meta, level) for level in levels)))
     detail = f"{without}; what is known: {bounds}" if bounds else without

@@ -31,7 +31,7 @@ def describe_run(
     cores = backend.cores
     hashes = {"engine": content_hash(ROOT / "loadtests" / "engine")}
     for subject in request.subjects:
-        hashes[f"apps/{subject.application.name}"] = content_hash(subject.application.folder)
+        hashes[f"apps/{subject.application.name}"] = content_hash(*subject.application.folders)
     for workload in request.workloads:
         hashes[f"workloads/{workload.name}"] = content_hash(workload.folder)
     unpinned = sorted({s.server.name for s in request.subjects if not s.server.pinned})

@@ -39,12 +39,13 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in PACKAGES}
 
 
-def content_hash(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's source files, in a fixed order."""
+def content_hash(*folders: Path) -> str:
+    """SHA-256 over the names and contents of the folders' source files, in a fixed order."""
     digest = hashlib.sha256()
-    for path in sorted(_sources(folder)):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(path.read_bytes() + b"\0")
+    for folder in folders:
+        for path in sorted(_sources(folder)):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

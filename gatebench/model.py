@@ -88,6 +88,19 @@ class Application:
         """The import path of the application's form for `interface`, or None where it has none."""
         return self.wsgi if interface == "wsgi" else self.asgi
 
+    @property
+    def packaged(self) -> bool:
+        """Whether it is imported as a part of the package `apps`, and not by its own name."""
+        return self.folder.parent == self.search_path / "apps"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where its code is: its own folder, and that of the plain application, which it may import from."""
+        plain = self.folder.parent / PLAIN_APPLICATION
+        if self.packaged and self.folder != plain and plain.is_dir():
+            return self.folder, plain
+        return (self.folder,)
+
     def file(self, interface: Interface) -> Path:
         """The source file of that form."""
         return self.folder / f"{interface}.py"

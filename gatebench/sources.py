@@ -37,8 +37,9 @@ def keep_sources(
         shutil.copy(ROOT / APPLICATIONS / name, folder / APPLICATIONS / name)
     (folder / OWN_APPLICATIONS).mkdir()
     for application in {each.application.name: each.application for each in subjects}.values():
-        shipped = application.folder.parent == ROOT / APPLICATIONS
-        _copy(application.folder, folder / (APPLICATIONS if shipped else OWN_APPLICATIONS) / application.name)
+        parent = folder / (APPLICATIONS if application.packaged else OWN_APPLICATIONS)
+        for part in application.folders:
+            _copy(part, parent / part.name)
     (folder / WORKLOADS).mkdir(parents=True)
     for workload in workloads:
         _copy(workload.folder, folder / WORKLOADS / workload.name)
@@ -68,4 +69,4 @@ def kept_registry(folder: Path) -> Registry:
 
 
 def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=_LEFT_OUT)
+    shutil.copytree(source, target, ignore=_LEFT_OUT, dirs_exist_ok=True)

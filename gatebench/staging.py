@@ -67,7 +67,8 @@ def stage_server(server: Server, applications: Sequence[Application], folder: Pa
     files.add_file(ROOT / "servers" / "launch.py", "servers/launch.py")
     _add_contract(files)
     for application in applications:
-        files.add_tree(application.folder, _application_folder(application))
+        for part in application.folders:
+            files.add_tree(part, f"{_parent(application)}/{part.name}")
     return files.write(
         folder,
         dockerfile,
@@ -97,12 +98,12 @@ def stage_loadgen(workloads: Sequence[Workload], folder: Path) -> Staged:
 
 def app_file(application: Application, interface: Interface) -> str:
     """The path in an image of the application's source file, for the placeholder `{app_file}`."""
-    return f"{SOURCES}/{_application_folder(application)}/{interface}.py"
+    return f"{SOURCES}/{_parent(application)}/{application.name}/{interface}.py"
 
 
 def python_path(application: Application) -> str:
     """PYTHONPATH in an image: as outside, the one folder that the import path starts from."""
-    return SOURCES if _is_shipped(application) else f"{SOURCES}/{_OWN_APPLICATIONS}"
+    return SOURCES if application.packaged else f"{SOURCES}/{_OWN_APPLICATIONS}"
 
 
 def workload_folder(workload: Workload) -> str:
@@ -111,12 +112,8 @@ def workload_folder(workload: Workload) -> str:
     return f"{SOURCES}/{parent}/{workload.name}"
 
 
-def _application_folder(application: Application) -> str:
-    return f"{'apps' if _is_shipped(application) else _OWN_APPLICATIONS}/{application.name}"
-
-
-def _is_shipped(application: Application) -> bool:
-    return application.folder.parent == ROOT / "apps"
+def _parent(application: Application) -> str:
+    return "apps" if application.packaged else _OWN_APPLICATIONS
 
 
 def _is_shipped_workload(workload: Workload) -> bool:

@@ -42,14 +42,14 @@ def environ_for(method: str, target: str, body: bytes = b"", *, chunked: bool = 
     return environ
 
 
-def ask_environ(environ: dict[str, Any], *, check: bool = True) -> Answered:
+def ask_environ(environ: dict[str, Any], *, check: bool = True, form: Any = wsgi_app) -> Answered:
     """Calls the WSGI form; `check` puts wsgiref's validator around it."""
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> Any:
         started[:] = [status, headers]
 
-    app: Any = validator(wsgi_app) if check else wsgi_app
+    app: Any = validator(form) if check else form
     result = app(environ, start_response)
     try:
         body = b"".join(result)
@@ -89,13 +89,16 @@ def ask_asgi(method: str, target: str, body: bytes = b"", *, chunked: bool = Fal
     return answered(run_asgi(scope_for(method, target, headers), events))
 
 
-def run_asgi(scope: Event, events: list[Event], fail_after: int | None = None) -> list[Event]:
+def run_asgi(
+    scope: Event, events: list[Event], fail_after: int | None = None, form: Any = asgi_app
+) -> list[Event]:
     """What the ASGI form sends when it receives `events` and then nothing more.
 
     Args:
         scope: the connection's scope.
         events: what `receive` gives, in this order.
         fail_after: from that many sent events on, `send` raises as for a client that went away.
+        form: the application.
     """
     sent: list[Event] = []
 
@@ -113,7 +116,7 @@ def run_asgi(scope: Event, events: list[Event], fail_after: int | None = None) -
                 raise BrokenPipeError
             sent.append(event)
 
-        await asyncio.wait_for(asgi_app(scope, receive, send), 10)
+        await asyncio.wait_for(form(scope, receive, send), 10)
         await asyncio.sleep(0)
         left_over = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         assert not left_over, f"left running: {left_over}"

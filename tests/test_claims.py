@@ -247,7 +247,7 @@ def test_what_the_application_costs_has_a_bound_and_no_verdict_without_a_bare_on
 ) -> None:
     found = standard["application-costs-little"]
     assert found.verdict == "undecided"
-    assert "this run has no application bare that does nothing" in found.evidence
+    assert "this run has no application bare to hold it against" in found.evidence
     assert "all that granian-asgi spends on a request: at most 12% of daphne's" in found.evidence
 
 

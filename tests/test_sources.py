@@ -40,6 +40,15 @@ def test_an_application_of_the_users_own_keeps_the_path_it_is_imported_by(tmp_pa
     assert kept.search_path == tmp_path / "sources" / "own-apps"
 
 
+def test_an_application_that_imports_from_the_plain_one_has_it_beside_it(tmp_path: Path) -> None:
+    bare = REGISTRY.applications["bare"]
+    assert bare.folders == (ROOT / "apps" / "bare", ROOT / "apps" / "plain")
+    keep_sources(REGISTRY.subjects(["bare", "plain"]), (), tmp_path / "sources")
+    kept = kept_registry(tmp_path / "sources").applications["bare"]
+    assert kept.packaged
+    assert content_hash(*kept.folders) == content_hash(*bare.folders) != content_hash(bare.folder)
+
+
 def test_a_run_that_kept_nothing_cannot_be_repeated(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="it can be compared with others, but not repeated"):
         kept_registry(tmp_path / "sources")

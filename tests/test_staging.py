@@ -19,6 +19,7 @@ from gatebench.errors import ConfigurationError
 from gatebench.model import Application, Server
 from gatebench.registry import load_registry
 from gatebench.selection import ROOT
+from gatebench.sources import keep_sources, kept_registry
 from gatebench.staging import (
     Staged,
     app_file,
@@ -135,6 +136,20 @@ def test_what_a_user_wrote_lies_in_folders_of_its_own(stage: Callable[..., Stage
     assert python_path(application) == "/srv/own"
     assert app_file(PLAIN, "asgi") == "/srv/apps/plain/asgi.py"
     assert python_path(PLAIN) == "/srv"
+
+
+def test_the_plain_application_is_beside_one_that_may_import_from_it(stage: Callable[..., Staged]) -> None:
+    staged = stage(UVICORN, REGISTRY.applications["bare"])
+    assert {"apps/bare/asgi.py", "apps/plain/asgi.py"} <= names(staged)
+
+
+def test_what_a_run_kept_is_imported_in_an_image_as_in_the_repository(
+    stage: Callable[..., Staged], tmp_path: Path
+) -> None:
+    keep_sources(REGISTRY.subjects(), (), tmp_path / "sources")
+    kept = kept_registry(tmp_path / "sources").applications["plain"]
+    assert names(stage(UVICORN, kept)) == names(stage(UVICORN, PLAIN))
+    assert (app_file(kept, "asgi"), python_path(kept)) == (app_file(PLAIN, "asgi"), python_path(PLAIN))
 
 
 def test_a_users_dockerfile_is_taken_from_the_servers_folder(
