@@ -85,7 +85,11 @@ def workloads_table() -> str:
         request = "a Locust file" if workload.locustfile else f"`{asked.method} {asked.path}`"
         slice_text = f"{workload.slice_s * 1000:g} ms"
         kind = "yes" if workload.saturates else "no"
-        profiles = "all" if len(workload.profiles) == len(PROFILES) else ", ".join(sorted(workload.profiles))
+        profiles = (
+            "all"
+            if len(workload.profiles) == len(PROFILES)
+            else ", ".join(name for name in PROFILES if name in workload.profiles)
+        )
         name, what = f"`{workload.name}`", f"{workload.description}."
         rows.append((name, request, load_in_words(workload), slice_text, kind, profiles, what))
     head = ("workload", "request", "connections", "slice", "a capacity", "profiles", "what it asks")
