@@ -19,6 +19,21 @@ _NETWORKS = {
     "bridge": "bridge: load generator and servers share a virtual network of the engine",
 }
 _LOOPBACK = "127.0.0.1"
+_MACHINE = {
+    "system": "System",
+    "kernel": "Kernel",
+    "distribution": "Distribution",
+    "architecture": "Architecture",
+    "cpu": "Processor",
+    "cores": "Processor cores",
+    "memory_mib": "Memory",
+    "virtualization": "Virtualization",
+    "python": "Python",
+    "libc": "C library",
+    "somaxconn": "Longest listen queue (somaxconn)",
+    "cpu_governor": "CPU frequency governor",
+    "load_average_1m": "Load average at the start, 1 min",
+}
 _OF_ONE_PYTHON = frozenset({"python", "libc"})
 """Facts of who looked at the machine, which say nothing of servers in images of their own."""
 
@@ -27,7 +42,9 @@ def conditions(meta: RunMeta, level: LevelResult) -> str:
     """On what, how and when: the caption under every chart."""
     machine = meta.machine
     cores = ", ".join(f"{role} {len(numbers)}" for role, numbers in meta.cores.items())
-    known = [str(machine[key]) for key in ("cpu", "virtualization", "system") if machine.get(key)]
+    known = [str(machine[key]) for key in ("cpu", "system") if machine.get(key)]
+    if machine.get("virtualization"):
+        known.insert(1, f"virtualization: {machine['virtualization']}")
     workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
     where = ", ".join([*known, f"cores: {cores}", runner_in_words(meta), f"{workers} a server"])
     blocks = max((cell.blocks for cell in level.cells), default=0)
@@ -108,9 +125,22 @@ def _network(meta: RunMeta) -> str:
 
 
 def machine_facts(meta: RunMeta) -> list[tuple[str, str]]:
-    """What is known of the machine; Python and libc only where the servers have none of their own."""
+    """What is known of the machine; Python and libc only where the servers have none of their own.
+
+    A fact that could not be had says so. One that this version does not know keeps its own name.
+    """
     apart = {name for name in _OF_ONE_PYTHON if _subjects_by(meta, name)}
-    return [(name, str(value)) for name, value in meta.machine.items() if name not in apart]
+    return [
+        (_MACHINE.get(name, name), "not known" if value is None else _with_unit(name, value))
+        for name, value in meta.machine.items()
+        if name not in apart
+    ]
+
+
+def _with_unit(name: str, value: object) -> str:
+    if name.endswith("_mib") and isinstance(value, int | float):
+        return f"{value:,.0f} MiB"
+    return str(value)
 
 
 def _engine(engine: EngineMeta | None) -> str:

@@ -76,6 +76,18 @@ def typical_percentiles(data: LevelData, subject: str) -> dict[str, float | None
     return found
 
 
+def why_no_lead(model: str) -> str:
+    """What a level with this load model lacks when a subject has no leading figure, and what to do."""
+    return {
+        "objective": f"a search needs {MIN_SETTLED} slices after it has turned twice; give it more time",
+        "idle": "no line could be fitted through the memory, or it does not rise",
+    }.get(
+        model,
+        f"a p99 needs {MIN_SAMPLES['p99']:,} latencies, {MIN_TAIL_SAMPLES:,} of them in each block; "
+        "give it more time",
+    )
+
+
 def fit(slices: pd.DataFrame) -> float | None:
     """How well a straight line through memory over connections fits: the R² of the worst block, or None."""
     found = [line[1] for _, block in slices.groupby("block") if (line := _line(block)) is not None]

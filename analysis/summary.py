@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import level_data, totals
-from analysis.leads import MIN_SETTLED, MIN_TAIL_SAMPLES, fit, lead_metric, lead_table, typical_percentiles
+from analysis.leads import fit, lead_metric, lead_table, typical_percentiles, why_no_lead
 from analysis.noise import noise_band
 from analysis.parallel import forked_map
 from analysis.refusals import refusals
@@ -226,7 +226,7 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     if lead is not None and lead.low is None:
         notes.append("too-few-blocks: an interval needs 2 blocks, a ranking 3; this is 1 block")
     if lead is None:
-        notes.append(f"not-measured: {metric.label}: {_why_no_lead(data.plan.model)}")
+        notes.append(f"not-measured: {metric.label}: {why_no_lead(data.plan.model)}")
     without = _WITHOUT_ONE_RATE.get(data.plan.model)
     if without:
         notes.append(f"not-measured: throughput and latencies: {without}")
@@ -254,13 +254,6 @@ def _container_notes(added: Totals) -> list[str]:
     if added.memory_peak_mib is None:
         notes.append("not-measured: the most memory that the server's container had could not be read")
     return notes
-
-
-def _why_no_lead(model: str) -> str:
-    return {
-        "objective": f"a search needs {MIN_SETTLED} slices after it has turned twice; give it more time",
-        "idle": "no line could be fitted through the memory, or it does not rise",
-    }.get(model, f"a block needs {MIN_TAIL_SAMPLES:,} latencies; give it more time")
 
 
 def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, Any]:

@@ -57,9 +57,14 @@ def names(subjects: list[str]) -> str:
 def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
     """What one level shows, in sentences; differences only where a verdict supports them."""
     metric, rows = level.metric, standings(level)
-    valid = [row for row in rows if row.cell.status == "ok" and row.cell.lead is not None]
+    kept = [row for row in rows if row.cell.status == "ok"]
+    valid = [row for row in kept if row.cell.lead is not None]
     ranked = [row for row in valid if row.best is not None]
-    if not valid:
+    if not valid and kept:
+        subjects = names([row.cell.subject for row in kept])
+        missing = f"No ranking: too little was measured for the {metric.noun}."
+        sentences = [f"{missing} {subjects} served as they should; the notes say what is missing."]
+    elif not valid:
         sentences = ["No subject gave a valid figure; the reasons are listed below."]
     elif len(valid) == 1:
         sentences = [f"{_only(valid[0].cell, metric)}; nothing valid to compare it with."]

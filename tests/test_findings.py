@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.conditions import conditions
+from analysis.conditions import conditions, machine_facts
 from analysis.load import Run, load_run
 from analysis.results import Summary
 from analysis.standings import standings
@@ -94,9 +94,9 @@ def also(subject: str, load: Load, figure: float, **more: Any) -> Truth:
     return replace(BY_ID[subject], rates={load.name: figure}, **more)
 
 
-def told(tmp_path: Path, load: Load, *subjects: Truth) -> tuple[list[str], str]:
+def told(tmp_path: Path, load: Load, *subjects: Truth, rounds: int = 24) -> tuple[list[str], str]:
     """The sentences of one level, and its conditions."""
-    plan = Plan(blocks=4, rounds=24, drift=0.003, slice_noise=0.01, block_noise=0.003)
+    plan = Plan(blocks=4, rounds=rounds, drift=0.003, slice_noise=0.01, block_noise=0.003)
     run = load_run(make_run(tmp_path / "run", plan, subjects, [load]))
     level = summarize(run).levels[0]
     return findings(level, run.meta.workload(load.name)), conditions(run.meta, level)
@@ -144,6 +144,20 @@ def test_an_overloaded_server_is_told_apart_from_the_invalid_ones(tmp_path: Path
     ]
 
 
+def test_subjects_with_too_few_latencies_for_a_p99_are_neither_ranked_nor_called_invalid(
+    tmp_path: Path,
+) -> None:
+    sentences, _ = told(
+        tmp_path, STEADY, also("uvicorn", STEADY, 9_000), also("hypercorn", STEADY, 9_000), rounds=1
+    )
+
+    (sentence,) = sentences
+    assert sentence == (
+        "No ranking: too little was measured for the p99 of the response time. "
+        "hypercorn and uvicorn served as they should; the notes say what is missing."
+    )
+
+
 def test_a_tie_at_the_lowest_figure_is_told_as_one(tmp_path: Path) -> None:
     (first, *_), _ = told(tmp_path, IDLE, also("uvicorn", IDLE, 20.0), also("hypercorn", IDLE, 20.1))
 
@@ -170,6 +184,17 @@ def test_the_conditions_say_how_a_level_was_loaded(tmp_path: Path) -> None:
     )
     assert "at rates that a search chose slice by slice" in said["search"]
     assert "Up to 4,000 idle connections, held open in 5 steps; 4 of 4 blocks; seed" in said["websocket-idle"]
+
+
+def test_what_is_known_of_the_machine_has_names_and_units(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "run", Plan(blocks=1, rounds=2), [BY_ID["uvicorn"]], [STEADY]))
+    machine = {"memory_mib": 24105, "cpu_governor": None, "a_later_version_adds": 7}
+
+    assert machine_facts(replace(run.meta, machine=machine)) == [
+        ("Memory", "24,105 MiB"),
+        ("CPU frequency governor", "not known"),
+        ("a_later_version_adds", "7"),
+    ]
 
 
 def test_the_terminal_table_of_an_open_loop_leads_with_its_p99(tmp_path: Path) -> None:
