@@ -19,8 +19,10 @@ from analysis.summary import as_json, summarize
 from gatebench.sources import FOLDER as SOURCES
 from gatebench.sources import claims_of
 
+CHARTS = "charts"
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from analysis.charts.output import Chart
@@ -53,7 +55,10 @@ def build_report(folder: Path, claims_files: Sequence[Path] = (), *, interim: bo
     }
     of_workload: dict[str, list[Picture]] = defaultdict(list)
     of_run: list[Picture] = []
-    for drawing in draw_all(run, summary, partial(_replace, folder / "charts"), interim=interim):
+    drawings = draw_all(run, summary, partial(_replace, folder / CHARTS), interim=interim)
+    if not interim:
+        _remove_others(folder / CHARTS, {name for drawing in drawings for name in drawing.files})
+    for drawing in drawings:
         picture = Picture(drawing.svg, drawing.alt, drawing.stem, drawing.title)
         if drawing.level:
             of_level[drawing.workload, drawing.level].append(picture)
@@ -72,6 +77,13 @@ def build_report(folder: Path, claims_files: Sequence[Path] = (), *, interim: bo
 def level_charts(run: Run, level: LevelResult) -> Iterator[Chart]:
     """The charts of one level: the leading figure in the form that suits the load, then its latencies."""
     return charts("level", View(run, (level,)))
+
+
+def _remove_others(charts: Path, drawn: Collection[str]) -> None:
+    """Removes charts that an earlier report, or an earlier version, drew and this one did not."""
+    for path in (*charts.glob("*.svg"), *charts.glob("*.png")):
+        if path.name not in drawn:
+            path.unlink(missing_ok=True)
 
 
 def _replace(folder: Path, name: str, content: bytes) -> None:

@@ -17,6 +17,7 @@ from gatebench.check import check_subjects
 from gatebench.cli_results import Claims, check_claims, results_app
 from gatebench.compose_file import FILE as COMPOSE_FILE
 from gatebench.compose_file import write as write_compose_file
+from gatebench.cores import cores_to_try
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.explain import DEFAULT_PATH, choose, explain
 from gatebench.model import Subject
@@ -27,7 +28,6 @@ from gatebench.run import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
-    choose_cores,
     exit_status,
     new_seed,
 )
@@ -247,7 +247,7 @@ def serve(
     registry = open_registry(servers_dir or (), apps_dir or ())
     chosen = choose_subjects(registry, [subject], words(apps))
     interrupt_once()
-    serve_subject(_only(chosen, subject), port=port, cores=choose_cores(), cache=CACHE, console=Console())
+    serve_subject(_only(chosen, subject), port=port, cores=cores_to_try(), cache=CACHE, console=Console())
 
 
 @app.command("explain")
@@ -263,7 +263,7 @@ def explain_request(
     """Shows, for one live request, what happens between client, server and application."""
     choice = choose(open_registry(servers_dir or ()), interface, subject, path)
     interrupt_once()
-    explain(choice, cores=choose_cores(), cache=CACHE, console=Console(), as_json=as_json)
+    explain(choice, cores=cores_to_try(), cache=CACHE, console=Console(), as_json=as_json)
 
 
 @app.command()
@@ -277,7 +277,7 @@ def ui(
     registry = open_registry(servers_dir or ())
     chosen = _only(choose_subjects(registry, [subject], ()), subject)
     interrupt_once()
-    locust_ui(chosen, port=port, web_port=web_port, cores=choose_cores(), cache=CACHE, console=Console())
+    locust_ui(chosen, port=port, web_port=web_port, cores=cores_to_try(), cache=CACHE, console=Console())
 
 
 def _only(found: tuple[Subject, ...], name: str) -> Subject:
@@ -291,7 +291,7 @@ def main() -> NoReturn:
     try:
         app()
     except ConfigurationError as error:
-        _say(f"{len(error.problems)} problem(s); nothing was started:", *error.problems)
+        _say(f"{len(error.problems)} problem(s); nothing was done:", *error.problems)
         sys.exit(EXIT_USAGE)
     except GatebenchError as error:
         _say(str(error))

@@ -82,6 +82,12 @@ def available_cores() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
+def cores_to_try() -> Cores:
+    """The cores of a server that is tried and not measured: on a single one, everything shares it."""
+    cores = available_cores()
+    return divide_evenly(cores, None, hyper_threads(cores)) if len(cores) > 1 else Cores(cores, cores, cores)
+
+
 def hyper_threads(cores: Sequence[int]) -> dict[int, frozenset[int]]:
     """Core → all hyper-threads of its physical core, as Linux tells; empty where it does not."""
     found: dict[int, frozenset[int]] = {}

@@ -47,7 +47,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
 @pytest.mark.real
 def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None:
     said = refused(tmp_path, "--servers", "honest-wsgy nobody", "--workloads", "nope", "--profile", "fast")
-    assert "4 problem(s); nothing was started:" in said
+    assert "4 problem(s); nothing was done:" in said
     assert 'unknown workload "nope"' in said
     assert 'unknown profile "fast"' in said
     assert 'unknown server "honest-wsgy"' in said
@@ -67,7 +67,7 @@ def test_a_broken_server_folder_is_refused_with_every_problem_and_where_it_is(tm
         "colour = 3\n"
     )
     said = refused(tmp_path, "--servers-dir", str(tmp_path / "servers"))
-    assert "5 problem(s); nothing was started:" in said
+    assert "5 problem(s); nothing was done:" in said
     file = broken / "server.toml"
     for key in ("interface", "command", "supports", "colour"):
         assert f"{file}: variants.default.{key}" in said

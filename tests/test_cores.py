@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatebench.cores import Cores, _parse_core_list, divide
+from gatebench.cores import Cores, _parse_core_list, cores_to_try, divide
 from gatebench.errors import ConfigurationError
 
 
@@ -33,3 +33,8 @@ def test_servers_can_have_several_cores() -> None:
 @pytest.mark.parametrize(("text", "cores"), [("0", {0}), ("0-2,8\n", {0, 1, 2, 8}), ("1,3", {1, 3})])
 def test_the_kernels_core_lists_are_read(text: str, cores: set[int]) -> None:
     assert _parse_core_list(text) == cores
+
+
+def test_a_single_core_is_shared_where_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatebench.cores.available_cores", lambda: (3,))
+    assert cores_to_try() == Cores(server=(3,), engine=(3,), lab=(3,))

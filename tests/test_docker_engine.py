@@ -249,7 +249,7 @@ def refused(folder: Path, *options: str, cores: set[int] | None = None) -> str:
     out = folder / "run"
     ended = gatebench(folder, *run_arguments(out, *options), cores=cores)
     assert ended.status == 2, ended.said
-    assert "problem(s); nothing was started:" in ended.said
+    assert "problem(s); nothing was done:" in ended.said
     assert "Traceback" not in ended.said
     assert not out.exists()
     return ended.said

@@ -73,6 +73,14 @@ def test_making_the_report_again_leaves_the_raw_data_and_gives_the_same_page(fol
     assert (folder / "report.html").read_text() == html
 
 
+def test_charts_of_an_earlier_report_that_this_one_does_not_draw_are_removed(folder: Path) -> None:
+    drawn = {path.name for path in (folder / "charts").iterdir()}
+    for name in ("renamed.svg", "renamed-dark.png"):
+        (folder / "charts" / name).write_text("from an earlier version")
+    build_report(folder)
+    assert {path.name for path in (folder / "charts").iterdir()} == drawn
+
+
 def test_local_links_point_at_files_of_the_run(folder: Path, html: str) -> None:
     local = [link for link in Page(html).links if not link.startswith(("#", "https:"))]
 

@@ -34,6 +34,7 @@ class Drawing:
     Attributes:
         workload, level: what it shows; no level for all of a workload, neither for a whole run.
         svg: in light inks.
+        files: the names of all its files.
     """
 
     workload: str
@@ -42,6 +43,7 @@ class Drawing:
     title: str
     alt: str
     svg: bytes
+    files: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def _draw(write: Write, task: _Task) -> list[Drawing]:
         for name, content in files.items():
             write(name, content)
         svg = files[f"{chart.stem}.svg"]
-        drawn.append(Drawing(workload, of, chart.stem, chart.title, chart.alt, svg))
+        drawn.append(Drawing(workload, of, chart.stem, chart.title, chart.alt, svg, frozenset(files)))
     # A drawn figure holds some 10 MiB in reference cycles, and a lab may be running beside this.
     gc.collect()
     return drawn
