@@ -25,7 +25,7 @@ serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--se
 list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 
-.PHONY: help bench smoke verify list compose calibrate report notebook compare bundle reproduce explain ui serve test test-fast check bench-engine lock clean
+.PHONY: help bench smoke verify list compose calibrate report notebook compare bundle reproduce explain ui serve test test-fast check bench-engine bench-report lock clean
 
 help: ## print this help
 	@printf 'Gatebench compares Python'"'"'s WSGI and ASGI servers.\n\n'
@@ -92,6 +92,9 @@ check: $(VENV)/.dev ## ruff and the strict type checker
 
 bench-engine: $(VENV)/.dev ## compare the load engine with wrk, h2load, ab, picows and Locust's own client
 	@$(BIN)/python -m loadtests.bench
+
+bench-report: $(VENV)/.dev ## how long the report of 1,000 cells and 200,000 slices takes
+	@$(BIN)/python -m tests.bench_report
 
 lock: $(VENV)/.lab ## pin every requirement anew, with hashes and without index addresses
 	@sh requirements/lock.sh

@@ -128,7 +128,7 @@ def level_data(run: Run, plan: LevelPlan) -> LevelData:
     where there is nothing else.
     """
     slices = _of_level(run.slices, plan)
-    histograms = _of_level(run.histograms, plan)
+    histograms = run.histograms.of_level(plan.workload, plan.level)
     rounds = slices.groupby("block")["round"].nunique()
     whole = set(run.finished_blocks) | set(rounds.index[rounds >= plan.rounds])
     counts = slices["block"].isin(whole)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from analysis import meta
+from analysis.histograms import CELL, Histograms, histogram_types, open_histograms
+from analysis.parts import parts_of, read_table
 from gatebench.errors import GatebenchError
-from loadtests.engine.tally import CLOCKS, FAILURES
+from loadtests.engine.tally import FAILURES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-# Arrow's own allocators keep what they once held; a report may be made beside a run that goes on.
-pa.set_memory_pool(pa.system_memory_pool())
+    import pandas as pd
 
 ERROR_KINDS = FAILURES
 
@@ -65,7 +62,6 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "throttled_s": _REAL,
     "server_memory_peak_mib": _REAL,
 }
-HISTOGRAM_COLUMNS = ("block", "subject", "workload", "level", "clock", "latency_us", "count")
 SINCE_SCHEMA_2: Mapping[str, float | str] = {
     "rate_per_s": math.nan,
     "offered": 0,
@@ -87,7 +83,6 @@ OF_CONTAINERS: Mapping[str, float | str] = {"throttled_s": math.nan, "server_mem
 
 They are still of schema 2: who does not know these columns reads the others as before.
 """
-_Type: TypeAlias = "str | pd.CategoricalDtype"
 _EVENT_KEYS = {
     "None": {"kind"},
     "block-finished": {"block"},
@@ -116,14 +111,14 @@ class Run:
     Attributes:
         events: every whole line of `events.jsonl`, in order.
         slices: one row a slice, the columns of `SLICE_COLUMNS`.
-        histograms: counts per whole microsecond, the columns of `HISTOGRAM_COLUMNS`; equal keys add up.
+        histograms: counts per whole microsecond, read level by level.
     """
 
     folder: Path
     meta: meta.RunMeta
     events: tuple[Mapping[str, Any], ...]
     slices: pd.DataFrame
-    histograms: pd.DataFrame
+    histograms: Histograms
 
     def _of_kind(self, kind: str) -> list[Mapping[str, Any]]:
         return [event for event in self.events if event["kind"] == kind]
@@ -178,10 +173,11 @@ def load_run(folder: Path) -> Run:
     run_meta = meta.parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
     missing = {**OF_CONTAINERS, **(SINCE_SCHEMA_2 if run_meta.schema == 1 else {})}
-    slices = _table(folder / "slices.parquet", SLICE_COLUMNS, missing)
+    slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
     # A run that was killed between the two files of a part leaves a histogram without its slices.
     written = {file.name for file in (folder / "slices.parquet").glob("*.parquet")}
-    histograms = _table(folder / "histograms.parquet", _histogram_types(run_meta), missing, only=written)
+    files = [file for file in parts_of(folder / "histograms.parquet") if file.name in written]
+    histograms, held = open_histograms(files, histogram_types(run_meta), missing)
     run = Run(folder, run_meta, events, slices, histograms)
     if run.finished_blocks and slices.empty and not run.failures and _has_cells(run_meta):
         raise GatebenchError(f"{folder / 'slices.parquet'}: holds no slices although a block was finished")
@@ -191,7 +187,7 @@ def load_run(folder: Path) -> Run:
         raise GatebenchError(
             f"{folder / 'slices.parquet'}: two slices of one cell in the same round: {first}"
         )
-    _check_latencies(folder, slices, histograms)
+    _check_latencies(folder, slices, held)
     return run
 
 
@@ -205,24 +201,17 @@ def _has_cells(run: meta.RunMeta) -> bool:
     )
 
 
-def _check_latencies(folder: Path, slices: pd.DataFrame, histograms: pd.DataFrame) -> None:
+def _check_latencies(folder: Path, slices: pd.DataFrame, held: pd.Series[int]) -> None:
     """Refuses histograms that do not hold the latencies that the slices counted."""
-    cell = ["block", "subject", "level"]
-    histograms = histograms[histograms["clock"] == "response"]
-    for workload in histograms["workload"].cat.categories:
-        # One workload at a time, because grouping copies what it groups.
-        part = histograms.loc[histograms["workload"] == workload, [*cell, "count"]]
-        held = part.groupby(cell, observed=True)["count"].sum().reset_index()
-        held = held.astype({"subject": "str", "level": "str"}).set_index(cell)["count"]
-        counted = slices[slices["workload"] == workload].groupby(cell)["latency_count"].sum()
-        difference = held.sub(counted, fill_value=0)
-        wrong = difference[difference != 0]
-        if not wrong.empty:
-            block, subject, level = wrong.index[0]
-            raise GatebenchError(
-                f"{folder}: the histograms of {subject} under {workload}/{level} in block {block} hold "
-                f"{wrong.iloc[0]:+,.0f} latencies against the slices: raw data are missing or changed"
-            )
+    counted = slices.groupby(list(CELL))["latency_count"].sum()
+    difference = held.sub(counted, fill_value=0)
+    wrong = difference[difference != 0]
+    if not wrong.empty:
+        block, subject, workload, level = wrong.index[0]
+        raise GatebenchError(
+            f"{folder}: the histograms of {subject} under {workload}/{level} in block {block} hold "
+            f"{wrong.iloc[0]:+,.0f} latencies against the slices: raw data are missing or changed"
+        )
 
 
 def _read(file: Path) -> str:
@@ -248,64 +237,3 @@ def _events(file: Path) -> tuple[Mapping[str, Any], ...]:
             raise GatebenchError(f"{file}: line {number} is not an event")
         events.append(event)
     return tuple(events)
-
-
-def _histogram_types(run: meta.RunMeta) -> dict[str, _Type]:
-    """Small types: a standard run has over a million rows, and this may stand beside a run that goes on."""
-    return {
-        "block": "int32",
-        "subject": pd.CategoricalDtype([subject.id for subject in run.subjects]),
-        "workload": pd.CategoricalDtype(sorted({plan.workload for plan in run.levels})),
-        "level": pd.CategoricalDtype(sorted({plan.level for plan in run.levels})),
-        "clock": pd.CategoricalDtype(list(CLOCKS)),
-        "latency_us": "int32",
-        "count": "int32",
-    }
-
-
-def _table(
-    folder: Path,
-    columns: Mapping[str, _Type],
-    missing: Mapping[str, float | str],
-    only: Collection[str] | None = None,
-) -> pd.DataFrame:
-    """All parts of `folder` as one frame; a file under any other name is an unfinished write."""
-    files = [file for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
-    parts = [_part(file, columns, missing) for file in files if only is None or file.name in only]
-    if not parts:
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
-    return pd.concat(parts, ignore_index=True)
-
-
-def _part(file: Path, columns: Mapping[str, _Type], missing: Mapping[str, float | str]) -> pd.DataFrame:
-    try:
-        # Texts that repeat are read as what they will be, which takes a third of the time.
-        there = set(pq.read_schema(file).names)
-        categories = [name for name, kind in columns.items() if isinstance(kind, pd.CategoricalDtype)]
-        # One file at a time: pandas.read_parquet on the folder could not say which part is damaged.
-        frame: pd.DataFrame = (
-            pq.ParquetFile(
-                file,
-                page_checksum_verification=True,
-                read_dictionary=[name for name in categories if name in there],
-            )
-            .read(use_threads=False)
-            .to_pandas(use_threads=False)
-        )
-    except (OSError, pa.ArrowException) as error:
-        raise GatebenchError(f"{file}: damaged or not Parquet ({error})") from error
-    for name, value in missing.items():
-        if name in columns and name not in frame.columns:
-            frame[name] = value
-    absent = sorted(set(columns) - set(frame.columns))
-    if absent:
-        raise GatebenchError(f"{file}: the columns {', '.join(absent)} are missing")
-    try:
-        typed: pd.DataFrame = frame[list(columns)].astype(dict(columns))
-    except (ValueError, TypeError) as error:
-        raise GatebenchError(f"{file}: a column has the wrong type ({error})") from error
-    for name, kind in columns.items():
-        if isinstance(kind, pd.CategoricalDtype) and typed[name].isna().any():
-            unknown = sorted(set(frame[name]) - set(kind.categories))
-            raise GatebenchError(f"{file}: run.json knows no {name} {', '.join(map(str, unknown))}")
-    return typed

@@ -54,6 +54,7 @@ def render(
     workload_pictures: Mapping[str, Sequence[Picture]] | None = None,
     run_pictures: Sequence[Picture] = (),
     claims: Sequence[ClaimResult] = (),
+    left_out: Mapping[str, int] | None = None,
 ) -> str:
     """The whole page as HTML.
 
@@ -64,6 +65,7 @@ def render(
         workload_pictures: workload → charts of all its levels together.
         run_pictures: charts of the whole run.
         claims: what was held against the run.
+        left_out: kind of chart → how many were not drawn.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
@@ -90,6 +92,7 @@ def render(
         "interval": interval,
         "status": status,
         "claims": claims,
+        "left_out": left_out or {},
         "matrices": matrices(run),
         "raw": [(name, what) for name, what in _RAW if (run.folder / name).exists()],
         "logs": sorted(file.name for file in (run.folder / "logs").glob("*.log")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from analysis.metrics import (
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from analysis.meta import RunMeta, WorkloadMeta
     from analysis.page_pictures import Shown
     from analysis.results import CellResult, LevelResult, Summary
+    from analysis.statistics import Comparison
 
+MOST_PAIRS = 300
+"""Comparisons that the page shows of a level: all of 24 subjects. More would only make it slow."""
 _MENTIONED_BYTES = 1024
 """Bodies of a request and its answer from which on MiB/s say something."""
 
@@ -61,6 +64,16 @@ class LevelSection:
     def share(self, cell: CellResult) -> float:
         """The cell's leading figure in percent of the largest one."""
         return 100 * cell.lead.estimate / self.largest if cell.lead and self.largest else 0.0
+
+    @property
+    def pairs(self) -> Sequence[Comparison]:
+        """Every comparison; where they are very many, those with the leader and those of neighbors."""
+        if len(self.level.comparisons) <= MOST_PAIRS:
+            return self.level.comparisons
+        ranked = [row.cell.subject for row in self.rows if row.best is not None]
+        near = [{ranked[0], other} for other in ranked[1:]]
+        near += [{one, next_one} for one, next_one in pairwise(ranked)]
+        return [pair for pair in self.level.comparisons if {pair.left, pair.right} in near]
 
 
 @dataclass(frozen=True, slots=True)

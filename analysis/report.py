@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from analysis.results import LevelResult
 
 
-def build_report(folder: Path, claims_files: Sequence[Path] = (), *, interim: bool = False) -> dict[str, Any]:
+def build_report(
+    folder: Path, claims_files: Sequence[Path] = (), *, interim: bool = False, every_chart: bool = False
+) -> dict[str, Any]:
     """Makes the derived files of the run in `folder` and returns the content of `summary.json`.
 
     The run may still be going on. Each file is replaced whole, so a reader never meets half of one.
@@ -38,6 +40,7 @@ def build_report(folder: Path, claims_files: Sequence[Path] = (), *, interim: bo
     Args:
         folder: of the run.
         interim: only the charts that lead a level: a run that still goes on waits for them.
+        every_chart: draw all of a large run too, which may take minutes.
         claims_files: claims to check beside the project's own and those that the run was started with.
 
     Raises:
@@ -55,10 +58,10 @@ def build_report(folder: Path, claims_files: Sequence[Path] = (), *, interim: bo
     }
     of_workload: dict[str, list[Picture]] = defaultdict(list)
     of_run: list[Picture] = []
-    drawings = draw_all(run, summary, partial(_replace, folder / CHARTS), interim=interim)
+    drawn = draw_all(run, summary, partial(_replace, folder / CHARTS), interim=interim, every=every_chart)
     if not interim:
-        _remove_others(folder / CHARTS, {name for drawing in drawings for name in drawing.files})
-    for drawing in drawings:
+        _remove_others(folder / CHARTS, {name for drawing in drawn.drawings for name in drawing.files})
+    for drawing in drawn.drawings:
         picture = Picture(drawing.svg, drawing.alt, drawing.stem, drawing.title)
         if drawing.level:
             of_level[drawing.workload, drawing.level].append(picture)
@@ -69,7 +72,7 @@ def build_report(folder: Path, claims_files: Sequence[Path] = (), *, interim: bo
     _replace(
         folder,
         "report.html",
-        render(run, summary, of_level, of_workload, of_run, claims).encode(errors="replace"),
+        render(run, summary, of_level, of_workload, of_run, claims, drawn.left_out).encode(errors="replace"),
     )
     return content
 

@@ -46,12 +46,15 @@ def report(
     interim: Annotated[
         bool, typer.Option("--interim", help="Only the leading charts, as a run makes it between blocks.")
     ] = False,
+    all_charts: Annotated[
+        bool, typer.Option("--all-charts", help="Every chart of a large run, which may take minutes.")
+    ] = False,
 ) -> None:
     """Makes summary, charts and page of a run again from its raw data."""
     # matplotlib and pandas are heavy; only this command needs them.
     from analysis.report import build_report  # noqa: PLC0415
 
-    build_report(folder.resolve(), claims or (), interim=interim)
+    build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
     if not quiet:
         print_report(folder, Console())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.histograms import Histograms, Part
 from analysis.load import Run, load_run
 from analysis.results import CellResult, Summary
 from analysis.standings import Standing
@@ -19,6 +20,17 @@ from tests.synthetic_model import CONNECTIONS, Plan, Truth
 BY_ID = {truth.id: truth for truth in SUBJECTS}
 KEEP_ALIVE, CLOSE = LOADS[0], LOADS[1]
 QUIET = Plan(blocks=5, rounds=10, drift=0.003, slice_noise=0.01, block_noise=0.003)
+
+
+def all_rows(histograms: Histograms) -> pd.DataFrame:
+    """Every row, of a run that is small enough."""
+    return pd.concat([part.read() for part in histograms.parts], ignore_index=True)
+
+
+def in_memory(rows: pd.DataFrame, like: Histograms) -> Histograms:
+    """Histograms of these rows, with the levels of `like`."""
+    levels = frozenset[tuple[str, str]]().union(*(part.levels for part in like.parts))
+    return Histograms((Part(levels, lambda: rows),), like.types)
 
 
 def whole_run(folder: Path) -> Run:

@@ -97,7 +97,14 @@ def test_every_page_draws_its_pictures_and_asks_no_network(
 ) -> None:
     with opened(browser, files[kind]) as page:
         assert page.locator("main h2").first.inner_text() == "Findings"
-        drawn = page.locator("figure img").evaluate_all("all => all.map(one => one.naturalWidth)")
+        # A picture is drawn when it comes near; `decode` waits for it.
+        drawn = [
+            picture.evaluate(
+                "one => { one.scrollIntoView(); one.loading = 'eager'; "
+                "return one.decode().then(() => one.naturalWidth); }"
+            )
+            for picture in page.locator("figure img").all()
+        ]
         assert len(drawn) >= 4
         assert min(drawn) > 1000
         assert page.evaluate("window.hacked") is None

@@ -197,7 +197,7 @@ def collect(view: View, folder: Path) -> tuple[list[drawing.Drawing], set[str]]:
 
     folder.mkdir()
     drawn = draw_all(view.run, summarize(view.run), write)
-    return drawn, {file.name for file in folder.iterdir()}
+    return drawn.drawings, {file.name for file in folder.iterdir()}
 
 
 def test_every_chart_of_a_run_is_drawn_for_the_run_its_workloads_and_its_levels(
@@ -218,12 +218,31 @@ def test_every_chart_of_a_run_is_drawn_for_the_run_its_workloads_and_its_levels(
 def test_a_run_with_very_many_charts_has_the_first_kinds_as_png(
     mixed: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "MOST_AS_PNG", 2)
+    monkeypatch.setattr(drawing, "MOST_AS_PNG", 3)
+    monkeypatch.setattr(drawing, "LARGE_AS_PNG", 2)
     found, files = collect(mixed, tmp_path / "charts")
 
     pictures = {name for name in files if name.endswith(".png") and "dark" not in name}
     assert pictures == {"throughput-keep-alive-c64.png", "throughput-keep-alive-c8.png"}
     assert len([name for name in files if name.endswith(".svg")]) == 2 * len(found)
+
+
+def test_a_run_with_very_many_charts_has_those_that_lead_and_says_which_it_left_out(
+    mixed: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(name: str, content: bytes) -> None:
+        (tmp_path / name).write_bytes(content)
+
+    summary = summarize(mixed.run)
+    monkeypatch.setattr(drawing, "MOST_DRAWN", len(summary.levels) + 2)
+    drawn = draw_all(mixed.run, summary, write)
+
+    assert sum(each.level != "" for each in drawn.drawings) == len(summary.levels)
+    assert {each.stem for each in drawn.drawings if not each.workload} == {"memory", "steadiness"}
+    assert drawn.left_out["latency"] > 0
+    every = draw_all(mixed.run, summary, write, every=True)
+    assert len(every.drawings) == len(drawn.drawings) + sum(drawn.left_out.values())
+    assert not every.left_out
 
 
 def test_charts_of_more_than_one_level_need_more_than_one(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from tests.charts import (
     texts,
     texts_off_the_page,
 )
+from tests.summaries import all_rows
 from tests.synthetic import BROADCAST, STEADY, SUBJECTS
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def test_a_curve_ends_where_too_few_latencies_lie_beyond(tmp_path: Path) -> None
     view = level_view(tmp_path, [UVICORN], KEEP_ALIVE)
     tail = tails(level_data(view.run, view.level.plan), ["uvicorn"])["uvicorn"]
 
-    samples = int(view.run.histograms["count"].sum())
+    samples = int(all_rows(view.run.histograms)["count"].sum())
     assert round((1 - tail.shares[-1]) * samples, 6) >= BEYOND
     following = SHARES[len(tail.shares)]
     assert (1 - following) * samples < BEYOND

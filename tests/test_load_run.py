@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.load import HISTOGRAM_COLUMNS, OF_CONTAINERS, SLICE_COLUMNS, load_run
+from analysis.histograms import HISTOGRAM_COLUMNS
+from analysis.load import OF_CONTAINERS, SLICE_COLUMNS, load_run
 from gatebench.errors import GatebenchError
 from gatebench.model import Level
+from tests.summaries import all_rows
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.synthetic_model import Plan
 
@@ -31,7 +33,7 @@ def test_a_complete_run_loads_with_every_column_and_every_part(folder: Path) -> 
     run = load_run(folder)
 
     assert list(run.slices.columns) == list(SLICE_COLUMNS)
-    assert list(run.histograms.columns) == list(HISTOGRAM_COLUMNS)
+    assert list(all_rows(run.histograms).columns) == list(HISTOGRAM_COLUMNS)
     assert run.slices["block"].unique().tolist() == [0, 1]
     assert run.finished_blocks == (0, 1)
     assert run.ending is not None
@@ -168,11 +170,11 @@ def test_a_run_json_that_is_not_json_is_refused(folder: Path) -> None:
 
 
 def test_a_histogram_whose_slices_were_never_written_is_left_out(folder: Path) -> None:
-    before = load_run(folder).histograms["count"].sum()
+    before = all_rows(load_run(folder).histograms)["count"].sum()
     part = next((folder / "histograms.parquet").glob("*.parquet"))
     part.with_name("part-99999.parquet").write_bytes(part.read_bytes())
 
-    assert load_run(folder).histograms["count"].sum() == before
+    assert all_rows(load_run(folder).histograms)["count"].sum() == before
 
 
 def test_histograms_that_hold_other_latencies_than_the_slices_counted_are_refused(folder: Path) -> None:
@@ -199,7 +201,7 @@ def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None
     run = load_run(folder)
 
     assert list(run.slices.columns) == list(SLICE_COLUMNS)
-    assert set(run.histograms["clock"]) == {"response"}
+    assert set(all_rows(run.histograms)["clock"]) == {"response"}
     assert {plan.model for plan in run.meta.levels} == {"closed"}
 
 
@@ -237,7 +239,7 @@ def test_every_kind_of_load_is_read_with_what_the_plan_asked_of_it(tmp_path: Pat
         "16 Locust users",
     ]
     assert run.meta.workload("websocket-idle").steps == IDLE.steps
-    assert set(run.histograms["clock"]) == {"response", "service", "lag", "last"}
+    assert set(all_rows(run.histograms)["clock"]) == {"response", "service", "lag", "last"}
 
 
 def test_a_part_of_schema_2_without_a_clock_is_refused(folder: Path) -> None:

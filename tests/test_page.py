@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -17,10 +18,11 @@ import pytest
 from analysis.load import load_run
 from analysis.page import PAGE_BYTES, Picture, render
 from analysis.page_pictures import placed, shrunk, themed
+from analysis.standings import standings
 from analysis.summary import summarize
 from tests import pages
 from tests.summaries import KEEP_ALIVE
-from tests.synthetic import make_run
+from tests.synthetic import SUBJECTS, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,6 +262,39 @@ def test_a_page_with_very_many_charts_keeps_under_its_limit_and_says_what_is_not
     absent = html.count("this page has no more room for charts")
     assert absent > 30
     assert html.count("data:image/svg+xml,") == 90 - absent
+
+
+def test_of_very_many_comparisons_the_page_has_those_with_the_leader_and_of_neighbors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(tmp_path / "run", subjects=SUBJECTS, loads=[KEEP_ALIVE])
+    run = load_run(folder)
+    summary = summarize(run)
+    (level,) = summary.levels
+    monkeypatch.setattr("analysis.page_sections.MOST_PAIRS", 10)
+    html = render(run, summary, {(level.workload, level.level): []})
+
+    ranked = [row.cell.subject for row in standings(level) if row.best is not None]
+    pairs = [*pairwise(ranked), *((ranked[0], other) for other in ranked[1:])]
+    near = {frozenset(pair) for pair in pairs}
+    table = html[html.index('<table class="data pairs">') :]
+    rows = re.findall(r'<tr><th scope="row">([^<]+)</th><th scope="row">([^<]+)</th>', table)
+    assert {frozenset(row) for row in rows} == near
+    assert len(near) < len(level.comparisons)
+    assert f"neighbors ({len(near)} of {len(level.comparisons)} pairs)" in html
+
+
+def test_charts_that_were_not_drawn_are_named_with_the_way_to_get_them(plain: Path) -> None:
+    run = load_run(plain.parent)
+    summary = summarize(run)
+    pictures: dict[tuple[str, str], list[Picture]] = {
+        (level.workload, level.level): [] for level in summary.levels
+    }
+    html = render(run, summary, pictures, left_out={"latency": 3, "server CPU a request": 2})
+
+    assert "latency (3), server CPU a request (2)." in re.sub(r"\s+", " ", html)
+    assert "gatebench report --all-charts" in html
+    assert "--all-charts" not in render(run, summary, pictures)
 
 
 def test_a_shrunk_chart_keeps_its_hatches_its_glyphs_and_its_size() -> None:

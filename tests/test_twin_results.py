@@ -9,7 +9,7 @@ import pytest
 
 from analysis.load import Run
 from analysis.summary import summarize
-from tests.summaries import whole_run
+from tests.summaries import all_rows, in_memory, whole_run
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,13 @@ def with_twin(run: Run, factor: float) -> Run:
     meta = replace(run.meta, subjects=(*run.meta.subjects, twin))
     again = run.slices[run.slices["subject"] == "uvicorn"].assign(subject=twin.id)
     again = again.assign(counted_s=again["counted_s"] / factor)
-    counts = run.histograms[run.histograms["subject"] == "uvicorn"].assign(subject=twin.id)
+    rows = all_rows(run.histograms)
+    counts = rows[rows["subject"] == "uvicorn"].assign(subject=twin.id)
     return replace(
         run,
         meta=meta,
         slices=pd.concat([run.slices, again], ignore_index=True),
-        histograms=pd.concat([run.histograms, counts], ignore_index=True),
+        histograms=in_memory(pd.concat([rows, counts], ignore_index=True), run.histograms),
     )
 
 

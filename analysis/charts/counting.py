@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 
 def counted_slices(run: Run, plan: LevelPlan) -> pd.DataFrame:
     """The slices of one level that its figures rest on, without the work of selecting its histograms."""
-    return level_data(replace(run, histograms=run.histograms.iloc[:0]), plan).slices
+    return level_data(replace(run, histograms=run.histograms.without_rows()), plan).slices

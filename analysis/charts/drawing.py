@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 
 Write = Callable[[str, bytes], None]
 
-MOST_AS_PNG = 40
-"""Charts that are drawn as PNG too, the first kinds of the registry first.
+MOST_DRAWN = 80
+"""Pages of charts that a report draws unless it is asked for all.
 
-It is more than a standard run has. Two PNGs take longer than all else of a chart, and a run of a thousand
-cells would wait long for pictures of which a talk shows three.
+It is more than twice what a standard run has. More would keep a report waiting for what few look at.
+"""
+MOST_AS_PNG, LARGE_AS_PNG = 40, 20
+"""Charts that are drawn as PNG too: all of a run with so many, and of a larger one so few.
+
+A standard run has fewer. Two PNGs take longer than all else of a chart, and a run of a thousand cells would
+wait long for pictures of which a talk shows three. The first kinds of the registry come first.
 """
 
 
@@ -55,20 +61,54 @@ class _Task:
     as_png: bool
 
 
-def draw_all(run: Run, summary: Summary, write: Write, *, interim: bool = False) -> list[Drawing]:
-    """Draws every chart of the registry that applies: those of the run, of each workload, of each level.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a report has of its charts.
+
+    Attributes:
+        left_out: kind of chart → how many workloads or levels have none of it, for there would be too many.
+    """
+
+    drawings: list[Drawing]
+    left_out: Mapping[str, int]
+
+
+def draw_all(
+    run: Run, summary: Summary, write: Write, *, interim: bool = False, every: bool = False
+) -> Drawn:
+    """Draws the charts of the registry that apply: those of the run, of each workload, of each level.
+
+    Of a large run, those that lead a level and those of the run come first; the others up to `MOST_DRAWN`.
 
     Args:
         run: where the raw data come from.
         summary: the result of `run`.
         write: puts a file with this name and content in its place; called in several processes.
         interim: only what leads a level, without PNG: a run waits for it.
+        every: draw all of a large run too.
     """
     tasks = _tasks(run, summary)
     if interim:
         tasks = [replace(task, as_png=False) for task in tasks if task.kind.leads]
-    drawn = forked_map(partial(_draw, write), tasks)
-    return [drawing for drawings in drawn for drawing in drawings]
+    kept = tasks if every or interim else _most_telling(tasks)
+    drawn = forked_map(partial(_draw, write), kept)
+    left_out = Counter(task.kind.name for task in tasks) - Counter(task.kind.name for task in kept)
+    return Drawn([drawing for drawings in drawn for drawing in drawings], left_out)
+
+
+def _most_telling(tasks: Sequence[_Task]) -> list[_Task]:
+    """In their order, those for which there is room."""
+    pages = len(parts(tasks[0].view.level.cells)) if tasks else 1
+    ranked = sorted(
+        range(len(tasks)),
+        key=lambda number: (
+            not tasks[number].kind.leads,
+            tasks[number].kind.scope != "run",
+            CHARTS.index(tasks[number].kind),
+        ),
+    )
+    kept = set(ranked[: MOST_DRAWN // pages])
+    return [task for number, task in enumerate(tasks) if number in kept]
 
 
 def _draw(write: Write, task: _Task) -> list[Drawing]:
@@ -104,5 +144,6 @@ def _tasks(run: Run, summary: Summary) -> Sequence[_Task]:
     ]
     ranked = sorted(range(len(found)), key=lambda number: CHARTS.index(found[number][0]))
     pages = len(parts(summary.levels[0].cells)) if found else 1
-    as_png = set(ranked[: MOST_AS_PNG // pages])
+    most = MOST_AS_PNG if len(found) * pages <= MOST_AS_PNG else LARGE_AS_PNG
+    as_png = set(ranked[: most // pages])
     return [_Task(kind, view, number in as_png) for number, (kind, view) in enumerate(found)]
