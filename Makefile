@@ -33,7 +33,7 @@ help: ## print this help
 	@printf '\nVariables, as in: make bench BUDGET=5m SERVERS="gunicorn-* uvicorn" OUT=results/demo\n'
 	@sed -n 's/^# Variables: /  /p' $(MAKEFILE_LIST)
 
-bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 13 minutes) and report on it
+bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 14 minutes) and report on it
 	@$(BIN)/gatebench run --profile '$(PROFILE)' $(run_options)
 
 smoke: $(VENV)/.lab ## every server under the main workloads, under two minutes: does it all work here?

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from IPython.display import SVG, display
 from rich.console import Console
 from rich.text import Text
@@ -51,6 +52,14 @@ def open_run() -> Run:
         raise NothingToShow(
             f"{error}\n{RUN_VARIABLE} names the run to look at; `make smoke` makes one in results/latest."
         ) from error
+
+
+def counted_latencies(run: Run) -> pd.DataFrame:
+    """How many latencies each level has by each clock: one row a level, one column a clock."""
+    rows = [run.histograms.of_level(plan.workload, plan.level) for plan in run.meta.levels]
+    keys = ["workload", "level", "clock"]
+    sums: pd.DataFrame = pd.concat(rows).groupby(keys, observed=True)["count"].sum().unstack()
+    return sums
 
 
 def loaded_by(levels: Sequence[LevelResult], *models: str) -> list[LevelResult]:

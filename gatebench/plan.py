@@ -45,7 +45,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile("smoke", blocks=1, budget_s=60.0, max_rounds=3),
-    "standard": Profile("standard", blocks=5, budget_s=720.0),
+    "standard": Profile("standard", blocks=5, budget_s=780.0),
     "full": Profile("full", blocks=10, budget_s=3600.0),
 }
 

@@ -13,9 +13,10 @@ from rich.table import Table
 from analysis.claims import check
 from analysis.claims_file import load_claims
 from analysis.comparing.compare import Side, compare_runs
+from analysis.comparing.order import order_tables
 from analysis.comparing.result import RunComparison
 from analysis.comparing.tables import comparison_tables
-from analysis.load import load_run
+from analysis.load import Run, load_run
 from analysis.meta import RunMeta
 from analysis.summary import summarize
 from gatebench.bundle import unpacked
@@ -69,13 +70,32 @@ def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: P
             return outcome.status or EXIT_FAILED
         print_report(outcome.folder, console)
         here = load_run(outcome.folder)
-        a, b = Side(original, summarize(original)), Side(here, summarize(here))
-        result = compare_runs(a, b)
-        console.print(comparison_tables(result))
-        table, flipped = claims_table(a, b, claims_of(folder / FOLDER))
-        console.print(table)
-        console.print(_conclusion(result, flipped), soft_wrap=True)
-        return EXIT_FAILED if flipped or result.with_outcome("flipped") else EXIT_DONE
+        return tell(original, here, claims_of(folder / FOLDER), console)
+
+
+def tell(original: Run, here: Run, claims: tuple[Path, ...], console: Console) -> int:
+    """Prints comparison by comparison and claim by claim what held, what flipped and what cannot be told.
+
+    Args:
+        original: the given run.
+        here: the same plan on this machine.
+        claims: files with claims of a user's own.
+        console: to print on.
+
+    Returns:
+        0 where nothing flipped, else 1.
+
+    Raises:
+        GatebenchError: nothing of the two runs can be compared.
+    """
+    a, b = Side(original, summarize(original)), Side(here, summarize(here))
+    result = compare_runs(a, b)
+    console.print(comparison_tables(result))
+    console.print(order_tables(result))
+    table, flipped = claims_table(a, b, claims)
+    console.print(table)
+    console.print(_conclusion(result, flipped), soft_wrap=True)
+    return EXIT_FAILED if flipped or result.with_outcome("flipped") else EXIT_DONE
 
 
 def request_of(
@@ -118,7 +138,7 @@ def request_of(
 
 def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]:
     """Each claim with its verdict there and here, and how many of them flipped."""
-    table = Table(title="claims", title_justify="left")
+    table = Table(title="Claims", title_justify="left", box=None, pad_edge=False)
     for column in ("claim", "there", "here", ""):
         table.add_column(column, overflow="fold")
     claims = load_claims(files, [each.name for each in a.meta.workloads])

@@ -18,6 +18,7 @@ from analysis.claims_file import CapabilityCondition, Chosen
 from analysis.comparing.command import compare_command
 from analysis.load import load_run
 from analysis.summary import summarize
+from gatebench.reproduce import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,6 +120,14 @@ def compare_text() -> str:
     return _printed("\n".join(line.rstrip() for line in file.getvalue().strip().splitlines()))
 
 
+def reproduce_text() -> str:
+    """What `gatebench reproduce` prints at its end of the two runs in `docs/reproduced`."""
+    file = io.StringIO()
+    both = DOCS / "reproduced"
+    tell(load_run(both / "given"), load_run(both / "here"), (), Console(file=file, width=WIDTH))
+    return _printed("\n".join(line.rstrip() for line in file.getvalue().strip().splitlines()))
+
+
 GUIDE = "docs/wsgi-and-asgi.md"
 TABLES = {
     (GUIDE, "waiting"): waiting_table,
@@ -126,6 +135,7 @@ TABLES = {
     (GUIDE, "verdicts"): verdicts_table,
     ("docs/claims.md", "evidence"): evidence_text,
     ("docs/compare.md", "compare"): compare_text,
+    ("README.md", "reproduce"): reproduce_text,
 }
 """Document and marker → what stands there; `tests.document_tables` writes them."""
 

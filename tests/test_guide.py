@@ -19,8 +19,8 @@ from analysis.comparing.command import EXIT_DONE, EXIT_REGRESSION
 from gatebench.explain import choose, look
 from gatebench.run import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, choose_cores
 from gatebench.selection import CACHE
-from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TARGETS, between
-from tests.guide_tables import GUIDE, TABLES, headline
+from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TARGETS
+from tests.guide_tables import GUIDE, headline
 
 TEXTS = {
     name: (ROOT / name).read_text(encoding="utf-8") for name in (GUIDE, "docs/claims.md", "docs/compare.md")
@@ -188,13 +188,6 @@ def test_awaiting_lets_all_ask_before_one_is_answered_and_blocking_does_not(
 
 
 # What is said of runs and of the lab ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("document", "name"), TABLES)
-def test_what_is_quoted_of_a_run_is_what_its_raw_data_give(document: str, name: str) -> None:
-    assert between(TEXTS[document], name)[0] == f"{TABLES[document, name]()}\n", (
-        f"{document}: run `.venv/bin/python -m tests.document_tables`"
-    )
 
 
 def test_the_sentences_on_the_verdicts_follow_from_them() -> None:

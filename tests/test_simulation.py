@@ -1,7 +1,8 @@
 """The statistics held against runs of which the truth is known, on a machine that behaves as a real one does.
 
-The model (`simulated`) is fitted to the closed loops of `docs/headline`, and a test holds it to them. Stray
-slices ten times too slow are added to it; that run had none.
+The model (`simulated`) is fitted to a standard run of the same machine in a noisier hour. A test holds it to
+the closed loops of `docs/headline`: it is no quieter than these, and by no more than half noisier. Slices ten
+times too slow are added to it; neither run had any.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def residuals(log_rates: pd.DataFrame) -> Array:
     return np.asarray(values[~np.isnan(values)])
 
 
-def test_the_model_is_as_noisy_as_the_committed_run() -> None:
+def test_the_model_is_no_quieter_than_the_committed_run_and_not_much_noisier() -> None:
     run = load_run(HEADLINE)
     plans = [each for each in run.meta.levels if each.model == "closed" and each.rounds >= 9]
     quantiles = [0.5, 2.5, 16, 84, 97.5]
@@ -99,8 +100,10 @@ def test_the_model_is_as_noisy_as_the_committed_run() -> None:
     made = np.percentile(np.concatenate([residuals(table(each)) for each in model]), quantiles)
 
     assert len(seen) == 3
-    assert (made > seen.min(axis=0) - 0.02).all()
-    assert (made < seen.max(axis=0) + 0.02).all()
+    outermost = np.abs(seen).max(axis=0)
+    assert (np.abs(made) < 1.5 * outermost + 0.02).all()
+    assert (np.abs(made) > np.median(np.abs(seen), axis=0) - 0.02).all()
+    assert (np.sign(made) == np.sign(np.median(seen, axis=0))).all()
 
 
 @pytest.mark.parametrize("rounds", [5, 9, 20])
