@@ -97,14 +97,13 @@ def test_every_page_draws_its_pictures_and_asks_no_network(
 ) -> None:
     with opened(browser, files[kind]) as page:
         assert page.locator("main h2").first.inner_text() == "Findings"
-        # A picture is drawn when it comes near; `decode` waits for it.
-        drawn = [
-            picture.evaluate(
-                "one => { one.scrollIntoView(); one.loading = 'eager'; "
-                "return one.decode().then(() => one.naturalWidth); }"
-            )
-            for picture in page.locator("figure img").all()
-        ]
+        page.evaluate(
+            """async () => {
+              const drawn = (one) => one.complete && one.naturalWidth > 0;
+              while (![...document.images].every(drawn)) await new Promise((done) => setTimeout(done, 50));
+            }"""
+        )
+        drawn = page.locator("figure img").evaluate_all("all => all.map(one => one.naturalWidth)")
         assert len(drawn) >= 4
         assert min(drawn) > 1000
         assert page.evaluate("window.hacked") is None

@@ -159,5 +159,16 @@
       following = requestAnimationFrame(follow);
     }, { passive: true });
     follow();
+
+    // Pictures come when they are near, so that a large page is ready at once, and then the others one by one: who
+    // prints the page or saves it as a picture does not pass by them all.
+    const waitingPictures = [...document.querySelectorAll("img[loading=lazy]")];
+    const fetchNext = () => {
+      const picture = waitingPictures.shift();
+      if (!picture) return;
+      picture.loading = "eager";
+      picture.decode().catch(() => {}).then(() => setTimeout(fetchNext, 20));
+    };
+    setTimeout(fetchNext, 200);
   });
 })();
