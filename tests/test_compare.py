@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from analysis.comparing.chart import ratio_charts
 from analysis.comparing.command import compare_command
 from analysis.comparing.compare import Side, cell_verdict, compare_runs, outcome, welch
 from analysis.comparing.json_form import as_json
+from analysis.comparing.order import order_tables
 from analysis.comparing.result import CellComparison, Ratio, RunComparison
 from analysis.leads import lead_table
 from analysis.load import load_run
@@ -270,6 +272,25 @@ def test_an_order_that_turned_round_is_flipped_and_named(tmp_path: Path) -> None
         ("uvicorn", "waitress")
     ]
     assert "keep-alive/c64: uvicorn over waitress: 2." in said(a, b)[1]
+
+
+def test_each_two_subjects_are_told_once_beside_the_one_that_is_better_in_a(tmp_path: Path) -> None:
+    alike = replace(HYPERCORN, id="alike", server="alike")
+    everyone = (UVICORN, HYPERCORN, alike, WAITRESS)
+    a = made(tmp_path, "a", everyone)
+    b = made(tmp_path, "b", (slower(UVICORN, 0.3), *everyone[1:]), OTHER_SEED)
+    output = io.StringIO()
+    Console(file=output, width=200).print(order_tables(compared(a, b)))
+
+    lines = [re.split(r"\s{2,}", line.strip()) for line in output.getvalue().splitlines() if line.strip()]
+    assert lines[0] == ["keep-alive, 64 connections: each two subjects"]
+    head, *rows = lines[1:]
+    assert head[0] == "subject"
+    assert [heading.partition(":")[0].split()[0] for heading in head[1:]] == ["held", "flipped", "cannot"]
+    told = {row[0]: row[1:] for row in rows}
+    assert told["uvicorn"][1] == "waitress"
+    others = [name for row in rows for column in row[1:] for name in column.split(", ") if name != "–"]
+    assert len(others) == 6  # pairs of four
 
 
 def comparison(verdict: Verdict) -> Comparison:

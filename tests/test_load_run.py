@@ -109,6 +109,27 @@ def test_a_part_with_text_for_numbers_is_refused(folder: Path) -> None:
         load_run(folder)
 
 
+@pytest.mark.parametrize("column", ["latency_us", "count"])
+def test_latencies_that_are_no_whole_numbers_are_refused(folder: Path, column: str) -> None:
+    part = folder / "histograms.parquet" / "part-0001.parquet"
+    pd.read_parquet(part).assign(**{column: "1"}).to_parquet(part)
+
+    with pytest.raises(GatebenchError, match=rf"part-0001\.parquet: a column has the wrong type \({column}"):
+        load_run(folder)
+
+
+def test_latencies_are_read_by_level_from_parts_that_hold_several(folder: Path) -> None:
+    histograms = load_run(folder).histograms
+    rows = all_rows(histograms)
+
+    for level in {("keep-alive", "c64"), ("close", "c64")}:
+        of_level = rows[(rows["workload"] == level[0]) & (rows["level"] == level[1])]
+        assert 0 < len(of_level) < len(rows)
+        assert histograms.of_level(*level).equals(of_level.reset_index(drop=True))
+    assert list(histograms.of_level("wait", "c64").columns) == list(HISTOGRAM_COLUMNS)
+    assert histograms.of_level("wait", "c64").empty
+
+
 def test_the_same_slice_twice_is_refused(folder: Path) -> None:
     part = (folder / "slices.parquet" / "part-0000.parquet").read_bytes()
     (folder / "slices.parquet" / "part-0007.parquet").write_bytes(part)
