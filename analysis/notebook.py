@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -45,13 +47,16 @@ def open_run() -> Run:
         NothingToShow: there is no run, or it is damaged.
     """
     source = ROOT / (os.environ.get(RUN_VARIABLE) or RESULTS / "latest")
-    try:
-        with unpacked(source) as folder:
-            return load_run(folder)
-    except GatebenchError as error:
-        raise NothingToShow(
-            f"{error}\n{RUN_VARIABLE} names the run to look at; `make smoke` makes one in results/latest."
-        ) from error
+    # A bundle stays unpacked as long as the notebook: its latencies are read when they are asked for.
+    with ExitStack() as until_the_end:
+        try:
+            run = load_run(until_the_end.enter_context(unpacked(source)))
+        except GatebenchError as error:
+            raise NothingToShow(
+                f"{error}\n{RUN_VARIABLE} names the run to look at; `make smoke` makes one in results/latest."
+            ) from error
+        atexit.register(until_the_end.pop_all().close)
+        return run
 
 
 def counted_latencies(run: Run) -> pd.DataFrame:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from analysis.comparing.command import compare_command
 from analysis.load import load_run
 from analysis.summary import summarize
 from gatebench.bundle import bundle, private_removed, unpacked
 from gatebench.errors import GatebenchError
 from tests.lab import TESTS
+from tests.summaries import BY_ID, QUIET
+from tests.synthetic import STEADY, make_run
 
 HEADLINE = TESTS.parent / "docs" / "headline"
 
@@ -40,6 +46,25 @@ def test_a_bundle_gives_the_same_result_as_its_run(tmp_path: Path) -> None:
         assert folder.name == "headline"
         assert summarize(load_run(folder)).levels == summarize(load_run(HEADLINE)).levels
     assert not folder.exists()
+
+
+def test_bundles_are_compared_as_their_folders_are(tmp_path: Path) -> None:
+    # The p99 of an open loop is read from the latencies, which are read when they are asked for.
+    truth = replace(BY_ID["uvicorn"], rates={"steady": 9_000.0}, p99_us={"steady": 4_000.0})
+    said = []
+    folders = [make_run(tmp_path / name, QUIET, [truth], [STEADY]) for name in ("one", "two")]
+    for number, folder in enumerate(list(folders)):
+        content = json.loads((folder / "run.json").read_text())
+        content["run"] = folder.name
+        content["hashes"]["workloads/steady"] = "5a" * 32
+        (folder / "run.json").write_text(json.dumps(content))
+        folders.append(bundle(folder, tmp_path / f"{number}.gatebench.zip"))
+    for a, b in (folders[:2], folders[2:]):
+        output = io.StringIO()
+        assert compare_command(a, b, Console(file=output)) == 0
+        said.append(output.getvalue())
+    assert "no difference shown" in said[0]
+    assert said[0] == said[1]
 
 
 def test_a_bundle_holds_no_logs_and_no_page(tmp_path: Path) -> None:

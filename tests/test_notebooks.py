@@ -19,7 +19,15 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from analysis.charts.registry import CHARTS
-from analysis.notebook import NothingToShow, first_pair, loaded_by, open_run, over_websocket, show_charts
+from analysis.notebook import (
+    NothingToShow,
+    counted_latencies,
+    first_pair,
+    loaded_by,
+    open_run,
+    over_websocket,
+    show_charts,
+)
 from analysis.summary import summarize
 from gatebench.bundle import bundle
 from gatebench.model import Level
@@ -232,7 +240,9 @@ def test_a_bundle_can_be_looked_at_without_unpacking_it(
     folder = make_run(tmp_path / "run", Plan(blocks=1, rounds=2), SUBJECTS[1:3], [KEEP_ALIVE])
     monkeypatch.setenv("GATEBENCH_RUN", str(bundle(folder, tmp_path / "run.gatebench.zip")))
 
-    assert set(open_run().slices["subject"]) == {truth.id for truth in SUBJECTS[1:3]}
+    run = open_run()
+    assert set(run.slices["subject"]) == {truth.id for truth in SUBJECTS[1:3]}
+    assert counted_latencies(run).to_numpy().sum() == run.slices["latency_count"].sum()
 
 
 def test_levels_are_chosen_by_how_they_are_loaded_and_by_what_a_websocket_is_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from analysis.comparing.chart import ratio_charts
@@ -39,7 +40,8 @@ def compare_command(
             be compared, or a file cannot be written. A script must not take any of these for a regression,
             hence not the error that ends with 1.
     """
-    result = compare_runs(_side(a), _side(b))
+    with ExitStack() as unpacked_until:
+        result = compare_runs(_side(a, unpacked_until), _side(b, unpacked_until))
     console.print(comparison_tables(result))
     try:
         if json_file is not None:
@@ -57,11 +59,10 @@ def compare_command(
     return EXIT_REGRESSION if result.with_verdict("regression") else EXIT_DONE
 
 
-def _side(source: Path) -> Side:
+def _side(source: Path, unpacked_until: ExitStack) -> Side:
     try:
-        with unpacked(source) as folder:
-            run = load_run(folder)
-            return Side(run, summarize(run))
+        run = load_run(unpacked_until.enter_context(unpacked(source)))
+        return Side(run, summarize(run))
     except ConfigurationError:
         raise
     except GatebenchError as error:
