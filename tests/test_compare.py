@@ -1,11 +1,10 @@
-"""Two runs side by side, whose truth is known: what is refused, what is found, what a script is told."""
+"""Two runs side by side, whose truth is known: what is found of cells and order, what a script is told."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,71 +17,27 @@ from scipy import stats
 
 from analysis.cells import LevelData, level_data
 from analysis.comparing.chart import ratio_charts
-from analysis.comparing.command import compare_command
-from analysis.comparing.compare import Side, cell_verdict, compare_runs, outcome, welch
+from analysis.comparing.compare import cell_verdict, outcome, welch
 from analysis.comparing.json_form import as_json
 from analysis.comparing.order import order_tables
-from analysis.comparing.result import CellComparison, Ratio, RunComparison
+from analysis.comparing.result import Ratio
 from analysis.leads import lead_table
 from analysis.load import load_run
 from analysis.statistics import Comparison, Verdict, block_means
-from analysis.summary import summarize
-from gatebench.errors import ConfigurationError
-from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, QUIET
-from tests.synthetic import STEADY, make_run
-from tests.synthetic_model import Load, Plan, Truth
-
-UVICORN, HYPERCORN, WAITRESS = BY_ID["uvicorn"], BY_ID["hypercorn"], BY_ID["waitress"]
-THREE = (UVICORN, HYPERCORN, WAITRESS)
-OTHER_SEED = replace(QUIET, seed=8)
-Edit = Callable[[dict[str, Any]], object]
-
-
-def made(
-    folder: Path,
-    run_id: str,
-    subjects: Sequence[Truth] = THREE,
-    plan: Plan = QUIET,
-    loads: Sequence[Load] = (KEEP_ALIVE,),
-    edit: Edit = lambda _: None,
-) -> Path:
-    """A synthetic run under its own ID that records what its workloads were; `edit` changes run.json."""
-    make_run(folder / run_id, plan, subjects, loads)
-    file = folder / run_id / "run.json"
-    content = json.loads(file.read_text())
-    content["run"] = run_id
-    content["hashes"] |= {f"workloads/{load.name}": "5a" * 32 for load in loads}
-    edit(content)
-    file.write_text(json.dumps(content))
-    return folder / run_id
-
-
-def compared(a: Path, b: Path) -> RunComparison:
-    runs = [load_run(folder) for folder in (a, b)]
-    return compare_runs(*(Side(run, summarize(run)) for run in runs))
-
-
-def against(tmp_path: Path, edit: Edit, **more: Any) -> RunComparison:
-    """A run, and one of the same servers of which run.json is changed."""
-    return compared(made(tmp_path, "a", **more), made(tmp_path, "b", plan=OTHER_SEED, edit=edit, **more))
-
-
-def slower(truth: Truth, by: float) -> Truth:
-    return replace(truth, rates={name: rate * by for name, rate in truth.rates.items()})
-
-
-def cell(result: RunComparison, subject: str, workload: str = "keep-alive") -> CellComparison:
-    return next(each for each in result.cells if (each.subject.id, each.plan.workload) == (subject, workload))
-
-
-def codes(found: CellComparison) -> list[str]:
-    return [reason.partition(":")[0] for reason in found.reasons]
-
-
-def said(a: Path, b: Path, **more: Any) -> tuple[int, str]:
-    output = io.StringIO()
-    status = compare_command(a, b, Console(file=output, width=200), **more)
-    return status, output.getvalue()
+from tests.comparisons import (
+    HYPERCORN,
+    OTHER_SEED,
+    THREE,
+    UVICORN,
+    WAITRESS,
+    against,
+    cell,
+    compared,
+    made,
+    said,
+    slower,
+)
+from tests.synthetic import STEADY
 
 
 def test_the_same_servers_measured_again_show_no_difference_and_keep_their_order(tmp_path: Path) -> None:
@@ -191,79 +146,6 @@ def test_blocks_without_any_spread_give_an_interval_without_width() -> None:
     assert found.p == 0
 
 
-def test_one_block_gives_a_ratio_and_neither_interval_nor_verdict(tmp_path: Path) -> None:
-    a = made(tmp_path, "a", plan=replace(QUIET, blocks=1))
-    found = cell(compared(a, made(tmp_path, "b")), "uvicorn")
-    assert found.ratio is not None
-    assert found.ratio.low is None
-    assert found.ratio.p is None
-    assert found.verdict == "not comparable"
-    assert codes(found) == ["too-few-blocks"]
-
-
-def test_another_application_is_refused_and_no_ratio_is_given(tmp_path: Path) -> None:
-    result = against(tmp_path, lambda content: content["hashes"].update({"apps/plain": "77" * 32}))
-    assert {tuple(codes(each)) for each in result.cells} == {("application",)}
-    assert all(each.ratio is None for each in result.cells)
-    assert not result.pairs
-    assert not result.says_something
-
-
-def test_another_workload_refuses_its_own_cells_and_no_others(tmp_path: Path) -> None:
-    result = against(
-        tmp_path,
-        lambda content: content["hashes"].update({"workloads/close": "77" * 32}),
-        loads=(KEEP_ALIVE, CLOSE),
-    )
-    assert codes(cell(result, "uvicorn", "close")) == ["workload"]
-    assert cell(result, "uvicorn", "keep-alive").verdict == "no difference shown"
-    assert {pair.plan.workload for pair in result.pairs} == {"keep-alive"}
-
-
-def test_a_run_that_does_not_say_what_it_measured_is_refused(tmp_path: Path) -> None:
-    result = against(tmp_path, lambda content: content["hashes"].pop("workloads/keep-alive"))
-    assert codes(cell(result, "uvicorn")) == ["workload"]
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "code"),
-    [
-        ("cores", {"server": [2, 3], "engine": [1], "lab": [0]}, "cores"),
-        ("workers", 2, "workers"),
-        ("threads", 8, "threads"),
-    ],
-)
-def test_other_cores_processes_or_threads_are_refused(
-    tmp_path: Path, key: str, value: object, code: str
-) -> None:
-    result = against(tmp_path, lambda content: content.update({key: value}))
-    assert {codes(each)[0] for each in result.cells} == {code}
-    assert not result.says_something
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        (lambda content: content["hashes"].update(engine="77" * 32), "engine"),
-        (lambda content: content["cores"].update(engine=[1, 2]), "engine"),
-        (lambda content: content["machine"].update(cpu="AMD EPYC"), "machine"),
-    ],
-)
-def test_another_engine_or_machine_gives_ratios_without_verdicts_and_the_order_is_compared(
-    tmp_path: Path, change: Edit, code: str
-) -> None:
-    a = made(tmp_path, "a")
-    b = made(tmp_path, "b", (slower(UVICORN, 0.5), HYPERCORN, WAITRESS), OTHER_SEED, edit=change)
-    result = compared(a, b)
-    found = cell(result, "uvicorn")
-    assert codes(found) == [code]
-    assert found.verdict == "not comparable"
-    assert found.ratio is not None
-    assert found.ratio.ratio == pytest.approx(0.5, rel=0.05)
-    assert {pair.outcome for pair in result.pairs} == {"held"}
-    assert said(a, b)[0] == 0
-
-
 def test_an_order_that_turned_round_is_flipped_and_named(tmp_path: Path) -> None:
     a = made(tmp_path, "a")
     b = made(tmp_path, "b", (slower(UVICORN, 0.3), HYPERCORN, WAITRESS), OTHER_SEED)
@@ -313,32 +195,6 @@ def test_only_two_differences_can_hold_or_flip(a: Verdict, b: Verdict, expected:
     assert outcome(comparison(a), comparison(b)) == expected
 
 
-def test_a_cell_that_is_not_valid_in_one_run_is_not_comparable_and_says_in_which(tmp_path: Path) -> None:
-    broken = replace(UVICORN, errors={"keep-alive": {"body": 1}})
-    b = made(tmp_path, "b", (broken, HYPERCORN, WAITRESS))
-    found = cell(compared(made(tmp_path, "a"), b), "uvicorn")
-    assert found.verdict == "not comparable"
-    assert found.ratio is None
-    assert found.reasons == ("invalid: in B (wrong-body)",)
-
-
-def test_what_neither_run_supports_is_no_cell(tmp_path: Path) -> None:
-    both = (UVICORN, BY_ID["gunicorn-sync"])
-    a = made(tmp_path, "a", both)
-    result = compared(a, made(tmp_path, "b", both))
-    assert [each.subject.id for each in result.cells] == ["uvicorn"]
-
-
-def test_rates_that_differ_are_another_load(tmp_path: Path) -> None:
-    truth = replace(UVICORN, rates={STEADY.name: 9_000.0}, p99_us={STEADY.name: 3_000.0})
-
-    def faster(content: dict[str, Any]) -> None:
-        content["plan"]["levels"][0]["rate_per_s"] = 2_200.0
-
-    result = against(tmp_path, faster, subjects=[truth], loads=[STEADY])
-    assert codes(cell(result, "uvicorn", STEADY.name)) == ["load"]
-
-
 def test_every_change_of_the_conditions_is_told_with_both_values(tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["machine"]["python"] = "3.14.0"
@@ -372,49 +228,6 @@ def test_a_common_change_is_not_claimed_where_one_subject_moved_the_other_way(tm
     a = made(tmp_path, "a")
     mixed = (slower(UVICORN, 0.8), slower(HYPERCORN, 0.8), slower(WAITRESS, 1.2))
     assert "moved the same way" not in said(a, made(tmp_path, "b", mixed, OTHER_SEED))[1]
-
-
-def test_runs_without_a_common_cell_are_bad_usage_and_both_sides_are_named(tmp_path: Path) -> None:
-    a = made(tmp_path, "a", [UVICORN])
-    b = made(tmp_path, "b", [WAITRESS], loads=[CLOSE])
-    with pytest.raises(ConfigurationError) as caught:
-        said(a, b)
-    assert "have no cell in common" in str(caught.value)
-    assert "levels of A: keep-alive/c64; of B: close/c64" in str(caught.value)
-    assert "subjects of A: uvicorn; of B: waitress" in str(caught.value)
-
-
-def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
-    a = made(tmp_path, "a")
-    with pytest.raises(ConfigurationError, match="both folders hold the run a"):
-        said(a, a)
-
-
-def test_where_nothing_can_be_compared_the_reasons_are_shown_and_it_is_no_success(tmp_path: Path) -> None:
-    a = made(tmp_path, "a")
-    b = made(tmp_path, "b", edit=lambda content: content.update(workers=2))
-    output = io.StringIO()
-    with pytest.raises(ConfigurationError, match="nothing of these two runs can be compared"):
-        compare_command(a, b, Console(file=output, width=200))
-    assert "not comparable, workers: a server had 1 worker processes in A and 2 in B: all" in (
-        output.getvalue()
-    )
-
-
-def test_a_missing_folder_or_a_damaged_file_is_not_taken_for_a_regression(tmp_path: Path) -> None:
-    a, b = made(tmp_path, "a"), made(tmp_path, "b")
-    with pytest.raises(ConfigurationError, match="neither a results folder nor a bundle"):
-        said(a, tmp_path / "nowhere")
-    part = next((b / "slices.parquet").glob("*.parquet"))
-    part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(ConfigurationError, match="damaged or not Parquet"):
-        said(a, b)
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    a, b = made(tmp_path, "a"), made(tmp_path, "b")
-    with pytest.raises(ConfigurationError, match=r"nowhere/out\.json: cannot be written"):
-        said(a, b, json_file=tmp_path / "nowhere" / "out.json")
 
 
 def test_the_json_has_every_cell_and_null_for_what_there_is_not(tmp_path: Path) -> None:
