@@ -199,7 +199,8 @@ def _with_capability(subject: SubjectMeta, capability: str, cells: Sequence[Cell
         detail = "declared, but it closed connections after few answers (reuse)"
         return Observation(subject.id, None, detail)
     if not valid:
-        return Observation(subject.id, holds=True, detail="verified; no valid figure under load")
+        detail = "verified; no valid figure under load" if cells else "verified"
+        return Observation(subject.id, holds=True, detail=detail)
     first = max(valid, key=lambda cell: cell.requests_per_connection or 0.0)
     if capability == "keep-alive" and first.requests_per_connection is not None:
         detail = f"{shown(first.requests_per_connection)} a connection under {first.workload}"

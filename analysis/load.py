@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import meta
 from analysis.histograms import CELL, Histograms, histogram_types, open_histograms
 from analysis.parts import parts_of, read_table
-from gatebench.errors import GatebenchError
+from gatebench.errors import ConfigurationError, GatebenchError
 from loadtests.engine.tally import FAILURES
 
 if TYPE_CHECKING:
@@ -168,19 +168,19 @@ def load_run(folder: Path) -> Run:
         GatebenchError: no such run, an unknown schema, or a missing or corrupt file; it names the file.
     """
     if not folder.is_dir():
-        raise GatebenchError(f"{folder}: is no folder; name the folder of a run, such as results/latest")
+        raise ConfigurationError(
+            f"{folder}: is no results folder; name one, such as results/latest (compare, reproduce and the "
+            "notebooks take bundles too)"
+        )
     run_file = folder / "run.json"
     run_meta = meta.parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
     missing = {**OF_CONTAINERS, **(SINCE_SCHEMA_2 if run_meta.schema == 1 else {})}
     slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
-    # A run that was killed between the two files of a part leaves a histogram without its slices.
-    written = {file.name for file in (folder / "slices.parquet").glob("*.parquet")}
-    files = [file for file in parts_of(folder / "histograms.parquet") if file.name in written]
+    files = _with_slices(folder)
     histograms, held = open_histograms(files, histogram_types(run_meta), missing)
     run = Run(folder, run_meta, events, slices, histograms)
-    if run.finished_blocks and slices.empty and not run.failures and _has_cells(run_meta):
-        raise GatebenchError(f"{folder / 'slices.parquet'}: holds no slices although a block was finished")
+    _check_blocks(run)
     repeated = slices.loc[slices.duplicated(_SLICE_KEY), _SLICE_KEY]
     if not repeated.empty:
         first = repeated.iloc[0].to_dict()
@@ -189,6 +189,33 @@ def load_run(folder: Path) -> Run:
         )
     _check_latencies(folder, slices, held)
     return run
+
+
+def _with_slices(folder: Path) -> list[Path]:
+    """The parts of the histograms, without a last one whose slices were not written any more.
+
+    A run that was killed between the two files of a part leaves that behind.
+    """
+    written = {file.name for file in parts_of(folder / "slices.parquet")}
+    files = parts_of(folder / "histograms.parquet")
+    lost = [file for file in files if file.name not in written and file.name < max(written, default="")]
+    if lost:
+        raise GatebenchError(f"{lost[0]}: the slices of the same part are missing: raw data were removed")
+    return [file for file in files if file.name in written]
+
+
+def _check_blocks(run: Run) -> None:
+    """Refuses a run in which a finished block has no slice, but for one in which every subject failed."""
+    if not _has_cells(run.meta):
+        return
+    measured = set(run.slices["block"])
+    failed = {failure.block for failure in run.failures}
+    for block in run.finished_blocks:
+        if block not in measured | failed:
+            raise GatebenchError(
+                f"{run.folder / 'slices.parquet'}: holds no slices of block {block + 1}, which was finished: "
+                "raw data are missing"
+            )
 
 
 def _has_cells(run: meta.RunMeta) -> bool:
@@ -208,9 +235,10 @@ def _check_latencies(folder: Path, slices: pd.DataFrame, held: pd.Series[int]) -
     wrong = difference[difference != 0]
     if not wrong.empty:
         block, subject, workload, level = wrong.index[0]
+        more = "more" if wrong.iloc[0] > 0 else "fewer"
         raise GatebenchError(
-            f"{folder}: the histograms of {subject} under {workload}/{level} in block {block} hold "
-            f"{wrong.iloc[0]:+,.0f} latencies against the slices: raw data are missing or changed"
+            f"{folder}: the histograms of {subject} under {workload}/{level} in block {block + 1} hold "
+            f"{abs(wrong.iloc[0]):,.0f} latencies {more} than the slices: raw data are missing or changed"
         )
 
 

@@ -78,7 +78,7 @@ def render(
     context = {
         "meta": run.meta,
         "argv": run.argv,
-        "blocks": len(run.finished_blocks),
+        "blocks": max((cell.blocks for cell in summary.cells), default=0),
         "ending": run.ending,
         "apart": _apart(summary),
         "noted": [cell for cell in summary.cells if cell.status == "ok" and cell.reasons],

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gatebench.errors import GatebenchError
+from gatebench.errors import ConfigurationError, GatebenchError
 
 SUFFIX = ".gatebench.zip"
 _OBJECTS = ("run.json", "summary.json")
@@ -86,7 +86,9 @@ def unpacked(source: Path) -> Iterator[Path]:
         yield source.resolve()
         return
     if not zipfile.is_zipfile(source):
-        raise GatebenchError(f"{source}: is neither a results folder nor a bundle (`gatebench bundle RUN`)")
+        raise ConfigurationError(
+            f"{source}: is neither a results folder nor a bundle (`gatebench bundle RUN`)"
+        )
     with TemporaryDirectory(prefix="gatebench-bundle-") as scratch, zipfile.ZipFile(source) as archive:
         folder = Path(scratch) / source.name.removesuffix(SUFFIX)
         folder.mkdir()

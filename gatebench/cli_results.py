@@ -79,7 +79,11 @@ def bundle_run(
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: beside the run.")] = None,
 ) -> None:
     """Packs a run into one small file to give away, without what is private to the machine."""
+    # pandas is heavy; only this command needs it.
+    from analysis.load import load_run  # noqa: PLC0415
+
     run = folder.resolve()
+    load_run(run)  # who gets it should not be the first to find that it is damaged
     file = bundle(run, out if out is not None else run.with_name(run.name + SUFFIX))
     Console().print(f"{file} ({file.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True)
 

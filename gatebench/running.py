@@ -85,5 +85,8 @@ def print_report(folder: Path, console: Console) -> None:
     run = load_run(folder)
     for level in summarize(run).levels:
         console.print(standings_table(level))
+    ending = run.ending["outcome"] if run.ending else "it goes on, or was cut off"
+    if ending != "complete":
+        console.print(f"the run is not complete ({ending}): these figures rest on what was measured")
     page = folder / "report.html"
     console.print(f"report: {page}" if page.exists() else "the page could not be made", soft_wrap=True)

@@ -61,8 +61,8 @@ def kept_registry(folder: Path) -> Registry:
     """
     if not (folder / SERVERS).is_dir():
         raise ConfigurationError(
-            f"{folder}: the run did not keep its server folders (runs before version 0.2 did not); "
-            "it can be compared with others, but not repeated"
+            f"{folder}: is not there, so the run's servers are not known exactly: an older run did not keep "
+            "them, or they were left out on publishing; it can be compared with others, but not repeated"
         )
     own = folder / OWN_APPLICATIONS  # an archive holds no empty folder
     return load_registry(folder, apps_dirs=[own] if own.is_dir() else [], shipped=False)

@@ -18,6 +18,7 @@ from analysis.claims_file import CapabilityCondition, Chosen
 from analysis.comparing.command import compare_command
 from analysis.load import load_run
 from analysis.summary import summarize
+from gatebench.bundle import unpacked
 from gatebench.reproduce import tell
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def reproduce_text() -> str:
     """What `gatebench reproduce` prints at its end of the two runs in `docs/reproduced`."""
     file = io.StringIO()
     both = DOCS / "reproduced"
-    tell(load_run(both / "given"), load_run(both / "here"), (), Console(file=file, width=WIDTH))
+    with unpacked(both / "given.gatebench.zip") as given:
+        tell(load_run(given), load_run(both / "here"), (), Console(file=file, width=WIDTH))
     return _printed("\n".join(line.rstrip() for line in file.getvalue().strip().splitlines()))
 
 

@@ -130,8 +130,14 @@ def test_a_run_that_did_not_ask_has_no_matrix_and_the_page_no_section(tmp_path: 
     assert rendered(found) == ""
 
 
-def test_the_committed_run_has_no_matrix() -> None:
-    assert matrices(load_run(ROOT / "docs" / "headline")) == ()
+def test_a_run_from_before_what_servers_hand_over_was_recorded_has_no_matrix() -> None:
+    assert matrices(load_run(ROOT / "docs" / "exclusive" / "together")) == ()
+
+
+def test_the_committed_run_shows_every_subject_of_an_interface() -> None:
+    run = load_run(ROOT / "docs" / "headline")
+    shown = {subject for matrix in matrices(run) for subject in matrix.subjects}
+    assert shown == {subject.id for subject in run.meta.competitors}
 
 
 def test_servers_stand_side_by_side_with_those_of_their_interface(tmp_path: Path) -> None:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-EXIT_DONE, EXIT_REGRESSION = 0, 1
+EXIT_DONE, EXIT_REGRESSION, EXIT_NO_VERDICT = 0, 1, 2
 
 
 def compare_command(
     a: Path, b: Path, console: Console, json_file: Path | None = None, charts: Path | None = None
 ) -> int:
     """Prints the comparison and returns 1 where a regression beyond the noise was found, else 0.
+
+    Where no cell has a verdict, as across machines, it returns 2: a script has nothing to go by.
 
     Args:
         a: folder or bundle of the run that the other is held against.
@@ -56,6 +58,9 @@ def compare_command(
         raise ConfigurationError(f"{error.filename}: cannot be written: {error.strerror}") from error
     if not result.says_something:
         raise ConfigurationError("nothing of these two runs can be compared; the reasons are listed above")
+    if all(cell.verdict == "not comparable" for cell in result.cells):
+        console.print("No cell has a verdict, so nothing is known of regressions; see the reasons above.")
+        return EXIT_NO_VERDICT
     return EXIT_REGRESSION if result.with_verdict("regression") else EXIT_DONE
 
 

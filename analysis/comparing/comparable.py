@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.meta import LevelPlan, RunMeta, SubjectMeta
     from analysis.results import CellResult
 
-IDENTIFIES_A_MACHINE = ("system", "architecture", "cpu", "cores", "virtualization")
+IDENTIFIES_A_MACHINE = ("system", "architecture", "cpu", "cores")
 _HOW_IT_DIFFERS = "is not the same in both runs, or a run does not record what it was (hashes in run.json)"
 _SAME_RATE = 0.01
 """A ladder's rates follow from what a run measured; within one hundredth they are the same load."""
