@@ -125,7 +125,7 @@ def reproduce_text() -> str:
     """What `gatebench reproduce` prints at its end of the two runs in `docs/reproduced`."""
     file = io.StringIO()
     both = DOCS / "reproduced"
-    with unpacked(both / "given.gatebench.zip") as given:
+    with unpacked(both / "given") as given:
         tell(load_run(given), load_run(both / "here"), (), Console(file=file, width=WIDTH))
     return _printed("\n".join(line.rstrip() for line in file.getvalue().strip().splitlines()))
 

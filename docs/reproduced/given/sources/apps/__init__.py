@@ -1,0 +1,1 @@
+"""The applications under test: one contract, each as WSGI and as ASGI."""

@@ -1,0 +1,1 @@
+"""The least that an application can do: what the plain one costs is seen against it."""
