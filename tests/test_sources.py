@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,19 @@ def test_an_application_that_imports_from_the_plain_one_has_it_beside_it(tmp_pat
     kept = kept_registry(tmp_path / "sources").applications["bare"]
     assert kept.packaged
     assert content_hash(*kept.folders) == content_hash(*bare.folders) != content_hash(bare.folder)
+
+
+def test_the_published_run_that_can_be_repeated_has_what_it_says_it_was_made_from() -> None:
+    given = ROOT / "docs" / "reproduced" / "given"
+    hashes = json.loads((given / "run.json").read_text())["hashes"]
+    kept = kept_registry(given / "sources")
+
+    held = {f"apps/{each.name}": content_hash(*each.folders) for each in kept.applications.values()}
+    held |= {f"workloads/{each.name}": content_hash(each.folder) for each in kept.workloads.values()}
+    assert set(kept.servers) == {"granian", "gunicorn", "uvicorn"}
+    assert held == {
+        name: digest for name, digest in hashes.items() if name.startswith(("apps/", "workloads/"))
+    }
 
 
 def test_a_run_that_kept_nothing_cannot_be_repeated(tmp_path: Path) -> None:
