@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,14 @@ import pytest
 from gatebench import kernel
 from gatebench.kernel import (
     NETSTAT,
-    PORT_RANGE,
-    SOCKETS,
     STAT,
     ephemeral_range,
     listen_drops,
     open_file_limit,
     port_use,
-    ports_towards,
     steal_s,
-    tcp_sockets,
 )
+from gatebench.sock_diag import local_ports_towards
 
 NETSTAT_SAMPLE = """TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPTimeouts
 TcpExt: 0 12 14 3
@@ -36,22 +34,6 @@ cpu0 121705 82 22495 993751 1026 0 6104 300 7 8
 cpu1 105757 83 20756 1012437 692 0 4611 50 7 8
 cpu12 105757 83 20756 1012437 692 0 4611 9000 7 8
 intr 123
-"""
-SOCKETS_SAMPLE = """sockets: used 41
-TCP: inuse 10 orphan 0 tw 15389 alloc 10 mem 0
-UDP: inuse 3 mem 512
-"""
-# Towards port 20000 (4E20): an open connection and one in TIME_WAIT, both from ephemeral ports. Of no account
-# are one from a port outside the range, the server's own two ends, its listener, and others' connections.
-CONNECTIONS_SAMPLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
-   0: 0100007F:4E20 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 13373200
-   1: 0100007F:8000 0100007F:4E20 01 00000000:00000000 00:00000000 00000000     0        0 2082
-   2: 0100007F:8001 0100007F:4E20 06 00000000:00000000 03:00000f00 00000000     0        0 0
-   3: 0100007F:0400 0100007F:4E20 06 00000000:00000000 03:00000f00 00000000     0        0 0
-   4: 0100007F:4E20 0100007F:8000 01 00000000:00000000 00:00000000 00000000     0        0 2083
-   5: 0100007F:4E20 0100007F:8002 06 00000000:00000000 03:00000f00 00000000     0        0 0
-   6: 0100007F:8003 0100007F:4E21 01 00000000:00000000 00:00000000 00000000     0        0 2084
- 100: 0100007F:8004 0A00000A:4E20 01 00000000:00000000 00:00000000 00000000     0        0 2085
 """
 LIMITS_SAMPLE = """Limit                     Soft Limit           Hard Limit           Units
 Max processes             96363                96363                processes
@@ -92,55 +74,75 @@ def test_this_kernel_counts_steal_and_never_takes_it_back() -> None:
     assert (steal_s(cores) or 0.0) >= before >= 0.0
 
 
-def test_the_bound_of_taken_ports_is_every_socket_open_or_in_time_wait() -> None:
-    assert tcp_sockets(SOCKETS_SAMPLE) == 10 + 15389
-
-
-@pytest.mark.parametrize("text", ["", "UDP: inuse 3 mem 512\n", "TCP: inuse 3\n"])
-def test_a_kernel_that_does_not_count_sockets_gives_nothing_rather_than_zero(text: str) -> None:
-    assert tcp_sockets(text) is None
-
-
 def test_the_ephemeral_range_is_read() -> None:
     assert ephemeral_range("32768\t60999\n") == (32768, 60999)
     assert ephemeral_range("") is None
 
 
-@pytest.mark.skipif(sys.byteorder != "little", reason="the sample shows a little-endian machine's addresses")
-def test_only_the_client_s_side_of_connections_to_that_port_takes_ports() -> None:
-    assert ports_towards(20000, (32768, 60999), CONNECTIONS_SAMPLE) == 2
-    assert ports_towards(20002, (32768, 60999), CONNECTIONS_SAMPLE) == 0
-
-
-@pytest.mark.skipif(not SOCKETS.exists() or not PORT_RANGE.exists(), reason="no such files on this system")
-def test_a_real_connection_is_found_on_the_client_s_side_only() -> None:
-    bounds = ephemeral_range(PORT_RANGE.read_text())
-    assert bounds is not None
+@pytest.fixture
+def connections() -> Iterator[tuple[int, socket.socket, socket.socket]]:
+    """A server's port, and both ends of a connection to it, the client's first."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        # The port may have been a client's a moment ago, and the other ends of its connections still wait.
-        before = ports_towards(port, bounds, kernel.CONNECTIONS.read_text())
-        with socket.create_connection(("127.0.0.1", port)), listener.accept()[0]:
-            assert ports_towards(port, bounds, kernel.CONNECTIONS.read_text()) == before + 1
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as server:
+            yield port, client, server
 
 
-@pytest.mark.skipif(not SOCKETS.exists() or not PORT_RANGE.exists(), reason="no such files on this system")
-def test_ports_are_counted_one_by_one_where_the_bound_is_over_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_connection_takes_the_client_s_port_and_none_of_the_server_s(
+    connections: tuple[int, socket.socket, socket.socket],
 ) -> None:
-    narrow, wide = tmp_path / "narrow", tmp_path / "wide"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0]:
-            local = client.getsockname()[1]
-            narrow.write_text(f"{local} {local + 1}")
-            monkeypatch.setattr(kernel, "PORT_RANGE", narrow)
-            assert port_use(port) == pytest.approx(1 / 2)
-            wide.write_text("0 1000000000")
-            monkeypatch.setattr(kernel, "PORT_RANGE", wide)
-            use = port_use(port)
-            assert use is not None
-            assert 2e-9 <= use < 0.01
+    port, client, _ = connections
+    local = client.getsockname()[1]
+    assert local in local_ports_towards("127.0.0.1", port)
+    assert port in local_ports_towards("127.0.0.1", local)  # the server's end, seen from there
+    assert local not in local_ports_towards("127.0.0.2", port)
+
+
+def test_a_port_stays_taken_while_its_connection_waits_after_the_end(
+    connections: tuple[int, socket.socket, socket.socket],
+) -> None:
+    port, client, server = connections
+    local = client.getsockname()[1]
+    client.close()
+    server.close()
+    assert local in local_ports_towards("127.0.0.1", port)
+
+
+def test_the_side_that_closes_last_gives_its_port_back(
+    connections: tuple[int, socket.socket, socket.socket],
+) -> None:
+    port, client, server = connections
+    local = client.getsockname()[1]
+    server.close()
+    assert client.recv(1) == b""
+    client.close()
+    assert local not in local_ports_towards("127.0.0.1", port)
+
+
+def test_the_share_of_taken_ports_counts_those_of_the_range(
+    connections: tuple[int, socket.socket, socket.socket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, client, _ = connections
+    local = client.getsockname()[1]
+    bounds = tmp_path / "bounds"
+    monkeypatch.setattr(kernel, "PORT_RANGE", bounds)
+    bounds.write_text(f"{local} {local + 1}")
+    assert port_use(port) in {1 / 2, 1.0}  # the neighbour may be taken by an earlier client of that port
+    bounds.write_text("1 2")
+    assert port_use(port) == 0.0
+
+
+def test_a_kernel_that_lists_no_connections_gives_nothing_rather_than_zero(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(host: str, port: int) -> set[int]:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "local_ports_towards", refuse)
+        assert port_use(1) is None
+    monkeypatch.setattr(kernel, "PORT_RANGE", tmp_path / "absent")
+    assert port_use(1) is None
 
 
 def test_the_soft_limit_of_open_files_is_read_by_name() -> None:
