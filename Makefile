@@ -1,5 +1,5 @@
 # Gatebench: `make` alone prints this help.
-# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS RUN A B INTERFACE ROUTE SERVER PORT PYTHON
+# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS RUN A B INTERFACE ROUTE SERVER PORT NAME PACKAGE HOMEPAGE SUPPORTS COMMAND PYTHON
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -25,7 +25,7 @@ serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--se
 list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 
-.PHONY: help bench smoke verify list compose calibrate report notebook compare bundle reproduce explain ui serve test test-fast check bench-engine bench-report lock clean
+.PHONY: help bench smoke verify list new-server compose calibrate report notebook compare bundle resume reproduce explain ui serve test test-fast check bench-engine bench-report lock clean
 
 help: ## print this help
 	@printf 'Gatebench compares Python'"'"'s WSGI and ASGI servers.\n\n'
@@ -45,6 +45,11 @@ verify: $(VENV)/.lab ## hold every server to the whole contract
 list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 	@$(BIN)/gatebench list $(list_options)
 
+new-server: $(VENV)/.lab ## make the folder of a server of your own (NAME= INTERFACE= HOMEPAGE= COMMAND=)
+	@$(BIN)/gatebench new-server '$(NAME)' --interface '$(INTERFACE)' --homepage '$(HOMEPAGE)' \
+		$(foreach package,$(PACKAGE),--package '$(package)') $(if $(SUPPORTS),--supports '$(SUPPORTS)') \
+		$(if $(SERVERS_DIR),--dir '$(firstword $(SERVERS_DIR))') -- '$(COMMAND)'
+
 compose: $(VENV)/.lab ## generate docker-compose.yml from the server folders
 	@$(BIN)/gatebench compose
 
@@ -60,6 +65,9 @@ compare: $(VENV)/.lab ## compare two runs (A=results/one B=results/other)
 
 bundle: $(VENV)/.lab ## pack a run into one file to give away (RUN=results/latest)
 	@$(BIN)/gatebench bundle '$(RUN)' $(if $(OUT),--out '$(OUT)')
+
+resume: $(VENV)/.lab ## go on with a run that ended early (RUN=results/latest)
+	@$(BIN)/gatebench resume '$(RUN)' $(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)')
 
 reproduce: $(VENV)/.lab ## run a run or a bundle again and tell what holds here (RUN=file.gatebench.zip)
 	@$(BIN)/gatebench reproduce '$(RUN)' $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(OUT),--out '$(OUT)')

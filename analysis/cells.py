@@ -127,10 +127,9 @@ def level_data(run: Run, plan: LevelPlan) -> LevelData:
     A block that was cut off in the middle of a level would weigh as much as a whole one. It is used only
     where there is nothing else.
     """
-    slices = _of_level(run.slices, plan)
+    slices = of_level(run.slices, plan)
     histograms = run.histograms.of_level(plan.workload, plan.level)
-    rounds = slices.groupby("block")["round"].nunique()
-    whole = set(run.finished_blocks) | set(rounds.index[rounds >= plan.rounds])
+    whole = _whole(run, plan, slices)
     counts = slices["block"].isin(whole)
     if not counts.any():
         return LevelData(plan, slices, histograms, partial=not slices.empty)
@@ -138,7 +137,22 @@ def level_data(run: Run, plan: LevelPlan) -> LevelData:
     return LevelData(plan, slices[counts], histograms[kept], partial=False)
 
 
-def _of_level(frame: pd.DataFrame, plan: LevelPlan) -> pd.DataFrame:
+def whole_blocks(run: Run, plan: LevelPlan) -> set[int]:
+    """The blocks that hold all of a level; a run that goes on measures the others anew."""
+    return _whole(run, plan, of_level(run.slices, plan))
+
+
+def _whole(run: Run, plan: LevelPlan, slices: pd.DataFrame) -> set[int]:
+    finished = set(run.finished_blocks)
+    # One subject after the other: what the first got, the last may lack.
+    if run.meta.exclusive or plan.model == "idle":
+        return finished
+    rounds = slices.groupby("block")["round"].nunique()
+    return finished | {int(block) for block in rounds.index[rounds >= plan.rounds]}
+
+
+def of_level(frame: pd.DataFrame, plan: LevelPlan) -> pd.DataFrame:
+    """The slices of one level."""
     return frame[(frame["workload"] == plan.workload) & (frame["level"] == plan.level)]
 
 

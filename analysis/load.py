@@ -88,6 +88,7 @@ _EVENT_KEYS = {
     "block-finished": {"block"},
     "failed": {"block", "subject", "code", "text"},
     "argv": {"subject", "argv"},
+    "resumed": {"at", "block", "notices"},
 }
 _SLICE_KEY = ["block", "round", "subject", "workload", "level"]
 
@@ -153,9 +154,14 @@ class Run:
 
     @property
     def ending(self) -> Mapping[str, Any] | None:
-        """The last `finished` event; None while the run goes on, or where it was cut off."""
-        endings = self._of_kind("finished")
-        return endings[-1] if endings else None
+        """The last `finished` event; None while the run goes on, also anew, or where it was cut off."""
+        last = [event for event in self.events if event["kind"] in {"finished", "resumed"}][-1:]
+        return next((event for event in last if event["kind"] == "finished"), None)
+
+    @property
+    def resumptions(self) -> tuple[Mapping[str, Any], ...]:
+        """The `resumed` events: where the run was ended early, and went on later."""
+        return tuple(self._of_kind("resumed"))
 
 
 def load_run(folder: Path) -> Run:

@@ -49,6 +49,11 @@ class LevelPlan:
     responder: str = NULL_RESPONDER
 
     @property
+    def id(self) -> str:
+        """`keep-alive/c64`."""
+        return f"{self.workload}/{self.level}"
+
+    @property
     def paced(self) -> bool:
         """Whether every subject was sent the same rate."""
         return self.model in {"open", "ladder"}

@@ -80,6 +80,7 @@ def render(
         "argv": run.argv,
         "blocks": max((cell.blocks for cell in summary.cells), default=0),
         "ending": run.ending,
+        "resumptions": run.resumptions,
         "apart": _apart(summary),
         "noted": [cell for cell in summary.cells if cell.status == "ok" and cell.reasons],
         "cells": len(summary.cells),

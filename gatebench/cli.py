@@ -28,11 +28,10 @@ from gatebench.run import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
-    exit_status,
     new_seed,
 )
 from gatebench.runner import HOST
-from gatebench.running import backend_maker, measure, print_report
+from gatebench.running import backend_maker, conclude, measure
 from gatebench.selection import (
     CACHE,
     RESULTS,
@@ -199,12 +198,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     )
     console = Console()
     interrupt_once()
-    outcome = measure(request, choice, containers, console)
-    status = outcome.status
-    if (outcome.folder / "summary.json").exists():
-        print_report(outcome.folder, console)
-        status = status or exit_status(outcome.folder)
-    raise typer.Exit(status)
+    raise typer.Exit(conclude(measure(request, choice, containers, console), console))
 
 
 @app.command()

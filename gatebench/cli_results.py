@@ -1,4 +1,4 @@
-"""The subcommands that work on finished runs: report, compare, bundle, reproduce."""
+"""The subcommands that work on runs that are there: report, compare, bundle, resume, reproduce."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatebench.bundle import SUFFIX, bundle
 from gatebench.errors import ConfigurationError
 from gatebench.record import new_run_id
 from gatebench.registry import Registry
-from gatebench.running import print_report
+from gatebench.running import conclude, print_report
 from gatebench.selection import RESULTS, choose_runner
 from gatebench.signals import interrupt_once
 
@@ -86,6 +86,30 @@ def bundle_run(
     load_run(run)  # who gets it should not be the first to find that it is damaged
     file = bundle(run, out if out is not None else run.with_name(run.name + SUFFIX))
     Console().print(f"{file} ({file.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True)
+
+
+@results_app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The results folder of a run that ended early.")] = RESULTS
+    / "latest",
+    load_bind: Annotated[
+        str,
+        typer.Option(help="Address at which workers join that are elsewhere, where the run had such."),
+    ] = "",
+) -> None:
+    """Goes on with a run that ended early, with the blocks that it lacks and under the same conditions."""
+    # pandas and scipy are heavy; only this command needs them.
+    from gatebench.resume import open_begun, resume_run  # noqa: PLC0415
+
+    folder = folder.resolve()
+    console = Console()
+    begun = open_begun(folder)
+    if begun is None:
+        console.print(f"{folder} has all of its blocks; there is nothing to go on with", soft_wrap=True)
+        return
+    choice = choose_runner(begun.runner)
+    interrupt_once()
+    raise typer.Exit(conclude(resume_run(begun, choice, load_bind, console), console))
 
 
 @results_app.command()

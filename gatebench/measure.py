@@ -16,7 +16,8 @@ from gatebench.interfaces import ask_interfaces
 from gatebench.load import CellError, LoadCell, LoadProcess
 from gatebench.model import Cell, Subject
 from gatebench.plan import LevelPlan, Plan, arrival_seed, hash_seed, level_order, round_order
-from gatebench.record import Record, SliceRow
+from gatebench.record import Record
+from gatebench.rows import SliceRow
 from gatebench.runner import Instance, Launch, Runner, start_one
 from gatebench.search import Search, keeps_to
 from gatebench.site import Site
@@ -73,7 +74,11 @@ class Means:
 
 
 class Block:
-    """One block of a run: fresh servers, then rounds of slices on each level."""
+    """One block of a run: fresh servers, then rounds of slices on each level.
+
+    Args:
+        asks_interfaces: also asks every server, before its load, what it hands the application.
+    """
 
     def __init__(
         self,
@@ -83,6 +88,7 @@ class Block:
         *,
         record: Record,
         observer: Observer,
+        asks_interfaces: bool = False,
     ) -> None:
         self._number = number
         self._plan = plan
@@ -90,6 +96,7 @@ class Block:
         self._load = means.load
         self._record = record
         self._observer = observer
+        self._asks_interfaces = asks_interfaces
         self._cores = (*means.cores.server, *means.cores.engine)
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
@@ -136,7 +143,7 @@ class Block:
             self._fail(instance.subject, differing)
             del self._instances[instance.subject.id]
         self._end([instance for instance, _ in failures])
-        if self._number == 0:
+        if self._asks_interfaces:
             for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
                 self._record.event("interface", block=self._number, **asdict(handed))
 

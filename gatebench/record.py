@@ -8,174 +8,23 @@ are appended.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import secrets
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.json
-import pyarrow.parquet as pq
+from typing import Any, BinaryIO
 
 from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.model import Cell
-from loadtests.engine.tally import FAILURES, SliceResult
+from gatebench.rows import HISTOGRAMS, SCHEMA, SLICES, SliceRow, histogram_rows, parquet
 
-SCHEMA = 2
-
-# Arrow's own allocators keep what they once held; a run writes little and lasts long.
-pa.set_memory_pool(pa.system_memory_pool())
-
-SLICES = pa.schema(
-    [
-        ("block", pa.int32()),
-        ("round", pa.int32()),
-        ("position", pa.int32()),
-        ("subject", pa.string()),
-        ("workload", pa.string()),
-        ("level", pa.string()),
-        ("started_unix_ns", pa.int64()),
-        ("window_s", pa.float64()),
-        ("elapsed_s", pa.float64()),
-        ("completed", pa.int64()),
-        ("drained", pa.int64()),
-        ("counted", pa.int64()),
-        ("counted_s", pa.float64()),
-        ("rate_per_s", pa.float64()),
-        ("offered", pa.int64()),
-        ("unsent", pa.int64()),
-        ("objective_met", pa.bool_()),
-        ("connections", pa.int64()),
-        ("opened", pa.int64()),
-        ("closed_by_server", pa.int64()),
-        *((f"errors_{kind}", pa.int64()) for kind in FAILURES),
-        ("latency_count", pa.int64()),
-        ("latency_sum_us", pa.int64()),
-        ("engine_busy_share", pa.float64()),
-        ("bytes_received", pa.int64()),
-        ("bytes_sent", pa.int64()),
-        ("server_cpu_s", pa.float64()),
-        ("server_memory_mib", pa.float64()),
-        ("listen_drops", pa.int64()),
-        ("steal_s", pa.float64()),
-        ("port_use", pa.float64()),
-        ("no_port", pa.int64()),
-        ("timed_in_window", pa.int64()),
-        ("timed_in_window_us", pa.int64()),
-        ("held_s", pa.float64()),
-        ("workers_missing", pa.int64()),
-        ("throttled_s", pa.float64()),
-        ("server_memory_peak_mib", pa.float64()),
-    ],
-    metadata={"gatebench_schema": str(SCHEMA)},
-)
-HISTOGRAMS = pa.schema(
-    [
-        ("block", pa.int32()),
-        ("subject", pa.string()),
-        ("workload", pa.string()),
-        ("level", pa.string()),
-        ("clock", pa.string()),
-        ("latency_us", pa.int64()),
-        ("count", pa.int64()),
-    ],
-    metadata={"gatebench_schema": str(SCHEMA)},
-)
+EVENTS = "events.jsonl"
 
 
 class RecordError(GatebenchError):
     """The results could not be written; what was written before is whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What was seen of the server and of the machine during a slice; None where it could not be read.
-
-    Attributes:
-        steal_s: time that the hypervisor took from the measured cores, all of them together.
-        port_use: share of the local ports towards the server that were taken after the slice.
-        throttled_s: time for which a CPU quota held up the server's container; None without a container.
-        memory_peak_mib: the most memory that the server's container has had since its start, page cache
-            included; None without a container.
-    """
-
-    server_cpu_s: float | None = None
-    server_memory_mib: float | None = None
-    listen_drops: int | None = None
-    steal_s: float | None = None
-    port_use: float | None = None
-    throttled_s: float | None = None
-    memory_peak_mib: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SliceRow:
-    """One slice with its place in the plan.
-
-    Attributes:
-        connections: how many were asked for.
-        rate_per_s: the offered rate of an open loop.
-        objective_met: of a search, whether the slice kept to its objective.
-    """
-
-    block: int
-    round_number: int
-    position: int
-    cell: Cell
-    result: SliceResult
-    observed: Observed
-    connections: int
-    rate_per_s: float | None = None
-    objective_met: bool | None = None
-
-    def values(self) -> dict[str, Any]:
-        """The row of `slices.parquet`."""
-        result, observed = self.result, self.observed
-        return {
-            "block": self.block,
-            "round": self.round_number,
-            "position": self.position,
-            "subject": self.cell.subject.id,
-            "workload": self.cell.workload.name,
-            "level": self.cell.level.id,
-            "started_unix_ns": result.started_unix_ns,
-            "window_s": result.window_s,
-            "elapsed_s": result.elapsed_s,
-            "completed": result.completed,
-            "drained": result.drained,
-            "counted": result.counted,
-            "counted_s": result.counted_s,
-            "rate_per_s": self.rate_per_s,
-            "offered": result.offered,
-            "unsent": result.unsent,
-            "objective_met": self.objective_met,
-            "connections": self.connections,
-            "opened": result.opened,
-            "closed_by_server": result.closed_by_server,
-            **{f"errors_{kind}": result.failures[kind] for kind in FAILURES},
-            "latency_count": sum(result.histogram.values()),
-            "latency_sum_us": sum(latency * count for latency, count in result.histogram.items()),
-            "engine_busy_share": result.busy_share,
-            "bytes_received": result.bytes_received,
-            "bytes_sent": result.bytes_sent,
-            "server_cpu_s": observed.server_cpu_s,
-            "server_memory_mib": observed.server_memory_mib,
-            "listen_drops": observed.listen_drops,
-            "steal_s": observed.steal_s,
-            "port_use": observed.port_use,
-            "no_port": result.no_port,
-            "timed_in_window": result.timed_in_window,
-            "timed_in_window_us": result.timed_in_window_us,
-            "held_s": result.held_s,
-            "workers_missing": result.workers_missing,
-            "throttled_s": observed.throttled_s,
-            "server_memory_peak_mib": observed.memory_peak_mib,
-        }
 
 
 class Record:
@@ -186,6 +35,7 @@ class Record:
         self.logs = folder / "logs"
         self._rows: list[SliceRow] = []
         self._parts = 0
+        self._lock: BinaryIO | None = None
 
     @classmethod
     def create(cls, folder: Path) -> Record:
@@ -203,11 +53,55 @@ class Record:
             record = cls(folder)
             for part in (record.logs, folder / "slices.parquet", folder / "histograms.parquet"):
                 part.mkdir()
+            record._hold()
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write results to {folder}: {error.strerror}. Choose another folder (--out, OUT=…)"
             ) from error
         return record
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Record:
+        """Takes up a results folder that has a plan, to add to it; nothing in it is written anew.
+
+        What a write that was cut off has left behind is removed: no reader takes it for data.
+
+        Raises:
+            ConfigurationError: its run is still going on, or it cannot be written to.
+        """
+        record = cls(folder)
+        try:
+            record._hold()
+            for table in (folder / "slices.parquet", folder / "histograms.parquet"):
+                for unfinished in table.glob(".*.tmp"):
+                    unfinished.unlink()
+            _cut_torn_line(folder / EVENTS)
+        except OSError as error:
+            raise ConfigurationError(f"cannot write to {folder}: {error.strerror}") from error
+        record._parts = sum(1 for _ in (folder / "slices.parquet").glob("part-*.parquet"))
+        return record
+
+    def close(self) -> None:
+        """Lets others write to the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _hold(self) -> None:
+        """Keeps others from writing while this process lives; the kernel gives it free however that ends.
+
+        Raises:
+            ConfigurationError: another process holds it.
+            OSError: the events cannot be written to.
+        """
+        self._lock = (self.folder / EVENTS).open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise ConfigurationError(f"{self.folder}: this run is still going on") from error
+        except OSError:
+            return  # a file system without locks
 
     @property
     def run(self) -> str:
@@ -234,7 +128,7 @@ class Record:
         """
         line = json.dumps({"at": utc_now(), "kind": kind, **details}, ensure_ascii=False)
         try:
-            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            with (self.folder / EVENTS).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -261,9 +155,10 @@ class Record:
         name = f"part-{self._parts:05d}.parquet"
         try:
             # The slices last: they are what counts a part as written.
-            _write_parquet(self.folder / "histograms.parquet" / name, _histograms(self._rows), HISTOGRAMS)
-            rows = [row.values() for row in self._rows]
-            _write_parquet(self.folder / "slices.parquet" / name, rows, SLICES)
+            latencies = parquet(histogram_rows(self._rows), HISTOGRAMS)
+            write_atomically(self.folder / "histograms.parquet" / name, latencies)
+            rows = parquet((row.values() for row in self._rows), SLICES)
+            write_atomically(self.folder / "slices.parquet" / name, rows)
         except OSError as error:
             raise record_error(self.folder, error) from error
         self._parts += 1
@@ -307,33 +202,12 @@ def point_latest(folder: Path) -> None:
         )  # a file system without symbolic links; the run's own path is printed
 
 
-def _histograms(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
-    """The latencies of these slices, added up for each block and cell, as rows of `histograms.parquet`."""
-    merged: dict[tuple[int, str, str, str, str], Counter[int]] = {}
-    for row in rows:
-        cell = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
-        for clock, counts in row.result.histograms.items():
-            merged.setdefault((*cell, clock), Counter()).update(counts)
-    for values, histogram in merged.items():
-        key = dict(zip(("block", "subject", "workload", "level", "clock"), values, strict=True))
-        for latency_us in sorted(histogram):
-            yield {**key, "latency_us": latency_us, "count": histogram[latency_us]}
-
-
-def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    # Arrow would import pandas, 50 MiB of it, to turn Python objects into columns; for JSON it does not.
-    lines = "\n".join(map(json.dumps, rows)).encode()
-    table = _parse(lines, schema) if lines else schema.empty_table()
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    write_atomically(path, sink.getvalue().to_pybytes())
-
-
-def _parse(lines: bytes, schema: pa.Schema) -> pa.Table:
-    parsing = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    reading = pa.json.ReadOptions(use_threads=False)
-    table = pa.json.read_json(pa.BufferReader(lines), read_options=reading, parse_options=parsing)
-    return table.replace_schema_metadata(schema.metadata)
+def _cut_torn_line(file: Path) -> None:
+    """Removes a last line without an end, which was never an event: the next one would stand in it."""
+    data = file.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(file, whole)
 
 
 def record_error(folder: Path, error: OSError) -> RecordError:

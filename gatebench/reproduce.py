@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -17,22 +15,14 @@ from analysis.comparing.order import order_tables
 from analysis.comparing.result import RunComparison
 from analysis.comparing.tables import comparison_tables
 from analysis.load import Run, load_run
-from analysis.meta import RunMeta
 from analysis.summary import summarize
 from gatebench.bundle import unpacked
-from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.plan import Profile
+from gatebench.errors import GatebenchError
 from gatebench.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from gatebench.running import measure, print_report
-from gatebench.selection import (
-    ContainerOptions,
-    LoadOptions,
-    RunnerChoice,
-    RunRequest,
-    choose_profile,
-    find_references,
-)
-from gatebench.sources import FOLDER, claims_of, kept_registry
+from gatebench.selection import RunnerChoice
+from gatebench.sources import FOLDER, claims_of
+from gatebench.what_was_run import containers_of, request_of
 
 
 def was_run_by(source: Path) -> str:
@@ -65,7 +55,7 @@ def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: P
     with unpacked(source) as folder:
         original = load_run(folder)
         request = request_of(original.meta, folder, choice, budget, out)
-        outcome = measure(request, choice, _containers(original.meta, choice), console)
+        outcome = measure(request, choice, containers_of(original.meta, choice), console)
         if outcome.status == EXIT_INTERRUPTED or not (outcome.folder / "summary.json").exists():
             return outcome.status or EXIT_FAILED
         print_report(outcome.folder, console)
@@ -98,44 +88,6 @@ def tell(original: Run, here: Run, claims: tuple[Path, ...], console: Console) -
     return EXIT_FAILED if flipped or result.with_outcome("flipped") else EXIT_DONE
 
 
-def request_of(
-    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path
-) -> RunRequest:
-    """The plan of a run as a request, from the folders that it kept.
-
-    Raises:
-        ConfigurationError: a part of it was not kept, or is not what the run says it was.
-    """
-    registry = kept_registry(folder / FOLDER)
-    names = sorted({subject.app for subject in meta.competitors})
-    known = {subject.id: subject for subject in registry.subjects(names)}
-    missing = [each.id for each in meta.competitors if each.id not in known]
-    missing += [each.name for each in meta.workloads if each.name not in registry.workloads]
-    if missing:
-        raise ConfigurationError([f"{folder}: the run did not keep {name}" for name in missing])
-    profile = Profile(meta.profile, blocks=meta.blocks, budget_s=meta.budget_s)
-    if meta.blocks == 1:
-        profile = choose_profile("smoke", None)
-    if budget is not None:
-        profile = Profile(
-            profile.name, profile.blocks, choose_profile("standard", budget).budget_s, profile.max_rounds
-        )
-    workloads = tuple(registry.workloads[each.name] for each in meta.workloads)
-    return RunRequest(
-        subjects=tuple(known[each.id] for each in meta.competitors),
-        workloads=workloads,
-        profile=profile,
-        seed=meta.seed,
-        out=out,
-        exclusive=meta.exclusive,
-        command=shlex.join(["gatebench", *sys.argv[1:]]),
-        runner_reason=choice.reason,
-        references=find_references(registry, workloads),
-        load=LoadOptions(engines=len(meta.cores["engine"])),
-        claims=claims_of(folder / FOLDER),
-    )
-
-
 def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]:
     """Each claim with its verdict there and here, and how many of them flipped."""
     table = Table(title="Claims", title_justify="left", box=None, pad_edge=False)
@@ -149,12 +101,6 @@ def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]
         flipped += outcome == "FLIPPED"
         table.add_row(escape(there.text), there.verdict, here.verdict, outcome)
     return table, flipped
-
-
-def _containers(meta: RunMeta, choice: RunnerChoice) -> ContainerOptions:
-    if choice.engine is None or meta.network not in {"host", "bridge"}:
-        return ContainerOptions()
-    return ContainerOptions("bridge" if meta.network == "bridge" else "host")
 
 
 def _conclusion(result: RunComparison, flipped_claims: int) -> str:

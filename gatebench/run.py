@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,30 +16,24 @@ from gatebench.capacity import ceilings, with_rates
 from gatebench.contract import Contract, load_contract
 from gatebench.cores import Cores, available_cores, divide_evenly, hyper_threads
 from gatebench.describe import describe_run
+from gatebench.earlier import Earlier
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.measure import Block, Means, Observer
 from gatebench.model import Cell, Subject, Workload
 from gatebench.plan import Plan, make_plan, replan, subject_groups
-from gatebench.processes import (
-    OWNER_VARIABLE,
-    Owner,
-    marked_processes,
-    memory_mib,
-    peak_memory_mib,
-    sweep,
-    tree,
-)
+from gatebench.processes import Owner, marked_processes, memory_mib, sweep, tree
 from gatebench.record import Record, RecordError, point_latest, record_error
+from gatebench.reporting import Reporter
 from gatebench.runner import Budget, Readiness
 from gatebench.selection import RunRequest
 from gatebench.sources import FOLDER, keep_sources
+from gatebench.turns import Turn, every_turn, with_rounds
 from gatebench.twin import choose_twin
 from gatebench.watch import watched
 
 INTERIM_REPORT_FROM_S = 30.0
 """A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
 
-REPORT_CHECK_S = 0.05
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -77,7 +69,15 @@ def choose_cores(engines: int | None = None) -> Cores:
 
 
 class Run:
-    """One run in progress."""
+    """One run in progress.
+
+    Args:
+        request: what to measure.
+        make_backend: makes what the servers run on.
+        containers: whether they are containers.
+        observer: hears of its progress.
+        earlier: what it has measured before; None at its beginning.
+    """
 
     def __init__(
         self,
@@ -86,15 +86,17 @@ class Run:
         make_backend: Callable[[Circumstances], Backend],
         containers: bool = False,
         observer: Observer,
+        earlier: Earlier | None = None,
     ) -> None:
         self._request = request
         self._make_backend = make_backend
         self._containers = containers
         self._observer = observer
         self._owner = Owner.this()
-        self._record = Record.create(request.out)
+        self._earlier = earlier
+        self._record = Record.create(request.out) if earlier is None else Record.reopen(request.out)
         self._contract: Contract = load_contract()
-        self._report: subprocess.Popen[bytes] | None = None
+        self._reporter = Reporter(self._record, self._owner, observer.note)
         self._began = time.monotonic()
         self._setup_s = 0.0
         self._load_s = 0.0
@@ -108,6 +110,10 @@ class Run:
         Raises:
             GatebenchError: it could not begin.
         """
+        with contextlib.closing(self._record):
+            return self._execute()
+
+    def _execute(self) -> Outcome:
         killed = sweep()
         if killed:
             self._observer.note(f"ended {len(killed)} processes that an earlier, killed run had left behind")
@@ -125,9 +131,15 @@ class Run:
             try:
                 self._finish(kind, outcome.text)
             except KeyboardInterrupt:
-                text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
+                text = (
+                    f"interrupted; `gatebench report {self._record.folder}` makes the report, {self._go_on}"
+                )
                 return Outcome(EXIT_INTERRUPTED, self._record.folder, text)
         return outcome
+
+    @property
+    def _go_on(self) -> str:
+        return f"`gatebench resume {self._record.folder}` goes on with it"
 
     def _try_to_measure(self, scratch: Path) -> tuple[str, Outcome]:
         """Measures, and turns what may end a run early into how it ended."""
@@ -135,7 +147,9 @@ class Run:
         try:
             self._measure(scratch)
         except KeyboardInterrupt:
-            return "interrupted", Outcome(EXIT_INTERRUPTED, folder, "interrupted")
+            # What has no plan has nothing to go on with.
+            text = f"interrupted; {self._go_on}" if (folder / "run.json").exists() else "interrupted"
+            return "interrupted", Outcome(EXIT_INTERRUPTED, folder, text)
         except RecordError as error:
             return "disk-full", Outcome(EXIT_FAILED, folder, str(error))
         except ConfigurationError:
@@ -165,8 +179,12 @@ class Run:
                 self._observer.note(load.instructions)
             open_files = load.hello()["open_files"]
             means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
-            workloads, found = self._learn(means, backend, readiness)
-            twin = choose_twin(ready, workloads, request.profile.blocks, request.seed)
+            if self._earlier is None:
+                workloads, found = self._learn(means, backend, readiness)
+                twin = choose_twin(ready, workloads, request.profile.blocks, request.seed)
+            else:
+                workloads, found = self._earlier.workloads(request.workloads), ()
+                twin = self._earlier.twin(ready)
             if twin is not None:
                 ready.append(twin)
                 readiness[twin.id] = readiness[twin.original_id]
@@ -178,22 +196,26 @@ class Run:
             ]
             measurable = [cell for cell in cells if not cell.missing and cell.level.has_rate]
             plan = make_plan(measurable, request.profile, request.seed)
+            whole = replace(request, workloads=workloads, subjects=(*request.subjects, *filter(None, [twin])))
             self._warn_of_few_rounds(plan)
-            # Also where there is nothing to measure: why is a row of the result.
-            record.write_run(
-                describe_run(
-                    replace(
-                        request, workloads=workloads, subjects=(*request.subjects, *filter(None, [twin]))
-                    ),
-                    plan,
-                    backend=backend,
-                    readiness=readiness,
-                    budget=budget,
-                    ceilings=found,
-                    notices=self._notices,
-                )
+            description = describe_run(
+                whole,
+                plan,
+                backend=backend,
+                readiness=readiness,
+                budget=budget,
+                ceilings=found,
+                notices=self._notices,
             )
-            self._keep_sources(workloads)
+            if self._earlier is None:
+                # Also where there is nothing to measure: why is a row of the result.
+                record.write_run(description)
+                self._keep_sources(workloads)
+                turns = every_turn(plan)
+            else:
+                self._earlier.check(description)
+                turns, plan = self._earlier.turns, with_rounds(plan, self._earlier.rounds)
+                record.event("resumed", block=turns[0].block, notices=self._notices)
             if not measurable:
                 raise GatebenchError(
                     "nothing was measured: no chosen server is available and declares what the chosen "
@@ -202,7 +224,7 @@ class Run:
             point_latest(record.folder)
             self._own_pids += tree(load.pid)
             self._setup_s = time.monotonic() - self._began
-            self._blocks(plan, means, ready)
+            self._blocks(plan, turns, means, ready)
 
     def _keep_sources(self, workloads: Sequence[Workload]) -> None:
         try:
@@ -224,35 +246,45 @@ class Run:
             self._note(note)
         return workloads, found
 
-    def _blocks(self, plan: Plan, means: Means, ready: Sequence[Subject]) -> None:
+    def _blocks(self, plan: Plan, turns: Sequence[Turn], means: Means, ready: Sequence[Subject]) -> None:
         request, record = self._request, self._record
+        asked = self._earlier is not None and self._earlier.asked_interfaces
+        budget_s = plan.profile.budget_s * len(turns) / plan.profile.blocks
         began = time.monotonic()
-        for number in range(plan.profile.blocks):
+        for done, turn in enumerate(turns, start=1):
             block_began = time.monotonic()
-            record.event("block-started", block=number)
-            self._observer.stage(f"block {number + 1} of {plan.profile.blocks}")
-            block = Block(number, plan, means, record=record, observer=self._observer)
+            record.event("block-started", block=turn.block)
+            self._observer.stage(f"block {turn.block + 1} of {turns[-1].block + 1}")
+            part = turn.part_of(plan)
+            block = Block(
+                turn.block,
+                part,
+                means,
+                record=record,
+                observer=self._observer,
+                asks_interfaces=done == 1 and not asked,
+            )
             try:
                 block.run(
-                    subject_groups(plan, number, ready, exclusive=request.exclusive), self._await_report
+                    subject_groups(plan, turn.block, ready, exclusive=request.exclusive), self._await_report
                 )
             finally:
                 self._load_s += block.spent.load_s
             wall_s = time.monotonic() - block_began
             record.event(
                 "block-finished",
-                block=number,
+                block=turn.block,
                 wall_s=round(wall_s, 3),
                 started_s=round(block.spent.started_s, 3),
                 load_s=round(block.spent.load_s, 3),
             )
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids))
-            self._observer.block_finished(number + 1, plan.profile.blocks, time.monotonic() - began)
-            remaining = plan.profile.blocks - number - 1
+            self._observer.block_finished(done, len(turns), time.monotonic() - began)
+            remaining = len(turns) - done
             if remaining and wall_s >= INTERIM_REPORT_FROM_S:
-                self._start_report(interim=True)
-            if remaining:
-                left_s = plan.profile.budget_s - (time.monotonic() - began)
+                self._reporter.start(interim=True)
+            if remaining and part == plan:  # a block of some levels does not tell what a whole one costs
+                left_s = budget_s - (time.monotonic() - began)
                 plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
 
     def _note(self, text: str) -> None:
@@ -269,37 +301,9 @@ class Run:
                 "fewer servers or workloads"
             )
 
-    def _start_report(self, *, interim: bool = False) -> None:
-        """Makes the report of what there is so far, beside the start of the next block's servers."""
-        self._await_report()
-        command = [sys.executable, "-m", "gatebench", "report", str(self._record.folder), "--quiet"]
-        command += ["--interim"] * interim
-        log = self._record.logs / "report.log"
-        try:
-            with log.open("ab") as output:
-                self._report = subprocess.Popen(
-                    command,
-                    env={**os.environ, OWNER_VARIABLE: str(self._owner)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            self._observer.note(f"no report yet: {error}")
-
     def _await_report(self) -> None:
-        if self._report is None:
-            return
-        peak_mib = 0.0
-        while self._report.poll() is None:
-            peak_mib = max(peak_mib, memory_mib(tree(self._report.pid)), peak_memory_mib(self._report.pid))
-            time.sleep(REPORT_CHECK_S)
-        if self._report.returncode != 0:
-            self._observer.note(f"the report could not be made; see {self._record.logs / 'report.log'}")
-        self._report = None
-        lab_mib = memory_mib(self._own_pids)
-        self._memory_mib = max(self._memory_mib, lab_mib + peak_mib)
+        if report_mib := self._reporter.wait():
+            self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids) + report_mib)
 
     def _finish(self, outcome: str, text: str) -> None:
         self._await_report()
@@ -317,7 +321,7 @@ class Run:
             self._observer.note(str(error))
         if (self._record.folder / "run.json").exists():
             self._observer.stage("making the report")
-            self._start_report()
+            self._reporter.start()
             self._await_report()
 
 

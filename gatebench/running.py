@@ -9,10 +9,11 @@ from rich.console import Console
 
 from gatebench.backend import Backend, Circumstances, ProcessBackend
 from gatebench.cores import available_cores, divide_evenly
+from gatebench.earlier import Earlier
 from gatebench.errors import ConfigurationError
 from gatebench.model import Workload
 from gatebench.progress import TerminalObserver
-from gatebench.run import Outcome, Run, choose_cores
+from gatebench.run import Outcome, Run, choose_cores, exit_status
 from gatebench.selection import (
     ContainerOptions,
     LoadOptions,
@@ -24,9 +25,21 @@ from gatebench.selection import (
 
 
 def measure(
-    request: RunRequest, choice: RunnerChoice, options: ContainerOptions, console: Console
+    request: RunRequest,
+    choice: RunnerChoice,
+    options: ContainerOptions,
+    console: Console,
+    *,
+    earlier: Earlier | None = None,
 ) -> Outcome:
     """Runs what was asked for, with its progress on the console.
+
+    Args:
+        request: what.
+        choice: what starts the servers.
+        options: of their containers.
+        console: to print on.
+        earlier: what the run has measured before; None at its beginning.
 
     Raises:
         ConfigurationError: it cannot be run here; nothing was started.
@@ -34,9 +47,15 @@ def measure(
     """
     make = backend_maker(choice, request.load, options, request.workloads)
     console.print(choice.reason, soft_wrap=True)
-    with TerminalObserver(console, request.profile.budget_s) as observer:
-        in_containers = choice.engine is not None
-        outcome = Run(request, make_backend=make, containers=in_containers, observer=observer).execute()
+    share = 1.0 if earlier is None else len(earlier.turns) / request.profile.blocks
+    with TerminalObserver(console, request.profile.budget_s * share) as observer:
+        outcome = Run(
+            request,
+            make_backend=make,
+            containers=choice.engine is not None,
+            observer=observer,
+            earlier=earlier,
+        ).execute()
     if outcome.text:
         Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)
     return outcome
@@ -73,6 +92,19 @@ def backend_maker(
         )
     setting = Setting(network, options.host, workloads)
     return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
+
+
+def conclude(outcome: Outcome, console: Console) -> int:
+    """Prints the report of a run that has ended, where there is one.
+
+    Returns:
+        The exit status that the run calls for.
+    """
+    status = outcome.status
+    if (outcome.folder / "summary.json").exists():
+        print_report(outcome.folder, console)
+        status = status or exit_status(outcome.folder)
+    return status
 
 
 def print_report(folder: Path, console: Console) -> None:

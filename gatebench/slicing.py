@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from gatebench.load import LoadProcess
 from gatebench.model import Cell
-from gatebench.record import Observed, SliceRow
+from gatebench.rows import Observed, SliceRow
 from gatebench.runner import Instance, Memory
 from loadtests.engine.schedule import Arrivals
 

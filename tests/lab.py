@@ -180,3 +180,17 @@ class Results:
         """The summary's row of one subject in one workload."""
         (found,) = (cell for cell in self.cells(subject) if cell["workload"] == workload)
         return found
+
+
+def long_run(folder: Path, servers: str = "honest") -> tuple[Command, Results]:
+    """A run that would take some time more, once it has finished a block and is well into the next."""
+    results = Results(folder / "run")
+    options = ("--profile", "standard", "--budget", "8s", "--out", str(results.folder))
+    chosen = ("--servers", servers, "--workloads", "steady-keep-alive")
+    command = Command(folder, "run", *OWN_FOLDERS, *chosen, *options)
+
+    def is_in_second_block() -> bool:
+        return [event["block"] for event in results.events if event["kind"] == "argv"][-1:] == [1]
+
+    command.wait_until("the second block", is_in_second_block)
+    return command, results

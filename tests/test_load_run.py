@@ -69,6 +69,24 @@ def test_a_run_cut_off_before_its_first_slice_loads_empty(folder: Path) -> None:
     assert run.ending is None
 
 
+def test_a_run_that_goes_on_again_has_no_ending_until_it_has_ended_again(folder: Path) -> None:
+    events = folder / "events.jsonl"
+    with events.open("a") as file:
+        file.write('{"at": "2026-11-22T09:00:00Z", "kind": "resumed", "block": 2, "notices": []}\n')
+
+    going_on = load_run(folder)
+    with events.open("a") as file:
+        file.write('{"at": "2026-11-22T09:05:00Z", "kind": "finished", "outcome": "interrupted"}\n')
+
+    assert going_on.ending is None
+    assert [event["block"] for event in going_on.resumptions] == [2]
+    assert load_run(folder).ending == {
+        "at": "2026-11-22T09:05:00Z",
+        "kind": "finished",
+        "outcome": "interrupted",
+    }
+
+
 def test_a_finished_block_without_slices_is_refused(folder: Path) -> None:
     for file in (folder / "slices.parquet").iterdir():
         file.unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.lab import OWN_FOLDERS, Command, Ended, Results, codes, gatebench, run_arguments
+from tests.lab import OWN_FOLDERS, Command, Ended, Results, codes, gatebench, long_run, run_arguments
 from tests.small_server.faults import DYING_STATUS, DYING_WORDS
 
 pytestmark = pytest.mark.real
@@ -178,20 +178,6 @@ def test_a_server_that_is_deaf_to_its_stop_signal_is_measured_and_then_killed(
     _, results = faults
     assert {cell["status"] for cell in results.cells("faulty-deaf")} == {"ok"}
     assert "asked to stop, and ignored it" in (results.folder / "logs" / "faulty-deaf-b0.log").read_text()
-
-
-def long_run(folder: Path) -> tuple[Command, Results]:
-    """A run that would take minutes, once it has finished a block and is well into the next."""
-    results = Results(folder / "run")
-    options = ("--profile", "standard", "--budget", "8s", "--out", str(results.folder))
-    chosen = ("--servers", "honest", "--workloads", "steady-keep-alive")
-    command = Command(folder, "run", *OWN_FOLDERS, *chosen, *options)
-
-    def is_in_second_block() -> bool:
-        return [event["block"] for event in results.events if event["kind"] == "argv"][-1:] == [1]
-
-    command.wait_until("the second block", is_in_second_block)
-    return command, results
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

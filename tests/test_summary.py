@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.cells import level_data, totals
+from analysis.cells import level_data, totals, whole_blocks
 from analysis.load import Run, load_run
 from analysis.results import Summary
 from analysis.standings import standings
@@ -29,7 +29,7 @@ from tests.summaries import (
     small,
     whole_run,
 )
-from tests.synthetic import LOADS, STEADY, SUBJECTS, make_run
+from tests.synthetic import IDLE, LOADS, STEADY, SUBJECTS, make_run
 from tests.synthetic_model import CONNECTIONS
 
 
@@ -177,6 +177,21 @@ def test_a_level_that_got_all_its_rounds_counts_although_its_block_was_cut_off(t
     (folder / "events.jsonl").write_text("\n".join(events[:-1]) + "\n")
 
     assert cell(summarize(load_run(folder)), "uvicorn").blocks == 5
+
+
+@pytest.mark.parametrize("kind", ["exclusive", "idle"])
+def test_where_one_subject_comes_after_the_other_only_a_finished_block_counts(
+    tmp_path: Path, kind: str
+) -> None:
+    load = IDLE if kind == "idle" else KEEP_ALIVE
+    folder = make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"]], [load], finished=False)
+    events = (folder / "events.jsonl").read_text().splitlines()
+    (folder / "events.jsonl").write_text("\n".join(events[:-1]) + "\n")
+    description = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(description | {"exclusive": kind == "exclusive"}))
+    run = load_run(folder)
+
+    assert whole_blocks(run, run.meta.levels[0]) == {0, 1, 2, 3}
 
 
 def test_a_first_block_that_was_cut_off_is_shown_with_a_note(tmp_path: Path) -> None:

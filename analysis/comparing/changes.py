@@ -74,7 +74,7 @@ def _hashed(name: str) -> str:
 
 
 def _plan(meta: RunMeta) -> dict[str, str]:
-    return {f"level {plan.workload}/{plan.level}": plan.load for plan in meta.levels}
+    return {f"level {plan.id}": plan.load for plan in meta.levels}
 
 
 _OF_SUBJECTS: Mapping[str, Callable[[SubjectMeta], str]] = {

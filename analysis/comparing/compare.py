@@ -224,7 +224,7 @@ def _shifts(cells: Sequence[CellComparison]) -> tuple[Shift, ...]:
 
 def _nothing_in_common(a: RunMeta, b: RunMeta) -> list[str]:
     """What each run has, so that a reader sees why they do not meet."""
-    levels = [", ".join(f"{plan.workload}/{plan.level}" for plan in meta.levels) or "none" for meta in (a, b)]
+    levels = [", ".join(plan.id for plan in meta.levels) or "none" for meta in (a, b)]
     subjects = [", ".join(each.id for each in meta.competitors) or "none" for meta in (a, b)]
     return [
         f"the runs {a.run} and {b.run} have no cell in common, so there is nothing to compare",

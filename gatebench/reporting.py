@@ -1,0 +1,69 @@
+"""Makes a run's report in a process of its own, beside the run: pandas and matplotlib stay out of the lab."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from gatebench.processes import OWNER_VARIABLE, Owner, memory_mib, peak_memory_mib, tree
+from gatebench.record import Record
+
+CHECK_S = 0.05
+
+
+class Reporter:
+    """Makes one report after the other of what a run has measured so far.
+
+    Args:
+        record: the run's.
+        owner: the lab whose mark the report's processes carry.
+        note: told of a report that could not be made.
+    """
+
+    def __init__(self, record: Record, owner: Owner, note: Callable[[str], None]) -> None:
+        self._record = record
+        self._owner = owner
+        self._note = note
+        self._log = record.logs / "report.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, interim: bool = False) -> None:
+        """Begins a report when none is being made.
+
+        Args:
+            interim: only the leading charts.
+        """
+        command = [sys.executable, "-m", "gatebench", "report", str(self._record.folder), "--quiet"]
+        command += ["--interim"] * interim
+        try:
+            with self._log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    command,
+                    env={**os.environ, OWNER_VARIABLE: str(self._owner)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._note(f"no report yet: {error}")
+
+    def wait(self) -> float:
+        """Waits until no report is being made.
+
+        Returns:
+            The most memory in MiB that the report has had; 0 where none was being made.
+        """
+        if self._process is None:
+            return 0.0
+        peak_mib = 0.0
+        while self._process.poll() is None:
+            peak_mib = max(peak_mib, memory_mib(tree(self._process.pid)), peak_memory_mib(self._process.pid))
+            time.sleep(CHECK_S)
+        if self._process.returncode != 0:
+            self._note(f"the report could not be made; see {self._log}")
+        self._process = None
+        return peak_mib
