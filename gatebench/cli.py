@@ -21,8 +21,10 @@ from gatebench.cores import cores_to_try
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.explain import DEFAULT_PATH, choose, explain
 from gatebench.model import Subject
+from gatebench.new_server import NewServer, create, next_steps
 from gatebench.plan import PROFILES
 from gatebench.record import new_run_id
+from gatebench.registry import SERVERS
 from gatebench.run import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -199,6 +201,38 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     console = Console()
     interrupt_once()
     raise typer.Exit(conclude(measure(request, choice, containers, console), console))
+
+
+@app.command("new-server")
+def new_server(
+    name: Annotated[str, typer.Argument(help="Of the folder: lower-case letters, digits and _.")],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="After --, with {port}, {host}, and {app} or {app_file}. No shell sees it."),
+    ] = None,
+    interface: Annotated[str, typer.Option(help="wsgi or asgi; always needed.")] = "",
+    homepage: Annotated[str, typer.Option(help="Address of the server's site; always needed.")] = "",
+    package: Annotated[
+        list[str] | None, typer.Option(help="What to install; repeatable. Default: the name.")
+    ] = None,
+    supports: Annotated[
+        list[str] | None, typer.Option(help="What it can do. Default: close keep-alive; asgi: websocket too.")
+    ] = None,
+    directory: Annotated[Path, typer.Option("--dir", help="Where the folder goes.")] = ROOT / SERVERS,
+) -> None:
+    """Makes the folder of a new server, for: new-server NAME OPTIONS -- COMMAND, and pins its packages."""
+    interrupt_once()
+    wanted = NewServer(
+        name=name,
+        interface=interface,
+        command=tuple(command or ()),
+        homepage=homepage,
+        directory=directory,
+        packages=tuple(package or ()),
+        supports=words(supports) if supports else None,
+    )
+    for line in next_steps(create(wanted, ROOT), ROOT):
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

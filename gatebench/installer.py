@@ -14,6 +14,11 @@ from gatebench.model import Server
 from gatebench.processes import OWNER_VARIABLE, Owner
 
 LAST_LINES = 8
+PIN = (
+    *("pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"),
+    *("--generate-hashes", "--no-emit-index-url", "--no-header"),
+)
+"""uv's arguments for pinning, the same as in `requirements/lock.sh`."""
 
 _FROM_PIP: Mapping[str, str] = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
@@ -87,6 +92,22 @@ def install(server: Server, folder: Path) -> None:
         server.folder,
         variables,
     )
+
+
+def pin(folder: Path, loose: str, pinned: str) -> None:
+    """Writes the file `pinned` with every package that the file `loose` calls for, versions and hashes.
+
+    Args:
+        folder: of both files; uv's remarks name them as they are called from there.
+        loose: what is wanted.
+        pinned: what to install, as `requirements/lock.sh` writes it for the servers of the repository.
+
+    Raises:
+        InstallError: uv failed.
+    """
+    uv = find_uv_bin()
+    command = (uv, *PIN, "--python", sys.executable, loose, "--output-file", pinned)
+    _run(command, folder, uv_variables(os.environ))
 
 
 def uv_variables(environment: Mapping[str, str]) -> dict[str, str]:
