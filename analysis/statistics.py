@@ -35,6 +35,7 @@ TRIM = 0.1
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
 MIN_BLOCKS = 3
+"""For an interval and a verdict. With one degree of freedom, t is 12.7, and intervals span powers of ten."""
 MIN_EFFECT = 1.03
 """Effects within 3 % are never called a difference, however narrow the interval."""
 _LEAST_TO_CUT = 3
@@ -44,7 +45,7 @@ _EMPTY_SLICE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval; the interval is None where one block cannot give one."""
+    """A figure with its 95 % interval, which is None with fewer than `MIN_BLOCKS` blocks."""
 
     estimate: float
     low: float | None
@@ -130,8 +131,8 @@ def rate(log_rates: pd.Series[float]) -> Estimate | None:
     means = block_means(log_rates)
     if not len(means):
         return None
-    if len(means) == 1:
-        return Estimate(float(np.exp(means[0])), None, None, 1)
+    if len(means) < MIN_BLOCKS:
+        return Estimate(float(np.exp(means.mean())), None, None, len(means))
     mean, low, high, _ = mean_interval(means)
     return Estimate(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), len(means))
 
@@ -179,12 +180,11 @@ def compare_all(
 def _compare(left: str, right: str, means: Array) -> Comparison:
     """One pair from its blocks' log ratios, with its p-value not adjusted yet and its verdict still open."""
     ratio = float(np.exp(means.mean())) if len(means) else None
-    if len(means) < 2:
+    if len(means) < MIN_BLOCKS:
         return Comparison(left, right, len(means), ratio, None, None, None, "not enough data")
     _, low, high, p = mean_interval(means)
-    tested = float(p) if len(means) >= MIN_BLOCKS else None
     return Comparison(
-        left, right, len(means), ratio, float(np.exp(low)), float(np.exp(high)), tested, "not enough data"
+        left, right, len(means), ratio, float(np.exp(low)), float(np.exp(high)), float(p), "not enough data"
     )
 
 

@@ -224,7 +224,7 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     if added.blocks < data.blocks:
         notes.append(f"missing-blocks: {added.blocks} of {data.blocks} blocks have slices of this cell")
     if lead is not None and lead.low is None:
-        notes.append("too-few-blocks: an interval needs 2 blocks, a ranking 3; this is 1 block")
+        notes.append(f"too-few-blocks: an interval and a ranking need {MIN_BLOCKS} blocks, not {lead.blocks}")
     if lead is None:
         notes.append(f"not-measured: {metric.label}: {why_no_lead(data.plan.model)}")
     without = _WITHOUT_ONE_RATE.get(data.plan.model)

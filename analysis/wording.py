@@ -35,7 +35,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def interval(estimate: Estimate | None, metric: Metric) -> str:
-    """`14,100 to 14,700`, in the metric's shown unit; empty where one block gives no interval."""
+    """`14,100 to 14,700`, in the metric's shown unit; empty where too few blocks give no interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
     return f"{metric.show(estimate.low)} to {metric.show(estimate.high)}"

@@ -119,19 +119,18 @@ def test_one_block_gives_an_estimate_without_an_interval() -> None:
     assert (round(estimate.estimate), estimate.low, estimate.high) == (500, None, None)
 
 
-@pytest.mark.parametrize(
-    ("blocks", "has_interval", "has_p"), [(1, False, False), (2, True, False), (3, True, True)]
-)
-def test_under_three_blocks_there_is_not_enough_data_for_a_verdict(
-    blocks: int, has_interval: bool, has_p: bool
+@pytest.mark.parametrize(("blocks", "enough"), [(1, False), (2, False), (3, True)])
+def test_under_three_blocks_there_is_not_enough_data_for_an_interval_or_a_verdict(
+    blocks: int, enough: bool
 ) -> None:
     noise = 1 + np.arange(blocks)[:, None] * 0.001 * np.ones((1, ROUNDS))
     table = log_rate_table(slices_of({"a": 2_000 * noise, "b": np.full((blocks, ROUNDS), 1_000.0)}))
 
     (found,) = compare_all(table, ["b", "a"])
 
-    assert (found.low is not None, found.p is not None) == (has_interval, has_p)
-    assert found.verdict == ("higher" if has_p else "not enough data")
+    assert (found.low is not None, found.p is not None) == (enough, enough)
+    assert found.verdict == ("higher" if enough else "not enough data")
+    assert found.ratio == pytest.approx(2, rel=0.01)
 
 
 @pytest.mark.parametrize(

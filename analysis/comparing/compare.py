@@ -89,7 +89,7 @@ def welch(a: Array, b: Array) -> Ratio:
     Welch's interval (Welch, 1947): the runs may be noisy to different degrees and differ in blocks.
     """
     mean = float(b.mean() - a.mean())
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < MIN_BLOCKS:
         return Ratio(float(np.exp(mean)), None, None, None)
     parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
     variance = float(sum(parts))
