@@ -267,4 +267,4 @@ class LoadProcess:
             time.sleep(POLL_S)
         tail = self._log.read_text(errors="replace").splitlines()[-8:] if self._log.exists() else []
         said = (f"its last lines ({self._log}):", *tail) if tail else ("it had written nothing",)
-        return "\n".join((f"the load process {what}; what was measured is kept, start again.", *said))
+        return "\n".join((f"the load process {what}; what was measured is kept.", *said))

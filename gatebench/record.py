@@ -212,9 +212,7 @@ def _cut_torn_line(file: Path) -> None:
 
 def record_error(folder: Path, error: OSError) -> RecordError:
     """What a person is told when a results folder cannot be written to."""
-    advice = (
-        "free some space and start again" if error.errno == errno.ENOSPC else "check the folder and the disk"
-    )
+    advice = "free some space" if error.errno == errno.ENOSPC else "check the folder and the disk"
     return RecordError(
         f"cannot write to {folder}: {error.strerror}. What was written before is whole; {advice}"
     )

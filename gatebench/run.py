@@ -131,15 +131,15 @@ class Run:
             try:
                 self._finish(kind, outcome.text)
             except KeyboardInterrupt:
-                text = (
-                    f"interrupted; `gatebench report {self._record.folder}` makes the report, {self._go_on}"
-                )
-                return Outcome(EXIT_INTERRUPTED, self._record.folder, text)
+                text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
+                return Outcome(EXIT_INTERRUPTED, self._record.folder, self._early(text))
         return outcome
 
-    @property
-    def _go_on(self) -> str:
-        return f"`gatebench resume {self._record.folder}` goes on with it"
+    def _early(self, text: str) -> str:
+        """Why the run ended early, with what a person can do about it."""
+        if not self._setup_s:  # no block was begun: there is nothing to go on with
+            return text
+        return f"{text}\n`gatebench resume {self._record.folder}` goes on with what is left to measure"
 
     def _try_to_measure(self, scratch: Path) -> tuple[str, Outcome]:
         """Measures, and turns what may end a run early into how it ended."""
@@ -147,15 +147,13 @@ class Run:
         try:
             self._measure(scratch)
         except KeyboardInterrupt:
-            # What has no plan has nothing to go on with.
-            text = f"interrupted; {self._go_on}" if (folder / "run.json").exists() else "interrupted"
-            return "interrupted", Outcome(EXIT_INTERRUPTED, folder, text)
+            return "interrupted", Outcome(EXIT_INTERRUPTED, folder, self._early("interrupted"))
         except RecordError as error:
-            return "disk-full", Outcome(EXIT_FAILED, folder, str(error))
+            return "disk-full", Outcome(EXIT_FAILED, folder, self._early(str(error)))
         except ConfigurationError:
             raise
         except GatebenchError as error:
-            return "error", Outcome(EXIT_FAILED, folder, str(error))
+            return "error", Outcome(EXIT_FAILED, folder, self._early(str(error)))
         return "complete", Outcome(EXIT_DONE, folder)
 
     def _measure(self, scratch: Path) -> None:
