@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gatebench.errors import ServerFailure
 from gatebench.holding import hold_all_to_contract
 from gatebench.model import Subject
 from gatebench.processes import Owner, marked_processes, tree
-from gatebench.runner import Budget, Readiness
+from gatebench.runner import HOST, Budget, Readiness
 from gatebench.runner_process import ProcessInstance, ProcessRunner
 from gatebench.selection import CACHE, open_registry
 from gatebench.site import LocalSite
@@ -22,6 +23,12 @@ from tests.lab import wait_until
 
 pytestmark = pytest.mark.real
 
+MANY = 20
+PLAIN = b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+UPGRADE = (
+    b"GET /ws/echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 SUBJECTS: tuple[Subject, ...] = open_registry().subjects()
 each_subject = pytest.mark.parametrize("subject", SUBJECTS, ids=[subject.id for subject in SUBJECTS])
 
@@ -80,6 +87,28 @@ def test_a_shipped_server_reports_its_version(shipped: Shipped, subject: Subject
         pytest.skip(reason)
     names = {name.lower().replace("-", "_") for name in shipped.readiness[subject.id].packages}
     assert subject.server.name in names
+
+
+@each_subject
+def test_a_shipped_server_writes_no_line_for_a_request_or_a_websocket(
+    shipped: Shipped, subject: Subject
+) -> None:
+    if reason := shipped.readiness[subject.id].reason:
+        pytest.skip(reason)
+    instance = shipped.instances[subject.id]
+    requests = {PLAIN: b""}
+    if "websocket" in subject.variant.supports:
+        requests[UPGRADE] = bytes([0x88, 0x80, 0, 0, 0, 0])  # a masked close frame: a WebSocket ends with it
+    before = instance.log.read_text(errors="replace").count("\n")
+    for request, farewell in [*requests.items()] * MANY:
+        with socket.create_connection((HOST, instance.port), timeout=10) as connection:
+            connection.sendall(request)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 ")
+            connection.sendall(farewell)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 16):
+                pass
+    assert instance.log.read_text(errors="replace").count("\n") - before < MANY / 2
 
 
 @pytest.fixture
