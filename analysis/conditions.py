@@ -98,9 +98,14 @@ def memory_note(meta: RunMeta) -> str:
             "processes hold for themselves, without cached and mapped files. The peak is the most that the "
             "container has had since it was started, cached files and earlier workloads included."
         )
+    if meta.counts_anonymous:
+        return (
+            "Server memory is the anonymous memory of the server's processes: what they hold for themselves, "
+            "without cached and mapped files; pages that they share with each other are counted once."
+        )
     return (
-        "Server memory is the resident memory of the server's processes; pages that they share are counted "
-        "once (PSS)."
+        "Server memory is the resident memory of the server's processes (PSS). Pages that they share with "
+        "others, with other servers too, are divided between them."
     )
 
 

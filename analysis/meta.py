@@ -164,6 +164,7 @@ class RunMeta:
     """Everything of `run.json` that figures, charts and the report use.
 
     Attributes:
+        counts_anonymous: the servers' memory is their anonymous memory; else, in older runs, PSS.
         network: of containers, `host` or `bridge`; empty where servers were processes.
         server_host: the address they listened at in the host's network; empty where that was not said.
         container_engine, limits: None where servers were processes.
@@ -192,6 +193,7 @@ class RunMeta:
     notices: tuple[str, ...]
     subjects: tuple[SubjectMeta, ...]
     workloads: tuple[WorkloadMeta, ...]
+    counts_anonymous: bool
     network: str = ""
     server_host: str = ""
     container_engine: EngineMeta | None = None
@@ -344,6 +346,7 @@ def parse(text: str, file: Path) -> RunMeta:
         notices=fields.texts("notices"),
         subjects=tuple(_subject(subject) for subject in fields.items("subjects")),
         workloads=tuple(_workload(workload) for workload in fields.items("workloads")),
+        counts_anonymous=fields.has("memory") or fields.get("runner", str) == "docker",
         network=fields.get("network", str) if fields.has("network") else "",
         server_host=fields.get("server_host", str) if fields.has("server_host") else "",
         container_engine=containers.engine(fields),

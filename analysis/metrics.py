@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from analysis.meta import WorkloadMeta
+    from analysis.meta import RunMeta, WorkloadMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,13 @@ PSS = Metric("memory_mib", "Server memory, PSS", "MiB", "lower", decimals=1)
 ANONYMOUS = replace(PSS, label="Server memory, anonymous")
 MEMORY_PEAK = Metric("memory_peak_mib", "Server memory, peak", "MiB", "lower", decimals=1)
 
-MEMORY_OF_PROCESSES: tuple[Metric, ...] = (PSS,)
-MEMORY_OF_CONTAINERS: tuple[Metric, ...] = (ANONYMOUS, MEMORY_PEAK)
 LATENCIES: tuple[Metric, ...] = (P50, P90, P99, P999, MAXIMUM)
+
+
+def memory_metrics(meta: RunMeta) -> tuple[Metric, ...]:
+    """The figures of a server's memory that a run has, the leading one first."""
+    own = ANONYMOUS if meta.counts_anonymous else PSS
+    return (own, MEMORY_PEAK) if meta.in_containers else (own,)
 
 
 def _relabelled(label: str) -> tuple[Metric, ...]:

@@ -14,8 +14,6 @@ from analysis.metrics import (
     LAST_P50,
     LAST_P99,
     LATENCIES,
-    MEMORY_OF_CONTAINERS,
-    MEMORY_OF_PROCESSES,
     MIB_PER_S,
     REQUESTS_PER_CONNECTION,
     RESPONSES,
@@ -24,6 +22,7 @@ from analysis.metrics import (
     SERVICE_P99,
     WITHIN_OBJECTIVE,
     Metric,
+    memory_metrics,
 )
 from analysis.standings import Standing, standings
 from analysis.wording import findings
@@ -161,16 +160,16 @@ def _level(run: Run, level: LevelResult, pictures: Sequence[Shown]) -> LevelSect
         anchor=f"{level.workload}-{level.level}",
         findings=findings(level, workload),
         rows=standings(level),
-        metrics=_shown_metrics(level, workload, in_containers=run.meta.in_containers),
+        metrics=_shown_metrics(run.meta, level, workload),
         pictures=pictures,
         largest=max((cell.lead.estimate for cell in level.cells if cell.lead), default=0.0),
     )
 
 
-def _shown_metrics(level: LevelResult, workload: WorkloadMeta, *, in_containers: bool) -> list[Metric]:
+def _shown_metrics(meta: RunMeta, level: LevelResult, workload: WorkloadMeta) -> list[Metric]:
     """What a level's table shows beside the leading figure, which comes first."""
     lead = level.metric
-    memory = MEMORY_OF_CONTAINERS if in_containers else MEMORY_OF_PROCESSES
+    memory = memory_metrics(meta)
     costs = (CPU, *memory, REQUESTS_PER_CONNECTION)
     if lead.name == CONNECTION_MEMORY.name:
         return [FIT, *memory]
@@ -192,9 +191,8 @@ def overview(sections: Sequence[LevelSection]) -> Matrix:
 
 def costs(meta: RunMeta, sections: Sequence[LevelSection]) -> list[tuple[Metric, Matrix]]:
     """The CPU time and the memory of every subject at the levels where they were measured."""
-    memory = MEMORY_OF_CONTAINERS if meta.in_containers else MEMORY_OF_PROCESSES
     shown = []
-    for metric in (CPU, memory[0]):
+    for metric in (CPU, memory_metrics(meta)[0]):
         columns = [(section, metric) for section in sections if _has(section, metric)]
         if columns:
             shown.append((metric, _matrix(columns, _figure)))

@@ -70,6 +70,7 @@ def describe_run(
             "workers": request.load.workers,
             "elsewhere": bool(request.load.bind),
         },
+        "memory": "anonymous",
         "workers": budget.workers,
         "threads": budget.threads,
         "machine": machine(),

@@ -180,15 +180,32 @@ def cpu_s(pids: Sequence[int]) -> float:
 
 
 def memory_mib(pids: Sequence[int]) -> float:
-    """Resident memory of processes in MiB, pages they share counted once (PSS)."""
-    total_kib = 0
+    """Resident memory of processes in MiB, pages they share counted once (PSS), for the lab's own."""
+    return _rollup_mib(pids, "Pss") or 0.0
+
+
+def anonymous_mib(pids: Sequence[int]) -> float | None:
+    """Anonymous memory of processes in MiB: heaps and stacks, with pages that forks share counted once.
+
+    Mapped files are left out: their pages belong to whoever else has them open, so that a server's figure
+    would depend on which others run beside it. A control group counts the same of a container.
+
+    Returns:
+        None where the kernel does not say (before Linux 5.4), or all of them have ended.
+    """
+    return _rollup_mib(pids, "Pss_Anon")
+
+
+def _rollup_mib(pids: Sequence[int], key: str) -> float | None:
+    """The sum of one line of each process's smaps_rollup."""
+    found_kib = []
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except OSError:
             continue  # it ended; `cpu_s` is what notices that
-        total_kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total_kib / 1024
+        found_kib += [int(line.split()[1]) for line in lines if line.startswith(f"{key}:")]
+    return sum(found_kib) / 1024 if found_kib else None
 
 
 def peak_memory_mib(pid: int) -> float:

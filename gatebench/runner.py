@@ -49,7 +49,7 @@ class Memory:
     """Memory of one server in MiB; None where it cannot be read.
 
     Attributes:
-        used_mib: what is its own now: PSS of processes, anonymous memory of a container.
+        used_mib: its anonymous memory now, which it shares with no other server and with no cached file.
         peak_mib: the most that its container has had, cached files included.
     """
 

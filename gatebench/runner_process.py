@@ -25,9 +25,9 @@ from gatebench.ports import fresh_port, is_free
 from gatebench.processes import (
     OWNER_VARIABLE,
     Owner,
+    anonymous_mib,
     cpu_s,
     kill,
-    memory_mib,
     signal_number,
     sweep,
     tree,
@@ -112,8 +112,8 @@ class ProcessInstance:
         return Counters(used_s, None, listen_drops(), steal_s(cores))
 
     def memory(self) -> Memory:
-        """Resident memory of all of the server's processes, shared pages counted once."""
-        return Memory(memory_mib(self._pids))
+        """Anonymous memory of all of the server's processes."""
+        return Memory(anonymous_mib(self._pids))
 
     def port_use(self) -> float | None:
         """Share of the local ports that connections to the server occupy."""

@@ -152,6 +152,7 @@ def run_json(plan: Plan, subjects: Sequence[Truth], loads: Sequence[Load]) -> di
             for load in loads
             if load.ceiling_per_s
         ],
+        "memory": "anonymous",
         "workers": 1,
         "threads": 4,
         "machine": {

@@ -27,7 +27,7 @@ from tests.comparisons import (
     slower,
 )
 from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, QUIET
-from tests.synthetic import STEADY
+from tests.synthetic import IDLE, STEADY
 
 
 def codes(found: CellComparison) -> list[str]:
@@ -50,6 +50,12 @@ def test_another_application_is_refused_and_no_ratio_is_given(tmp_path: Path) ->
     assert all(each.ratio is None for each in result.cells)
     assert not result.pairs
     assert not result.says_something
+
+
+def test_memory_that_was_counted_in_two_ways_is_not_compared(tmp_path: Path) -> None:
+    idle = replace(UVICORN, rates={"websocket-idle": 20.0})
+    result = against(tmp_path, lambda content: content.pop("memory"), subjects=[idle], loads=(IDLE,))
+    assert [codes(each) for each in result.cells] == [["memory"]]
 
 
 def test_another_workload_refuses_its_own_cells_and_no_others(tmp_path: Path) -> None:

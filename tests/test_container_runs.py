@@ -140,7 +140,10 @@ def test_words_with_dollars_in_them_are_drawn_as_they_are(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("containers", "memory"),
-    [(True, "anonymous memory of the server's container"), (False, "memory (PSS) of the server's processes")],
+    [
+        (True, "anonymous memory of the server's container"),
+        (False, "anonymous memory of the server's processes"),
+    ],
 )
 def test_memory_of_idle_connections_says_whose_it_is(tmp_path: Path, containers: bool, memory: str) -> None:
     idle = replace(UVICORN, rates={"websocket-idle": 20.0})
@@ -203,10 +206,11 @@ def test_the_memory_of_a_container_says_what_it_is_and_shows_its_peak(tmp_path: 
     assert "PSS" not in html
 
 
-def test_the_memory_of_processes_is_pss_and_has_no_peak(tmp_path: Path) -> None:
+def test_the_memory_of_processes_is_that_of_containers_without_a_peak(tmp_path: Path) -> None:
     html = page(make_run(tmp_path / "run", replace(PLAN, containers=False), [UVICORN], LOADS[:1]))
 
-    assert "Server memory, PSS (MiB)" in html
+    assert "Server memory, anonymous (MiB)" in html
+    assert "Server memory is the anonymous memory of the server&#39;s processes" in html
     assert "peak" not in html
     assert not [word for word in ("Container engine", "of the servers", "Image") if word in html]
 
@@ -232,3 +236,15 @@ def test_nothing_that_an_engine_or_an_image_says_gets_into_the_page_as_markup(tm
     html = (folder / "report.html").read_text()
     assert HOSTILE not in html
     assert html.count("&lt;script&gt;") > 10
+
+
+def test_an_older_run_of_processes_says_that_its_memory_is_pss(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", replace(PLAN, containers=False), [UVICORN], LOADS[:1])
+    description = json.loads((folder / "run.json").read_text())
+    del description["memory"]
+    (folder / "run.json").write_text(json.dumps(description))
+
+    html = page(folder)
+
+    assert "Server memory, PSS (MiB)" in html
+    assert "are divided between them" in html

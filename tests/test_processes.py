@@ -15,7 +15,16 @@ import psutil
 import pytest
 
 from gatebench import processes
-from gatebench.processes import OWNER_VARIABLE, Owner, cpu_s, marked_processes, memory_mib, sweep, tree
+from gatebench.processes import (
+    OWNER_VARIABLE,
+    Owner,
+    anonymous_mib,
+    cpu_s,
+    marked_processes,
+    memory_mib,
+    sweep,
+    tree,
+)
 from gatebench.watch import watched
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -151,6 +160,47 @@ def test_cpu_time_of_a_process_that_is_gone_is_an_error() -> None:
 
 def test_memory_of_this_process_is_counted_in_mebibytes() -> None:
     assert memory_mib([os.getpid()]) == pytest.approx(psutil.Process().memory_info().rss / 2**20, rel=0.5)
+
+
+def test_anonymous_memory_is_what_a_process_holds_and_no_file_that_it_maps(tmp_path: Path) -> None:
+    file = tmp_path / "mapped"
+    file.write_bytes(bytes(60 << 20))
+    code = (
+        "import mmap, sys\n"
+        "held = bytearray(40 << 20)\n"
+        "file = open(sys.argv[1], 'rb')\n"
+        "mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
+        "total = sum(mapped[::4096])\n"
+        "print('up', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        own_mib = anonymous_mib([process.pid])
+        assert own_mib is not None
+        assert 40 < own_mib < 60
+        assert memory_mib([process.pid]) > own_mib + 50
+    assert anonymous_mib([process.pid]) is None
+
+
+def test_memory_that_forks_share_is_counted_once() -> None:
+    code = (
+        "import os, sys\n"
+        "held = bytearray(40 << 20)\n"
+        "child = os.fork()\n"
+        "if child:\n"
+        "    print(child, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        both = [process.pid, int(process.stdout.readline())]
+        own_mib = anonymous_mib(both)
+        assert own_mib is not None
+        assert 40 < own_mib < 60
 
 
 def test_the_module_needs_no_start_time_of_a_process_that_is_gone() -> None:

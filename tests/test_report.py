@@ -189,7 +189,7 @@ def test_each_kind_of_load_has_its_own_figures_the_leading_one_first(mixed: str)
     assert heads(mixed, "websocket-idle-idle4000") == [
         "Server memory of an idle connection (KiB)",
         "R² of the line",
-        "Server memory, PSS (MiB)",
+        "Server memory, anonymous (MiB)",
     ]
     assert heads(mixed, "websocket-broadcast-c64")[0] == "Throughput (broadcasts/s)"
     assert "To the last subscriber p99 (ms)" in heads(mixed, "websocket-broadcast-c64")

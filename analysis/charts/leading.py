@@ -81,11 +81,8 @@ def _page(view: View, part: Part[Standing], highest: float) -> Chart:
 def _note(meta: RunMeta, metric: Metric) -> str:
     if metric.name != CONNECTION_MEMORY.name:
         return _NOTES[metric.name]
-    memory = (
-        "anonymous memory of the server's container"
-        if meta.in_containers
-        else "memory (PSS) of the server's processes"
-    )
+    kind = "anonymous memory" if meta.counts_anonymous else "memory (PSS)"
+    memory = f"{kind} of the server's {'container' if meta.in_containers else 'processes'}"
     return _IDLE_NOTE.format(memory=memory)
 
 

@@ -15,7 +15,7 @@ from analysis.charts.frame import QUIET, STYLE, Column, Words, nothing_valid, pa
 from analysis.charts.output import Chart
 from analysis.charts.pages import Part, parts
 from analysis.conditions import memory_note
-from analysis.metrics import MEMORY_OF_CONTAINERS, MEMORY_OF_PROCESSES
+from analysis.metrics import memory_metrics
 from analysis.statistics import Estimate
 from analysis.wording import short_reason
 
@@ -71,7 +71,7 @@ def memory_charts(view: View) -> Iterator[Chart]:
 def _page(view: View, part: Part[_Row], rows: Sequence[_Row]) -> Chart:
     meta = view.meta
     highest = max((row.figure.high or 0.0 for row in rows if row.figure), default=0.0)
-    metric = (MEMORY_OF_CONTAINERS if meta.in_containers else MEMORY_OF_PROCESSES)[0]
+    metric = memory_metrics(meta)[0]
     words = Words(
         part.title("Server memory under load"),
         f"{metric.unit}, the highest of all workloads, {metric.better} is better; line: lowest to highest "

@@ -76,6 +76,8 @@ def cell_refusals(
         found.append(f"application: {subjects[0].interface} in A and {subjects[1].interface} in B")
     if _hash_differs(a, b, f"workloads/{workload}"):
         found.append(f"workload: {workload} {_HOW_IT_DIFFERS}")
+    if plans[0].model == "idle" and a.counts_anonymous != b.counts_anonymous:
+        found.append("memory: PSS in the one run, anonymous memory in the other")
     if _load(plans[0]) != _load(plans[1]) or _rates_differ(*plans):
         found.append(f"load: {plans[0].load} in A and {plans[1].load} in B")
     return tuple(found)
