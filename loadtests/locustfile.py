@@ -46,6 +46,7 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
         if options is not None and options.headless and (problem := find_problem(environment)):
             logger.error(problem)
             sys.exit(2)
+        offer_chosen_users(environment)
         test = MasterTest(environment, runner) if isinstance(runner, MasterRunner) else None
         begin = test.begin if test else LocalTest(environment, cpus).begin
 
@@ -56,6 +57,17 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
         begin()
 
     listen(environment.events.test_start, begin_test)
+
+
+def offer_chosen_users(environment: Environment) -> None:
+    """Leaves the class picker the users that the command line names, where it names some.
+
+    Locust itself offers and ticks every user of the file, also those that the server cannot answer.
+    """
+    chosen = environment.parsed_options.user_classes if environment.parsed_options is not None else ()
+    if chosen:
+        offered = environment.available_user_classes or {}
+        environment.available_user_classes = {name: offered[name] for name in offered if name in chosen}
 
 
 def find_problem(environment: Environment) -> str:

@@ -27,7 +27,7 @@ from tests.lab import PATIENCE_S, fetch, wait_until
 pytestmark = pytest.mark.real
 
 USERS = 8
-COUNTED = re.compile(r"^(GET|WS) +/\S+ +[1-9]", re.MULTILINE)
+COUNTED = re.compile(r"^(GET|WS) +/\S+( \(new connection\))? +[1-9]", re.MULTILINE)
 """A row of Locust's table on the terminal with a number of requests other than 0."""
 LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
 
@@ -49,12 +49,13 @@ class CountingServer(ContractServer):
             self.open -= 1
 
 
-def headless(folder: Path, user: str, port: int, *options: str) -> int:
-    """Locust without its UI until it has shown something counted; its exit status.
+def headless(folder: Path, users: str, port: int, *options: str) -> int:
+    """Locust without its UI until it has shown something counted of each of its users; its exit status.
 
     Its tables are in `folder`, as CSV files.
     """
-    command = [*LOCUST, user, "--headless", "-u", str(USERS), "-r", str(USERS), "-t", f"{PATIENCE_S:.0f}s"]
+    names = users.split()
+    command = [*LOCUST, *names, "--headless", "-u", str(USERS), "-r", str(USERS), "-t", f"{PATIENCE_S:.0f}s"]
     command += ["--host", f"http://{HOST}:{port}", "--csv", str(folder / "table"), *options]
     log = folder / "locust.log"
     with (
@@ -62,7 +63,9 @@ def headless(folder: Path, user: str, port: int, *options: str) -> int:
         subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as locust,
     ):
         try:
-            wait_until("a row of Locust's table", lambda: COUNTED.search(log.read_text()) is not None)
+            wait_until(
+                "rows of Locust's table", lambda: len(set(COUNTED.findall(log.read_text()))) == len(names)
+            )
             locust.terminate()
             return locust.wait(PATIENCE_S)
         finally:
@@ -101,11 +104,49 @@ def test_a_user_that_closes_opens_a_connection_for_every_request(tmp_path: Path)
     # Locust writes its CSV files once a second, and this one when all is counted.
     counts = tmp_path / "counts.json"  # Locust adds the ending itself
     row, connections = run_honestly(tmp_path, "CloseUser", "--json-file", str(counts.with_suffix("")))
-    assert (row["Type"], row["Name"]) == ("GET", "/plaintext")
+    assert (row["Type"], row["Name"]) == ("GET", "/plaintext (new connection)")
     (entry,) = json.loads(counts.read_text())
     # What is in flight when Locust ends only the server has seen.
     assert connections - USERS <= entry["num_requests"] <= connections
     assert connections > USERS
+
+
+def test_kept_and_new_connections_are_two_rows(tmp_path: Path) -> None:
+    counts = tmp_path / "counts.json"
+    options = ("--json-file", str(counts.with_suffix("")))
+    with CountingServer() as server:
+        assert headless(tmp_path, "KeepAliveUser CloseUser", server.port, *options) == 0
+    shown = [(entry["method"], entry["name"]) for entry in json.loads(counts.read_text())]
+    assert sorted(shown) == [("GET", "/plaintext"), ("GET", "/plaintext (new connection)")]
+
+
+MERGING = """
+import dataclasses, json
+from locust.stats import RequestStats
+from loadtests.engine.tally import SliceResult
+from loadtests.engine.target import Target
+from loadtests.locust_statistics import merge_into
+
+nothing = {field.name: 0 for field in dataclasses.fields(SliceResult)} | {"failures": {}, "examples": {}}
+latencies_us = {"response": {433: 2, 1236: 1, 123456: 1}}
+stats = RequestStats()
+for _ in range(2):
+    result = SliceResult(**nothing | {"completed": 4, "histograms": latencies_us})
+    merge_into(stats, Target("127.0.0.1", 9, "keep-alive", path="/plaintext"), result)
+print(json.dumps([stats.get("/plaintext", "GET").to_dict(), stats.total.to_dict()]))
+"""
+"""In a process of its own: Locust changes the standard library of whatever imports it."""
+
+
+def test_locusts_percentiles_have_three_digits_and_its_average_is_exact() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", MERGING], cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=True
+    )
+    for row in json.loads(told.stdout):
+        assert row["num_requests"] == 8
+        assert row["median_response_time"] == 1.24
+        assert row["response_time_percentile_0.95"] == 123
+        assert row["avg_response_time"] == pytest.approx((0.433 * 2 + 1.236 + 123.456) / 4)
 
 
 def test_another_route_of_the_contract_can_be_chosen(tmp_path: Path) -> None:
