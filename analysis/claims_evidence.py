@@ -138,9 +138,8 @@ def _figure(
                 )
             among *= count
         at_once = found.times(meta.workload(level.workload).service_s)
-        found, detail = at_once.times(1 / among), f"{at_once}"
-        if condition.metric == PER_THREAD:
-            detail += f"; {among:,.0f} thread{'s' if among > 1 else ''}"
+        found = at_once.times(1 / among)
+        detail = f"{found}{_over(condition.metric, at_once, among)}"
         if condition.limit.above and among * condition.limit.value >= plan.connections * plan.window:
             return Observation(
                 cell.subject, None, f"{detail}, which {plan.connections} connections cannot fill"
@@ -150,6 +149,14 @@ def _figure(
     low = found.value if found.low is None else found.low
     high = found.value if found.high is None else found.high
     return Observation(cell.subject, keeps(condition.limit, low, high), detail)
+
+
+def _over(metric: str, at_once: Figure, among: float) -> str:
+    """`; 3.8 over 4 threads`: all that waited at once, and among what; empty for one process."""
+    if among > 1:
+        each = "threads" if metric == PER_THREAD else "worker processes"
+        return f"; {shown(at_once.value)} over {among:,.0f} {each}"
+    return "; 1 thread" if metric == PER_THREAD else ""
 
 
 def _without_figure(cell: CellResult) -> Observation | None:

@@ -28,12 +28,33 @@ _MACHINE = {
     "cores": "Processor cores",
     "memory_mib": "Memory",
     "virtualization": "Virtualization",
+    "container": "Container that the lab itself was in",
     "python": "Python",
     "libc": "C library",
     "somaxconn": "Longest listen queue (somaxconn)",
     "cpu_governor": "CPU frequency governor",
     "load_average_1m": "Load average at the start, 1 min",
 }
+_CONTAINERS = frozenset(
+    {
+        *(
+            "docker",
+            "podman",
+            "lxc",
+            "lxc-libvirt",
+            "systemd-nspawn",
+            "openvz",
+            "rkt",
+            "wsl",
+            "proot",
+            "pouch",
+        ),
+        "container-other",
+    }
+)
+"""What systemd-detect-virt calls kinds of containers."""
+_OF_THE_LAB = frozenset({"container"})
+"""Where servers were containers, whoever looked at the machine was in the load generator's."""
 _OF_ONE_PYTHON = frozenset({"python", "libc"})
 """Facts of who looked at the machine, which say nothing of servers in images of their own."""
 
@@ -42,16 +63,36 @@ def conditions(meta: RunMeta, level: LevelResult) -> str:
     """On what, how and when: the caption under every chart."""
     machine = meta.machine
     cores = ", ".join(f"{role} {len(numbers)}" for role, numbers in meta.cores.items())
-    known = [str(machine[key]) for key in ("cpu", "system") if machine.get(key)]
-    if machine.get("virtualization"):
-        known.insert(1, f"virtualization: {machine['virtualization']}")
+    known = [str(machine["cpu"]) if machine.get("cpu") else "", _virtual_machine(meta)]
+    if machine.get("container") and not meta.in_containers:
+        known.append(f"the lab itself in a container ({machine['container']})")
+    known.append(str(machine["system"]) if machine.get("system") else "")
     workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
-    where = ", ".join([*known, f"cores: {cores}", runner_in_words(meta), f"{workers} a server"])
+    where = ", ".join([*filter(None, known), f"cores: {cores}", runner_in_words(meta), f"{workers} a server"])
     blocks = max((cell.blocks for cell in level.cells), default=0)
     load = _loaded(level.plan, meta.workload(level.workload))
     how = f"{load}; {blocks} of {meta.blocks} blocks{_rounds(level)}; seed {meta.seed}"
     what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
     return f"This machine's figures: {where}.\n{how}. {what}"
+
+
+def _virtual_machine(meta: RunMeta) -> str:
+    """What is known of a hypervisor, for a caption; empty where that is nothing.
+
+    A single word comes from a version that stored what systemd-detect-virt said. Of a kind of container it
+    said no more than that the machine bore such marks, and a reader would take it for the runner.
+    """
+    found = str(meta.machine.get("virtualization") or "")
+    return "" if found in _CONTAINERS else _in_words(found)
+
+
+def _in_words(virtualization: str) -> str:
+    if virtualization in _CONTAINERS:
+        return f"not certain: the lab's machine bore marks of a container ({virtualization})"
+    known = {"": "", "none": "no hypervisor seen", "hypervisor": "a virtual machine"}
+    if virtualization in known:
+        return known[virtualization]
+    return virtualization if " " in virtualization else f"a virtual machine ({virtualization})"
 
 
 def _rounds(level: LevelResult) -> str:
@@ -135,6 +176,7 @@ def machine_facts(meta: RunMeta) -> list[tuple[str, str]]:
     A fact that could not be had says so. One that this version does not know keeps its own name.
     """
     apart = {name for name in _OF_ONE_PYTHON if _subjects_by(meta, name)}
+    apart |= _OF_THE_LAB if meta.in_containers else set()
     return [
         (_MACHINE.get(name, name), "not known" if value is None else _with_unit(name, value))
         for name, value in meta.machine.items()
@@ -145,6 +187,8 @@ def machine_facts(meta: RunMeta) -> list[tuple[str, str]]:
 def _with_unit(name: str, value: object) -> str:
     if name.endswith("_mib") and isinstance(value, int | float):
         return f"{value:,.0f} MiB"
+    if name == "virtualization":
+        return _in_words(str(value))
     return str(value)
 
 

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis.leads import why_no_lead
 from analysis.metrics import P50, P99
 from analysis.standings import standings
 from analysis.wording import interval, short_reason
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 def standings_table(level: LevelResult) -> Group:
     """One level: a table of the valid cells, and below it a line for each reason that others are not in it.
 
-    A `=` marks the leader and everything that cannot be told apart from it. Idle connections have no
-    latencies, and a search has none of one rate.
+    A `=` marks the leader and everything that cannot be told apart from it; a line says what a dash means.
+    Idle connections have no latencies, and a search has none of one rate.
     """
     metric = level.metric
     timed = [] if level.plan.model in {"idle", "objective"} else [P50, P99]
@@ -36,11 +37,14 @@ def standings_table(level: LevelResult) -> Group:
     rows = standings(level)
     tied = sum(row.leads for row in rows) > 1
     apart: dict[str, list[str]] = defaultdict(list)
+    dashes: set[str] = set()
     for row in rows:
         cell = row.cell
         if cell.status != "ok":
             apart[short_reason(cell)].append(cell.subject)
             continue
+        if cell.lead is None or any(cell.figure(each.name) is None for each in others):
+            dashes.add("too few samples" if timed else why_no_lead(level.plan.model))
         table.add_row(
             row.places,
             "=" if row.leads and tied else "",
@@ -50,5 +54,6 @@ def standings_table(level: LevelResult) -> Group:
             interval(cell.lead, metric),
             *(each.show(cell.figure(each.name)) for each in others),
         )
+    notes = [Text(f"  —: {'; '.join(sorted(dashes))}", style="dim")] if dashes else []
     lines = [Text(f"  {reason}: {', '.join(subjects)}", style="dim") for reason, subjects in apart.items()]
-    return Group(title, table, *lines, Text())
+    return Group(title, table, *notes, *lines, Text())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -14,9 +15,20 @@ import psutil
 
 PACKAGES = ("locust", "gevent", "h11", "wsproto", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "uv")
 
+_FIRST_NAMESPACES = {"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026531835]"}
+"""What Linux calls the namespaces that it starts with (`PROC_PID_INIT_INO` in include/linux/proc_ns.h)."""
+_MARKS = {".dockerenv": "docker", "run/.containerenv": "podman"}
+_VIRTUAL_MAKERS = frozenset({"QEMU", "VMware, Inc.", "innotek GmbH", "Xen", "Bochs", "Parallels"})
+"""What firmware calls its maker where that makes none but virtual machines."""
+_NOTHING_SAID = frozenset({"", "none", "vm-other", "container-other"})
+
 
 def machine() -> dict[str, str | int | float | None]:
-    """The machine as its kernel describes it; None where it does not say."""
+    """The machine as its kernel describes it; None where it does not say.
+
+    `container` is there only where this process is in one.
+    """
+    inside = container()
     return {
         "system": platform.system(),
         "kernel": platform.release(),
@@ -25,13 +37,66 @@ def machine() -> dict[str, str | int | float | None]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_mib": round(psutil.virtual_memory().total / 2**20),
-        "virtualization": _virtualization(),
+        "virtualization": virtualization(),
+        **({"container": inside} if inside else {}),
         "python": platform.python_version(),
         "libc": " ".join(platform.libc_ver()),
-        "somaxconn": _first_line("/proc/sys/net/core/somaxconn"),
-        "cpu_governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "somaxconn": _first_line(Path("/proc/sys/net/core/somaxconn")),
+        "cpu_governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "load_average_1m": round(os.getloadavg()[0], 2),
     }
+
+
+def virtualization(root: Path = Path("/"), detects: Callable[[str], str] | None = None) -> str | None:
+    """`a virtual machine (kvm)`: whether a hypervisor runs the kernel, and its kind where that is known.
+
+    Args:
+        root: where /proc and /sys are looked for.
+        detects: answers as systemd-detect-virt does; None for that itself.
+
+    Returns:
+        None where nothing is known; that of a machine on which systemd looked for one says that it saw none.
+    """
+    said = (detects or _systemd_detects)("--vm")
+    if said not in _NOTHING_SAID:
+        return f"a virtual machine ({said})"
+    flags = root / "proc/cpuinfo"
+    flagged = flags.exists() and re.search(r"^flags\b.* hypervisor\b", flags.read_text(), re.MULTILINE)
+    maker = _first_line(root / "sys/class/dmi/id/sys_vendor")
+    hypervisor = _first_line(root / "sys/hypervisor/type")
+    if not (flagged or hypervisor or maker in _VIRTUAL_MAKERS or said == "vm-other"):
+        return "no hypervisor seen" if said == "none" else None
+    kind = hypervisor or _first_line(root / "sys/class/dmi/id/product_name") or maker
+    return f"a virtual machine ({kind})" if kind else "a virtual machine"
+
+
+def container(root: Path = Path("/"), detects: Callable[[str], str] | None = None) -> str | None:
+    """The kind of container that this process is in, as `docker`; None outside of one, as far as can be seen.
+
+    Files such as /.dockerenv are no evidence: a virtual machine whose disk was made from a container's image
+    has them too, and systemd-detect-virt goes by them. An engine gives what it starts a PID or a cgroup
+    namespace of its own, or at least a cgroup named with 64 digits. Where one of these is seen, those files
+    say of what kind the engine is.
+    """
+    own = root / "proc/self"
+    apart = any(
+        _namespace(own / "ns" / name) not in {None, first} for name, first in _FIRST_NAMESPACES.items()
+    )
+    groups = own / "cgroup"
+    named = groups.exists() and re.search(r"[0-9a-f]{64}", groups.read_text())
+    if not (apart or named):
+        return None
+    said = (detects or _systemd_detects)("--container")
+    if said not in _NOTHING_SAID:
+        return said
+    return next((kind for mark, kind in _MARKS.items() if (root / mark).exists()), "kind not known")
+
+
+def _namespace(link: Path) -> str | None:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return None
 
 
 def versions() -> dict[str, str]:
@@ -72,17 +137,16 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
-def _virtualization() -> str | None:
+def _systemd_detects(kind: str) -> str:
+    """What systemd-detect-virt says of `--vm` or `--container`; empty without it."""
     try:
         answer = subprocess.run(
-            ["systemd-detect-virt"], capture_output=True, text=True, timeout=5, check=False
+            ["systemd-detect-virt", kind], capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        flags = Path("/proc/cpuinfo")
-        return "hypervisor" if flags.exists() and " hypervisor" in flags.read_text() else None
-    return answer.stdout.strip() or None
+        return ""
+    return answer.stdout.strip()
 
 
-def _first_line(path: str) -> str | None:
-    file = Path(path)
-    return file.read_text().splitlines()[0] if file.exists() else None
+def _first_line(file: Path) -> str | None:
+    return next(iter(file.read_text().splitlines()), None) if file.exists() else None

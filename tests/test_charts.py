@@ -163,10 +163,37 @@ def test_a_failure_with_a_long_log_stays_one_short_line(tmp_path: Path) -> None:
 
 
 def test_waiting_requests_are_held_against_one_a_few_or_all_at_a_time(tmp_path: Path) -> None:
-    shown = texts(only(waiting_charts(level_view(tmp_path, SUBJECTS, WAIT))))
+    view = level_view(tmp_path, SUBJECTS, WAIT)
+    shown = texts(only(waiting_charts(view)))
 
     assert {"one at a time: 100", "4 threads: 400", "all 64: 6,400"} <= set(shown)
-    assert "4 at once" in shown
+    assert {"requests/s", "95 % interval", "at once"} <= set(shown)
+    assert {f"{(cell.figure('rps') or 0) * 0.01:.0f}" for cell in view.level.cells} <= set(shown)
+
+
+def test_requests_that_wait_stand_in_the_order_of_their_throughput(tmp_path: Path) -> None:
+    view = level_view(tmp_path, SUBJECTS, WAIT)
+    shown = texts(only(waiting_charts(view)))
+
+    names = [cell.subject for cell in sorted(view.level.cells, key=lambda cell: -(cell.figure("rps") or 0))]
+    assert sorted(names, key=shown.index) == names
+    interfaces = {name: cell.interface for name in names for cell in view.level.cells if cell.subject == name}
+    assert [interfaces[name] for name in names] != sorted(interfaces.values())
+    assert [interfaces[name] for name in names] != sorted(interfaces.values(), reverse=True)
+
+
+def test_the_columns_of_requests_that_wait_keep_off_the_edge_and_off_what_the_dotted_lines_say(
+    tmp_path: Path,
+) -> None:
+    figure = only(waiting_charts(level_view(tmp_path, SUBJECTS, WAIT))).figure
+    figure.draw_without_rendering()
+
+    boxes = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
+    margin = figure.texts[0].get_window_extent().x0
+    assert max(box.x1 for box in boxes.values()) <= figure.get_size_inches()[0] * figure.dpi - margin + 1
+    assert boxes["all 64: 6,400"].x1 < boxes["requests/s"].x0
+    assert boxes["requests/s"].x1 < boxes["95 % interval"].x0
+    assert boxes["95 % interval"].x1 < boxes["at once"].x0
 
 
 def test_interfaces_differ_in_shape_and_not_only_in_color(tmp_path: Path) -> None:

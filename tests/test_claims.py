@@ -60,6 +60,18 @@ def test_without_greenlets_and_unknown_threads_waiting_blocks_a_wsgi_worker(tmp_
     assert "uvicorn" not in found.evidence
 
 
+def test_what_waits_for_each_thread_is_told_by_the_thread_with_the_sum_behind_it(
+    standard: dict[str, ClaimResult],
+) -> None:
+    evidence = standard["wsgi-waiting-blocks"].evidence
+    assert evidence.startswith("requests waiting at once for each thread under wait, at most 1: yes of ")
+    found = re.search(r"waitress \(([\d.]+), [\d.]+ to [\d.]+; ([\d.]+) over 4 threads\)", evidence)
+    assert found is not None
+    assert float(found[1]) < 1
+    assert float(found[2]) == pytest.approx(4 * float(found[1]), rel=0.005)
+    assert re.search(r"gunicorn-sync \(0\.\d+, [\d.]+ to [\d.]+; 1 thread\)", evidence)
+
+
 def test_a_subject_of_unknown_threads_leaves_what_is_said_of_every_one_undecided(tmp_path: Path) -> None:
     found = verdicts(tmp_path, [BY_ID["gunicorn-sync"], BY_ID["gunicorn-gthread"]])["wsgi-waiting-blocks"]
     assert found.verdict == "undecided"
@@ -85,6 +97,7 @@ def test_few_waiting_requests_in_every_asgi_server_contradict_that_there_are_man
 def test_with_more_worker_processes_waiting_requests_are_counted_for_each(tmp_path: Path) -> None:
     found = verdicts(tmp_path, [BY_ID["daphne"]], edit=lambda content: content.update(workers=2))
     assert found["asgi-many-waiting"].verdict == "contradicted"
+    assert "daphne (6.53, 6.36 to 6.69; 13.1 over 2 worker processes)" in found["asgi-many-waiting"].evidence
 
 
 def test_websocket_is_supported_only_where_both_interfaces_were_verified(

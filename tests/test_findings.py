@@ -18,7 +18,7 @@ from analysis.summary import summarize
 from analysis.tables import standings_table
 from analysis.wording import findings
 from tests.summaries import BY_ID, QUIET, places, small, whole_run
-from tests.synthetic import IDLE, SEARCH, STEADY, make_run
+from tests.synthetic import IDLE, LOADS, SEARCH, STEADY, make_run
 from tests.synthetic_model import Load, Plan, Truth
 
 
@@ -195,6 +195,71 @@ def test_what_is_known_of_the_machine_has_names_and_units(tmp_path: Path) -> Non
         ("CPU frequency governor", "not known"),
         ("a_later_version_adds", "7"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "in_caption", "in_list"),
+    [
+        ({"virtualization": "a virtual machine (kvm)"}, "X, a virtual machine (kvm), L, cores", None),
+        (
+            {"virtualization": "a virtual machine (kvm)", "container": "docker"},
+            "X, a virtual machine (kvm), the lab itself in a container (docker), L, cores",
+            None,
+        ),
+        ({"container": "docker"}, "X, the lab itself in a container (docker), L, cores", None),
+        ({"virtualization": "no hypervisor seen"}, "X, no hypervisor seen, L, cores", None),
+        ({"virtualization": None}, "X, L, cores", "not known"),
+        ({"virtualization": "kvm"}, "X, a virtual machine (kvm), L, cores", "a virtual machine (kvm)"),
+        ({"virtualization": "hypervisor"}, "X, a virtual machine, L, cores", "a virtual machine"),
+        ({"virtualization": "none"}, "X, no hypervisor seen, L, cores", "no hypervisor seen"),
+        (
+            {"virtualization": "docker"},
+            "X, L, cores",
+            "not certain: the lab's machine bore marks of a container (docker)",
+        ),
+    ],
+)
+def test_a_virtual_machine_and_the_labs_own_container_are_told_in_words_that_are_not_the_runners(
+    run: Run, summary: Summary, facts: dict[str, str | None], in_caption: str, in_list: str | None
+) -> None:
+    meta = replace(run.meta, machine={"cpu": "X", "system": "L", **facts})
+
+    assert f"This machine's figures: {in_caption}: " in conditions(meta, summary.levels[0])
+    told_of = dict(machine_facts(meta)).get("Virtualization")
+    assert told_of == (in_list or facts.get("virtualization"))
+    assert dict(machine_facts(meta)).get("Container that the lab itself was in") == facts.get("container")
+
+
+def test_the_load_generators_container_is_not_taken_for_the_labs_own(run: Run, summary: Summary) -> None:
+    meta = replace(run.meta, runner="docker", machine={"cpu": "X", "container": "docker"})
+
+    assert "figures: X, cores: " in conditions(meta, summary.levels[0])
+    assert machine_facts(meta) == [("Processor", "X")]
+
+
+@pytest.mark.parametrize(
+    ("load", "rounds", "reasons"),
+    [
+        (STEADY, 1, ["  —: too few samples"]),
+        (STEADY, 24, []),
+        (LOADS[0], 1, ["  —: too few samples"]),
+        (LOADS[0], 24, []),
+        (SEARCH, 2, ["  —: a search needs 6 slices after it has turned twice; give it more time"]),
+    ],
+    ids=["short open", "long open", "short closed", "long closed", "short search"],
+)
+def test_the_terminal_table_says_once_what_its_dashes_mean_and_nothing_without_any(
+    tmp_path: Path, load: Load, rounds: int, reasons: list[str]
+) -> None:
+    subjects = [also(name, load, 9_000.0) for name in ("uvicorn", "hypercorn")]
+    made = make_run(tmp_path / "run", replace(QUIET, rounds=rounds), subjects, [load])
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as captured:
+        console.print(standings_table(summarize(load_run(made)).levels[0]))
+
+    lines = captured.get().splitlines()
+    assert [line for line in lines if line.startswith("  —")] == reasons
+    assert any(line.endswith("—") or " — " in line for line in lines[2:4]) == bool(reasons)
 
 
 def test_the_terminal_table_of_an_open_loop_leads_with_its_p99(tmp_path: Path) -> None:

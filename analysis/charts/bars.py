@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from analysis.meta import SubjectMeta
     from analysis.statistics import Estimate
 
+HATCHED = "; hatched: failed a validity gate"
+"""For the subtitle of a chart that has such bars."""
 _THICK = 0.62
 
 

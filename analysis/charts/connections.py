@@ -10,7 +10,7 @@ from analysis.charts.output import Chart
 from analysis.charts.pages import parts
 from analysis.charts.panels import MOST_PANELS, by_server, is_first
 from analysis.charts.rules import even_values, rule
-from analysis.charts.series import Point, draw, point
+from analysis.charts.series import Point, draw, has_strip, point
 from analysis.standings import ordered
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from analysis.results import LevelResult
 
 _NOTE = (
-    "In the hatched strip: levels without a valid figure. Subjects were compared within each level, in the "
-    "same rounds; the levels were measured one after the other."
+    "Subjects were compared within each level, in the same rounds; the levels were measured one after the "
+    "other."
 )
+_STRIP = " In the hatched strip: levels without a valid figure."
 
 
 def in_flight(level: LevelResult) -> int:
@@ -51,11 +52,12 @@ def connection_charts(view: View) -> Iterator[Chart]:
             points[cell.subject].append(point(in_flight(level), cell, metric.scale))
     panels, without = by_server(view.meta, ordered(levels[-1]), *(level.cells for level in levels))
     for part in parts(panels, MOST_PANELS):
+        strip = _STRIP if has_strip(part.items, points) else ""
         words = Words(
             part.title(f"Throughput against {what}: {name}"),
             f"{metric.unit}, {metric.better} is better; from left to right: {what}; line: 95 % interval; "
             "grey: the others",
-            f"{_NOTE}{without}\n{conditions_of_all(view)}",
+            f"{_NOTE}{strip}{without}\n{conditions_of_all(view)}",
         )
         figure = draw(words, part.items, points, _from_zero)
         alt = f"Throughput of {len(points)} subjects at {len(levels)} numbers of {what}."

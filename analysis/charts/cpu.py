@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from analysis.charts.bars import apart, bar
+from analysis.charts.bars import HATCHED, apart, bar
 from analysis.charts.captions import conditions_of_all
 from analysis.charts.counting import counted_slices
 from analysis.charts.frame import (
@@ -74,9 +74,14 @@ def cpu_charts(view: View) -> Iterator[Chart]:
     pages = [(side, rows) for side in parts(columns, _MOST_COLUMNS) for rows in parts(subjects)]
     for number, (side, rows) in enumerate(pages, start=1):
         part = Part(rows.items, number, len(pages))
+        hatched = any(
+            own[subject].status != "ok" and subject in of
+            for _, own, of in side.items
+            for subject in rows.items
+        )
         words = Words(
             part.title(f"Server CPU a request: {levels[0].workload}"),
-            f"{CPU.unit}, {CPU.better} is better; line: 95 % interval; hatched: failed a validity gate",
+            f"{CPU.unit}, {CPU.better} is better; line: 95 % interval{HATCHED if hatched else ''}",
             f"{_NOTE}\n{conditions_of_all(view)}",
         )
         alone = len(levels) == 1

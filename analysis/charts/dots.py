@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FILLED, PALE, HOLLOW = 1.0, 0.4, 0.0
 """Opacity of the dots of p50, p90 and p99."""
+TOO_FEW = " —: too few samples."
+"""For the caption of a chart that has such a dash among its figures."""
 LEGEND = "milliseconds, logarithmic, lower is better; filled: p50, pale: p90, hollow: p99"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.charts.dots import LEGEND, draw_dots, milliseconds_axis
+from analysis.charts.dots import LEGEND, TOO_FEW, draw_dots, milliseconds_axis
 from analysis.charts.frame import (
     HEADING,
     PLAIN,
@@ -52,12 +52,14 @@ def latency_charts(view: View) -> Iterator[Chart]:
 def _page(view: View, part: Part[CellResult], valid: Sequence[CellResult]) -> Chart:
     meta, level = view.meta, view.level
     broadcast = view.workload.exchange == "broadcast"
+    columns = [*_SHOWN, _last_subscriber(valid)] if broadcast else [*_SHOWN]
+    shown = [cell.figure(each.name) for cell in part.items if cell.status == "ok" for each in columns]
+    dash = TOO_FEW if None in shown else ""
     words = Words(
         part.title(f"{'Delay to each subscriber' if broadcast else 'Latency'}: {level.title}"),
         LEGEND,
-        f"{_what_it_is(level.plan, view.workload)}\n{conditions(meta, level)}",
+        f"{_what_it_is(level.plan, view.workload)}{dash}\n{conditions(meta, level)}",
     )
-    columns = [*_SHOWN, _last_subscriber(valid)] if broadcast else [*_SHOWN]
     right_in = _RIGHT_IN + (_LAST_PT / 72 if broadcast else 0)
     figure, axes = page(words, len(part.items), right_in=right_in)
     row_labels(axes, [meta.subject(cell.subject) for cell in part.items])

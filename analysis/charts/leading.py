@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.charts import places
-from analysis.charts.bars import apart, bar
+from analysis.charts.bars import HATCHED, apart, bar
 from analysis.charts.frame import QUIET, Words, beside, nothing_valid, page, row_labels
 from analysis.charts.output import Chart
 from analysis.charts.pages import Part, parts
@@ -38,7 +38,7 @@ _IDLE_NOTE = (
     "The slope of a straight line through the {memory} at each number of connections: what one more takes, "
     "without what the server takes anyway."
 )
-_LEGEND = "line: 95 % interval; bracket: cannot be told apart; hatched: failed a validity gate"
+_LEGEND = "line: 95 % interval; bracket: cannot be told apart"
 _ROOM = 1.24
 """The axis is that much longer than the longest bar, for the figure beside it."""
 
@@ -53,9 +53,10 @@ def leading_charts(view: View) -> Iterator[Chart]:
 
 def _page(view: View, part: Part[Standing], highest: float) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
+    hatched = HATCHED if any(map(_is_hatched, part.items)) else ""
     words = Words(
         part.title(f"{metric.label}: {level.title}"),
-        f"{metric.unit}, {metric.better} is better; {_LEGEND}",
+        f"{metric.unit}, {metric.better} is better; {_LEGEND}{hatched}",
         f"{_note(meta, metric)}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=places.WIDTH_IN)
@@ -76,6 +77,11 @@ def _page(view: View, part: Part[Standing], highest: float) -> Chart:
     alt = " ".join(findings(level, view.workload))
     stem = part.stem(f"{_STEMS[metric.name]}-{level.workload}-{level.level}")
     return Chart(stem, words.title, alt, figure)
+
+
+def _is_hatched(row: Standing) -> bool:
+    """Whether it has a bar that is not a result."""
+    return row.cell.status != "ok" and row.cell.lead is not None and row.cell.lead.estimate > 0
 
 
 def _note(meta: RunMeta, metric: Metric) -> str:

@@ -72,10 +72,11 @@ def _page(view: View, part: Part[_Row], rows: Sequence[_Row]) -> Chart:
     meta = view.meta
     highest = max((row.figure.high or 0.0 for row in rows if row.figure), default=0.0)
     metric = memory_metrics(meta)[0]
+    hatched = "; hatched: none valid" if any(row.figure and not row.valid for row in part.items) else ""
     words = Words(
         part.title("Server memory under load"),
         f"{metric.unit}, the highest of all workloads, {metric.better} is better; line: lowest to highest "
-        "block; hatched: none valid",
+        f"block{hatched}",
         f"{memory_note(meta)} {_NOTE}\n{conditions_of_all(view)}",
     )
     with mpl.rc_context(STYLE):

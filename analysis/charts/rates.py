@@ -10,7 +10,7 @@ from analysis.charts.output import Chart
 from analysis.charts.pages import parts
 from analysis.charts.panels import MOST_PANELS, by_server, is_first
 from analysis.charts.rules import logarithmic_height
-from analysis.charts.series import Point, draw, point
+from analysis.charts.series import Point, draw, has_strip, point
 from analysis.gates import RATE_MISSED
 from analysis.standings import ordered
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from analysis.charts.view import View
     from analysis.results import LevelResult
 
-_NOTE = (
-    "Response times run from the moment a request was to be sent. In the hatched strip: rates without a "
-    "valid figure, such as those at which a server is overloaded, so that its response time would only grow."
+_NOTE = "Response times run from the moment a request was to be sent."
+_STRIP = (
+    " In the hatched strip: rates without a valid figure, such as those at which a server is overloaded, so "
+    "that its response time would only grow."
 )
 
 
@@ -44,11 +45,12 @@ def rate_charts(view: View) -> Iterator[Chart]:
             points[cell.subject].append(point(level.plan.rate_per_s or 0.0, cell, metric.scale))
     panels, without = by_server(view.meta, ordered(levels[0]), *(level.cells for level in levels))
     for part in parts(panels, MOST_PANELS):
+        strip = _STRIP if has_strip(part.items, points) else ""
         words = Words(
             part.title(f"Response time against the offered rate: {name}"),
             f"p99 in {metric.unit}, logarithmic, lower is better; from left to right: requests/s offered; "
             "line: 95 % interval; grey: the others",
-            f"{_NOTE}{without}\n{conditions_of_all(view)}",
+            f"{_NOTE}{strip}{without}\n{conditions_of_all(view)}",
         )
         figure = draw(words, part.items, points, _milliseconds)
         alt = " ".join(_sentences(levels)) or f"p99 of {len(points)} subjects at {len(levels)} offered rates."

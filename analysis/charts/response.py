@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.charts import places
-from analysis.charts.dots import LEGEND, draw_dots, milliseconds_axis
+from analysis.charts.dots import LEGEND, TOO_FEW, draw_dots, milliseconds_axis
 from analysis.charts.frame import (
     HEADING,
     INK,
@@ -58,10 +58,12 @@ def response_charts(view: View) -> Iterator[Chart]:
 
 def _page(view: View, part: Part[Standing], values_us: Sequence[float]) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
+    valid = [row.cell for row in part.items if row.cell.status == "ok"]
+    dash = TOO_FEW if any(None in _values_us(cell) for cell in valid) else ""
     words = Words(
         part.title(f"Response time: {level.title}"),
         f"{LEGEND} with its 95 % interval; bracket: cannot be told apart",
-        f"{_NOTE}\n{conditions(meta, level)}",
+        f"{_NOTE}{dash}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=places.WIDTH_IN + _COLUMNS_PT / 72)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])

@@ -59,6 +59,11 @@ def point(x: float, cell: CellResult, scale: float) -> Point:
     return Point(x, lead.estimate * scale, low, high, cell)
 
 
+def has_strip(panels: Sequence[Panel], points: Mapping[str, Sequence[Point]]) -> bool:
+    """Whether any of these panels has a hatched strip, which the caption then explains."""
+    return any(_is_apart(each) for _, subjects in panels for one in subjects for each in points[one.id])
+
+
 def draw(
     words: Words,
     panels: Sequence[Panel],

@@ -43,8 +43,11 @@ _LINE_PT = 16
 _GLYPHS = {"wsgi": "■", "asgi": "●"}
 _NOTE = (
     "A dot is one slice of a closed loop: its throughput over the median of all slices of that subject at "
-    "that level, in valid cells and others. The line is the median of all subjects in each round: what moves "
-    "there is the machine, and comparisons within rounds are free of it. A dot at the edge lies beyond it."
+    "that level, in valid cells and others. A dot at the edge of a panel lies beyond it."
+)
+_LINE = (
+    " The line is the median of all subjects in each round: what moves there is the machine, and comparisons "
+    "within rounds are free of it."
 )
 
 
@@ -71,16 +74,17 @@ def _relative(slices: pd.DataFrame) -> pd.DataFrame:
 
 
 def _page(view: View, part: Part[Panel], slices: pd.DataFrame, without: str) -> Chart:
+    drift = None if view.meta.exclusive else _drift(slices)
+    line = "" if drift is None else _LINE
     words = Words(
         part.title("Steadiness: every slice of the run"),
         "throughput over its own median, logarithmic; from left to right: time, blocks numbered; ±: half of "
         "the slices lie within",
-        f"{_NOTE}{without}\n{conditions_of_all(view)}",
+        f"{_NOTE}{line}{without}\n{conditions_of_all(view)}",
     )
     limits = (1.0, 1.0) if slices.empty else _limits(slices)
     ids = {subject.id for _, subjects in part.items for subject in subjects}
     as_picture = int(slices["subject"].isin(ids).sum()) > _FEW_DOTS
-    drift = None if view.meta.exclusive else _drift(slices)
     with mpl.rc_context(STYLE):
         figure, every = grid(words, len(part.items), _NAMES_IN)
         for axes, (server, subjects) in zip(every, part.items, strict=True):
@@ -106,13 +110,16 @@ def _limits(slices: pd.DataFrame) -> tuple[float, float]:
 
 
 def _drift(slices: pd.DataFrame) -> pd.DataFrame | None:
-    """The median of each round with `MIN_COMPANY` subjects, a gap after each level of a block."""
+    """The median of each round with `MIN_COMPANY` subjects, a gap after each level of a block.
+
+    None where no level of a block has two such rounds: one alone makes no line.
+    """
     stretch = ["block", "workload", "level"]
     rounds = slices.groupby([*stretch, "round"]).agg(
         minute=("minute", "mean"), ratio=("ratio", "median"), subjects=("subject", "nunique")
     )
     rounds = rounds[rounds["subjects"] >= MIN_COMPANY]
-    if rounds.empty:
+    if rounds.empty or rounds.groupby(stretch).size().max() < 2:
         return None
     gap = pd.DataFrame({"minute": [np.nan], "ratio": [np.nan]})
     pieces = [piece for _, part in rounds.groupby(stretch) for piece in (part[["minute", "ratio"]], gap)]

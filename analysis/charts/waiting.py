@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from analysis.charts.bars import apart
+from analysis.charts.bars import HATCHED, apart
 from analysis.charts.frame import (
-    GREY,
     INK,
     MARKERS,
     MUTED,
@@ -36,16 +36,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from analysis.charts.view import View
+    from analysis.metrics import Metric
     from analysis.results import CellResult
+    from analysis.statistics import Estimate
 
-_RATE = Column(1, 60, "right", STRONG)
-_INTERVAL = Column(1, 170, "right", QUIET)
-_AT_ONCE = Column(1, 250, "right", QUIET)
+_RIGHT_IN = 4.2
+_RATE = Column(1, 104, "right", STRONG)
+_INTERVAL = Column(1, 206, "right", QUIET)
+_AT_ONCE = Column(1, 268, "right", QUIET)
 
 
 def waiting_charts(view: View) -> Iterator[Chart]:
-    """Throughput of a waiting workload, WSGI above ASGI, with what one, a few or all at a time would give."""
-    cells = sorted(ordered(view.level), key=lambda cell: cell.interface != "wsgi")
+    """Throughput of a waiting workload, the best first, with what one, a few or all at a time would give."""
+    cells = ordered(view.level)
     for part in parts(cells):
         yield _page(view, part, cells)
 
@@ -53,14 +56,15 @@ def waiting_charts(view: View) -> Iterator[Chart]:
 def _page(view: View, part: Part[CellResult], cells: Sequence[CellResult]) -> Chart:
     meta, level, service_s = view.meta, view.level, view.workload.service_s
     metric, shown = level.metric, part.items
+    hatched = HATCHED if any(cell.status != "ok" and cell.rps is not None for cell in shown) else ""
     words = Words(
         part.title(f"Requests that wait {service_s * 1000:.0f} ms, {level.plan.load}"),
-        f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would give; "
-        "hatched: failed a validity gate",
+        f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would "
+        f"give{hatched}",
         "Each request waits without using the CPU, so this shows how many a server holds at once, not how "
         "fast it computes.\n" + conditions(meta, level),
     )
-    figure, axes = page(words, len(shown), right_in=3.6)
+    figure, axes = page(words, len(shown), right_in=_RIGHT_IN)
     row_labels(axes, [meta.subject(cell.subject) for cell in shown])
     marks = _marks(meta.threads, level.plan.connections, service_s)
     _axis(axes, cells, marks)
@@ -69,11 +73,18 @@ def _page(view: View, part: Part[CellResult], cells: Sequence[CellResult]) -> Ch
             _dot(axes, number, cell, color(meta.subject(cell.subject)), service_s)
         else:
             apart(axes, number, cell.rps.estimate if cell.rps else 0.0, short_reason(cell))
-    boundary = sum(cell.interface == "wsgi" for cell in shown)
-    if 0 < boundary < len(shown):
-        axes.axhline(boundary - 0.5, color=GREY, linewidth=1.5)
+    _headings(axes, [cell.rps for cell in shown if cell.status == "ok" and cell.rps is not None], metric)
     stem = part.stem(f"waiting-{level.workload}-{level.level}")
     return Chart(stem, words.title, " ".join(findings(level, view.workload)), figure)
+
+
+def _headings(axes: Axes, figures: Sequence[Estimate], metric: Metric) -> None:
+    """What the columns right of the axes hold, where they hold anything."""
+    if figures:
+        write(axes, -0.85, metric.unit, replace(_RATE, look=QUIET))
+        write(axes, -0.85, "at once", _AT_ONCE)
+    if any(interval(figure, metric) for figure in figures):
+        write(axes, -0.85, "95 % interval", _INTERVAL)
 
 
 def _marks(threads: int, connections: int, service_s: float) -> dict[str, float]:
@@ -122,4 +133,4 @@ def _dot(axes: Axes, number: int, cell: CellResult, paint: str, service_s: float
     )
     write(axes, number, f"{estimate.estimate:,.0f}", _RATE)
     write(axes, number, interval(estimate, RPS), _INTERVAL)
-    write(axes, number, f"{estimate.estimate * service_s:.0f} at once", _AT_ONCE)
+    write(axes, number, f"{estimate.estimate * service_s:.0f}", _AT_ONCE)
