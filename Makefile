@@ -1,5 +1,5 @@
 # Gatebench: `make` alone prints this help.
-# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS RUN A B INTERFACE ROUTE SERVER PORT NAME PACKAGE HOMEPAGE SUPPORTS COMMAND PYTHON
+# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 SERVER_CORES WORKERS THREADS ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS RUN A B INTERFACE ROUTE SERVER PORT NAME PACKAGE HOMEPAGE SUPPORTS COMMAND PYTHON
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -13,12 +13,14 @@ run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BU
 	$(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
 	$(if $(WORKLOADS),--workloads '$(WORKLOADS)') $(if $(SEED),--seed '$(SEED)') \
 	$(if $(OUT),--out '$(OUT)') $(if $(EXCLUSIVE),--exclusive) \
+	$(if $(SERVER_CORES),--server-cores '$(SERVER_CORES)') $(if $(WORKERS),--workers '$(WORKERS)') \
+	$(if $(THREADS),--threads '$(THREADS)') \
 	$(if $(ENGINES),--engines '$(ENGINES)') $(if $(LOAD_WORKERS),--load-workers '$(LOAD_WORKERS)') \
 	$(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)') $(if $(NETWORK),--network '$(NETWORK)') \
 	$(if $(SERVER_HOST),--server-host '$(SERVER_HOST)') $(foreach file,$(CLAIMS),--claims '$(file)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
-check_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
+check_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(WORKERS),--workers '$(WORKERS)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
 serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') \
 	$(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')

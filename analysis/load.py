@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import meta
 from analysis.histograms import CELL, Histograms, histogram_types, open_histograms
 from analysis.parts import parts_of, read_table
+from analysis.taking_part import why_unsupported
 from gatebench.errors import ConfigurationError, GatebenchError
 from loadtests.engine.tally import FAILURES
 
@@ -227,7 +228,7 @@ def _check_blocks(run: Run) -> None:
 def _has_cells(run: meta.RunMeta) -> bool:
     """Whether anything could be measured: a subject that takes part in a level whose rate is known."""
     return any(
-        subject.ready and run.workload(plan.workload).needs <= subject.supports
+        subject.ready and not why_unsupported(run, subject, run.workload(plan.workload))
         for plan in run.levels
         if plan.model != "ladder" or plan.rate_per_s is not None
         for subject in run.subjects

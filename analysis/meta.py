@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import containers
 from analysis.fields import Fields
 from gatebench.errors import GatebenchError
+from gatebench.taking_part import takes_workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +94,7 @@ class SubjectMeta:
     """One subject as it was registered when the run started.
 
     Attributes:
-        command: argument vector as declared, placeholders unfilled.
+        command, takes_workers: argument vector as declared; whether it says how many workers there are.
         version: the server's version, None where it could not be found.
         ready: False where the subject could not be installed; `reason` then says why and how to mend it.
         color: the user's own color `#rrggbb`, or None.
@@ -111,6 +112,7 @@ class SubjectMeta:
     homepage: str
     supports: frozenset[str]
     command: tuple[str, ...]
+    takes_workers: bool
     version: str | None
     packages: Mapping[str, str]
     color: str | None
@@ -276,6 +278,7 @@ def _subject(fields: Fields) -> SubjectMeta:
         homepage=fields.get("homepage", str),
         supports=frozenset(fields.texts("supports")),
         command=fields.texts("command"),
+        takes_workers=fields.data.get("takes_workers", takes_workers(fields.texts("command"))),
         version=fields.optional_text("version"),
         packages=fields.text_map("packages"),
         color=fields.optional_text("color"),

@@ -265,18 +265,19 @@ def _server_idle(
         return None
     text = (
         f"the server used {share:.0%} of its cores (at least {limit:.0%} are needed), so this is not its "
-        f"capacity; {_what_idleness_shows(totals, plan)}"
+        f"capacity; {_what_idleness_shows(totals, plan, server_cores)}"
     )
     return Refusal(SERVER_IDLE, share, text)
 
 
-def _what_idleness_shows(totals: Totals, plan: LevelPlan) -> str:
+def _what_idleness_shows(totals: Totals, plan: LevelPlan, server_cores: int) -> str:
     """What an idle server's figure is instead of a capacity."""
     p50, p90 = totals.percentiles.values["p50"], totals.percentiles.values["p90"]
     if p50 is None or p90 is None or totals.cpu_us_per_request is None:
         return "too few latencies were measured to tell why."
-    # With every connection in line for a busy server, an answer takes the CPU time of the whole line.
-    expected_us = totals.cpu_us_per_request * plan.connections
+    # With every connection in line for a busy server, an answer takes the CPU time of the whole line, which
+    # several cores work off side by side.
+    expected_us = totals.cpu_us_per_request * plan.connections / server_cores
     if p90 <= _LOCKED_SPREAD * p50 and p50 > 2 * expected_us:
         return (
             f"latency-locked: every request takes {p50 / 1000:.1f} ms, of which the server computes "

@@ -22,6 +22,7 @@ from analysis.statistics import (
     rate,
 )
 from analysis.steadiness import MIN_ROUNDS, drifts
+from analysis.taking_part import why_unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,10 +112,8 @@ def _cell(
 ) -> CellResult:
     plan = data.plan
     workload = run.meta.workload(plan.workload)
-    missing = sorted(workload.needs - subject.supports)
-    if missing:
-        needs = " and ".join(missing)
-        return _empty(plan, subject, "unsupported", f"unsupported: {subject.id} does not declare {needs}")
+    if why := why_unsupported(run.meta, subject, workload):
+        return _empty(plan, subject, "unsupported", f"unsupported: {why}")
     if not subject.ready:
         return _empty(plan, subject, "unavailable", f"unavailable: {subject.reason}")
     failures = [failure for failure in run.failures if _concerns(failure, plan, subject.id)]

@@ -158,7 +158,13 @@ class Agent:
 
 
 def _check(values: Message) -> Check:
-    return Check(values["host"], values["port"], values["interface"], frozenset(values["supports"]))
+    return Check(
+        values["host"],
+        values["port"],
+        values["interface"],
+        frozenset(values["supports"]),
+        values["workers"],
+    )
 
 
 def describe() -> Message:

@@ -20,6 +20,8 @@ from gatebench.processes import Owner, sweep
 from gatebench.runner import HOST, Budget, Readiness, Runner
 from gatebench.runner_process import ProcessRunner
 from gatebench.selection import CACHE, LoadOptions, RunnerChoice
+from gatebench.server_options import DEFAULT as DEFAULT_SERVERS
+from gatebench.server_options import ServerOptions
 from gatebench.site import LocalSite, Site
 from gatebench.watch import watched
 from loadtests.engine.target import Target
@@ -44,6 +46,10 @@ class Backend(Protocol):
     @property
     def cores(self) -> Cores:
         """The cores of the servers' machine, divided; of containers known once they are prepared."""
+
+    @property
+    def budget(self) -> Budget:
+        """What every server gets; of containers known once they are prepared."""
 
     def prepare(self, subjects: Sequence[Subject]) -> dict[str, Readiness]:
         """Installs or builds what the subjects need; subject ID → readiness."""
@@ -83,12 +89,19 @@ class ProcessBackend:
 
     name = "process"
 
-    def __init__(self, cores: Cores, circumstances: Circumstances, cache: Path = CACHE) -> None:
+    def __init__(
+        self,
+        cores: Cores,
+        circumstances: Circumstances,
+        cache: Path = CACHE,
+        servers: ServerOptions = DEFAULT_SERVERS,
+    ) -> None:
         self.cores = cores
+        self.budget = servers.budget(cores.server)
         self._owner = circumstances.owner
         self._contract: Contract = load_contract()
         self._runner = ProcessRunner(
-            budget=Budget(cores.server),
+            budget=self.budget,
             owner=circumstances.owner,
             scratch=circumstances.scratch,
             cache=cache,

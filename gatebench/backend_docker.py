@@ -11,7 +11,8 @@ from typing import Any
 
 from gatebench.backend import Circumstances, Ground
 from gatebench.calibrate import Responder
-from gatebench.compose import MEMORY_MIB, PIDS, Project, Service, render
+from gatebench.compose import Project, Service, render
+from gatebench.compose_file import memory_limit_mib, pids_limit
 from gatebench.container_owner import ContainerOwner
 from gatebench.cores import Cores, available_cores, divide_evenly
 from gatebench.engine import Engine, EngineError, compose_command
@@ -23,6 +24,8 @@ from gatebench.responders_docker import responders
 from gatebench.runner import HOST, Budget, Readiness
 from gatebench.runner_docker import EVERYWHERE, DockerRunner, Network
 from gatebench.selection import ROOT, LoadOptions
+from gatebench.server_options import DEFAULT as DEFAULT_SERVERS
+from gatebench.server_options import ServerOptions
 from gatebench.site_container import ContainerSite
 from gatebench.staging import SOURCES, workload_folder
 from loadtests.engine.target import Target
@@ -45,11 +48,13 @@ class Setting:
         network: `host`, or `bridge` for one network that all containers share.
         host: the address that servers listen at in the host's network.
         workloads: those that the run will drive: their Locust files go into the load generator's image.
+        servers: what every server gets.
     """
 
     network: Network = "host"
     host: str = HOST
     workloads: tuple[Workload, ...] = ()
+    servers: ServerOptions = DEFAULT_SERVERS
 
 
 def choose_network(engine: Engine) -> Network:
@@ -97,6 +102,11 @@ class DockerBackend:
         """The cores of the engine's machine, divided; known once it is prepared."""
         return self._ready.cores
 
+    @property
+    def budget(self) -> Budget:
+        """What every server gets; known once it is prepared."""
+        return self._setting.servers.budget(self.cores.server)
+
     def prepare(self, subjects: Sequence[Subject]) -> dict[str, Readiness]:
         """Builds what the subjects need; subject ID → readiness.
 
@@ -110,7 +120,8 @@ class DockerBackend:
         if self._engine.is_local:
             cores &= set(available_cores())
         siblings = {int(core): frozenset(found) for core, found in machine["siblings"].items()}
-        self._prepared = _Prepared(load, divide_evenly(sorted(cores), self._engines, siblings), machine)
+        divided = divide_evenly(sorted(cores), self._engines, siblings, self._setting.servers.cores)
+        self._prepared = _Prepared(load, divided, machine)
         servers: dict[str, Server] = {subject.server.name: subject.server for subject in subjects}
         applications: dict[str, list[Application]] = {name: [] for name in servers}
         for subject in subjects:
@@ -155,7 +166,7 @@ class DockerBackend:
                 engine=self._engine,
                 site=site,
                 images=self._servers,
-                budget=Budget(self.cores.server),
+                budget=self.budget,
                 owner=self._owner,
                 network=self._setting.network,
                 network_name=self._network_name,
@@ -183,7 +194,7 @@ class DockerBackend:
             "network": self._setting.network,
             "server_host": self._setting.host,
             "engine": self._engine.describe(),
-            "limits": {"memory_mib": MEMORY_MIB, "pids": PIDS},
+            "limits": {"memory_mib": memory_limit_mib(self.budget), "pids": pids_limit(self.budget)},
             "load_image": dict(self._ready.load.facts),
         }
 

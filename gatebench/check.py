@@ -18,13 +18,17 @@ from gatebench.selection import LoadOptions
 
 
 def check_subjects(subjects: Sequence[Subject], backend: Backend, scratch: Path, console: Console) -> bool:
-    """Checks all subjects and prints a table; returns whether every one that could be started holds."""
+    """Checks all subjects and prints a table; returns whether every one that could be started holds.
+
+    One that cannot have the backend's number of worker processes is not started.
+    """
     table = Table(title="contract", title_justify="left")
     for column in ("subject", "verdict", "differences"):
         table.add_column(column, overflow="fold")
     failures: dict[str, ServerFailure] = {}
     readiness = backend.prepare(subjects)
-    ready = [subject for subject in subjects if not readiness[subject.id].reason]
+    unsupported = {subject.id: subject.one_process_only(backend.budget.workers) for subject in subjects}
+    ready = [each for each in subjects if not readiness[each.id].reason and not unsupported[each.id]]
     with backend.open(scratch, LoadOptions()) as ground:
         launches = [Launch(subject, scratch / f"{subject.id}.log", hash_seed=0) for subject in ready]
         instances: list[Instance] = []
@@ -39,7 +43,9 @@ def check_subjects(subjects: Sequence[Subject], backend: Backend, scratch: Path,
         finally:
             ground.runner.stop(instances)
     for subject in subjects:
-        if reason := readiness[subject.id].reason:
+        if reason := unsupported[subject.id]:
+            table.add_row(subject.id, "unsupported", escape(reason))
+        elif reason := readiness[subject.id].reason:
             table.add_row(subject.id, "unavailable", escape(reason))
         elif subject.id in failures:
             found = failures[subject.id]

@@ -53,6 +53,7 @@ from gatebench.selection import (
     words,
 )
 from gatebench.serve import locust_ui, serve_subject
+from gatebench.server_options import choose_server_options
 from gatebench.signals import interrupt_once
 
 WIDE = 130
@@ -84,6 +85,10 @@ WorkloadsDirs = Annotated[
 ]
 RunnerName = Annotated[
     str, typer.Option("--runner", help="auto, docker or process: what starts the servers.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Worker processes of every server. Default: as many as it has cores."),
 ]
 
 app.add_typer(results_app)
@@ -127,14 +132,16 @@ def verify(
     servers_dir: ServersDirs = None,
     apps_dir: AppsDirs = None,
     runner: RunnerName = "auto",
+    workers: Workers = None,
 ) -> None:
     """Starts each subject, holds it to the whole contract, and prints every difference at once."""
     registry = open_registry(servers_dir or (), apps_dir or ())
+    options = choose_server_options(workers=workers)
     subjects = choose_subjects(registry, words(servers), words(apps))
     choice = choose_runner(runner)
     interrupt_once()
     console = Console()
-    make = backend_maker(choice, LoadOptions(), ContainerOptions())
+    make = backend_maker(choice, LoadOptions(), ContainerOptions(), servers=options)
     with command_backend(make, console, choice) as (backend, scratch):
         all_hold = check_subjects(subjects, backend, scratch, console)
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
@@ -166,6 +173,11 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     server_host: Annotated[
         str, typer.Option(help="Address that containers listen at where workers are elsewhere.")
     ] = HOST,
+    server_cores: Annotated[int, typer.Option(help="Cores of every server, the same for all.")] = 1,
+    workers: Workers = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of servers that take a number of them. Default: 4.")
+    ] = None,
     claims: Claims = None,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="One server up at a time, for those who doubt co-residency.")
@@ -177,13 +189,14 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
     claim_files = check_claims(claims or (), registry)
-    choice, chosen_profile, subjects, chosen_workloads, load, containers = all_of(
+    choice, chosen_profile, subjects, chosen_workloads, load, containers, options = all_of(
         lambda: choose_runner(runner),
         lambda: choose_profile(profile, budget),
         lambda: choose_subjects(registry, words(servers), words(apps)),
         lambda: choose_workloads(registry, words(workloads), profile),
         lambda: choose_load(engines, load_workers, load_bind),
         lambda: choose_containers(network, server_host),
+        lambda: choose_server_options(server_cores, workers, threads),
     )
     request = RunRequest(
         subjects=subjects,
@@ -194,8 +207,9 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         exclusive=exclusive,
         command=shlex.join(["gatebench", *sys.argv[1:]]),
         runner_reason=choice.reason,
-        references=find_references(registry, chosen_workloads),
+        references=find_references(registry, chosen_workloads, options.workers),
         load=load,
+        servers=options,
         claims=claim_files,
     )
     console = Console()

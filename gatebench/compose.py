@@ -61,6 +61,7 @@ class Service:
         interactive: what is written to the service's input reaches it, and its output is not logged.
         volumes: in Compose's short form, `/sys/fs/cgroup:/cgroup:ro`.
         memory_mib: at most so much memory, swap included.
+        pids: at most so many processes and threads.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Service:
     interactive: bool = False
     volumes: tuple[str, ...] = ()
     memory_mib: int = MEMORY_MIB
+    pids: int = PIDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,8 @@ def _service(service: Service) -> dict[str, _Value]:
     entries["volumes"] = service.volumes
     if service.memory_mib != MEMORY_MIB:
         entries |= _memory(service.memory_mib)
+    if service.pids != PIDS:
+        entries["pids_limit"] = service.pids
     if service.interactive:
         entries["stdin_open"] = True
         entries["logging"] = {"driver": "none"}

@@ -8,7 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from gatebench.commands import fill, fill_files
-from gatebench.compose import WORK, Build, Interpolated, Project, Service, escaped, render, service_name
+from gatebench.compose import (
+    MEMORY_MIB,
+    PIDS,
+    WORK,
+    Build,
+    Interpolated,
+    Project,
+    Service,
+    escaped,
+    render,
+    service_name,
+)
 from gatebench.model import Subject
 from gatebench.registry import Registry, load_registry
 from gatebench.runner import HOST, Budget
@@ -119,7 +130,19 @@ def server_service(
         environment=variables,
         cpuset=",".join(map(str, budget.cores)),
         stop_signal=f"SIG{variant.stop}",
+        memory_mib=memory_limit_mib(budget),
+        pids=pids_limit(budget),
     )
+
+
+def memory_limit_mib(budget: Budget) -> int:
+    """Memory that a server's container may use: so much for each worker process, which has its own."""
+    return MEMORY_MIB * budget.workers
+
+
+def pids_limit(budget: Budget) -> int:
+    """Processes and threads that it may have: Granian's workers alone may start 512 threads each."""
+    return PIDS * budget.workers
 
 
 def _server(subject: Subject, number: int) -> Service:

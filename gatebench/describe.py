@@ -116,6 +116,7 @@ def _subject_description(subject: Subject, readiness: Readiness) -> dict[str, An
         "homepage": subject.server.homepage,
         "supports": sorted(variant.supports),
         "command": list(variant.command),
+        "takes_workers": variant.takes_workers,
         "version": version_of(subject.server.name, readiness.packages),
         "packages": dict(readiness.packages),
         "image": dict(readiness.image) if readiness.image is not None else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from gatebench import resting
 from gatebench.errors import ServerFailure
 from gatebench.runner import Instance
 from gatebench.site import Check, Site
@@ -41,12 +42,19 @@ def hold_all_to_contract(
     differences = site.verify(
         [_check(each) for each in answering], thorough=thorough, timeout_s=CASE_TIMEOUT_S
     )
+    restless = resting.await_rest([each for each in answering if each.workers > 1])
     for instance, found in zip(answering, differences, strict=True):
         # First of all whether it is this server that answered: a port can be somebody else's by now.
         if fault := instance.fault():
             failures.append((instance, failed(instance, "died", fault)))
         elif found:
             failures.append((instance, failed(instance, "contract", describe(found))))
+        elif instance in restless:
+            why = (
+                f"the server did not come to rest within {resting.TIMEOUT_S:g} s of its first answers, so it "
+                f"is not known whether all of its {instance.workers} worker processes serve"
+            )
+            failures.append((instance, failed(instance, "start", why)))
         else:
             instance.settle()
     return failures
@@ -81,7 +89,7 @@ def _wait_until_ready(
 
 def _check(instance: Instance) -> Check:
     variant = instance.subject.variant
-    return Check(instance.host, instance.port, variant.interface, variant.supports)
+    return Check(instance.host, instance.port, variant.interface, variant.supports, instance.workers)
 
 
 def failed(instance: Instance, code: str, text: str) -> ServerFailure:

@@ -11,15 +11,13 @@ from pathlib import Path
 from docker.models.containers import Container
 
 from gatebench.cgroup import usage_of
-from gatebench.compose import MEMORY_MIB, service_name
+from gatebench.compose import service_name
+from gatebench.compose_file import memory_limit_mib
 from gatebench.engine import EngineRefusedError, engine_errors
-from gatebench.runner import Counters, Launch, Memory
+from gatebench.runner import Budget, Counters, Launch, Memory
 from gatebench.site_container import ContainerSite
 
 LOG_TAIL_LINES = 12
-KILLED_FOR_MEMORY = (
-    f"the kernel killed a process of the container, which had reached its limit of {MEMORY_MIB} MiB of memory"
-)
 STATUS_MEANINGS = {126: "a command cannot be executed", 127: "a command was not found"}
 SIGNALLED = 128
 """Over it, a status tells the number of the signal that ended the process."""
@@ -47,19 +45,23 @@ class DockerInstance:
         batch: Batch,
         site: ContainerSite,
         *,
-        host: str,
-        port: int,
+        address: tuple[str, int],
+        budget: Budget,
         on_loopback: bool,
         open_files: int | None,
     ) -> None:
         self.subject = launch.subject
         self.log = launch.log
-        self.host = host
-        self.port = port
+        self.host, self.port = address
+        self.workers = budget.workers
         self.argv = tuple(container.attrs["Config"]["Cmd"])
         self.container = container
         self.batch = batch
         self._site = site
+        self._killed_for_memory = (
+            "the kernel killed a process of the container, which had reached its limit of "
+            f"{memory_limit_mib(budget)} MiB of memory"
+        )
         self._on_loopback = on_loopback
         self._open_files = open_files
         self._processes: frozenset[str] = frozenset()
@@ -78,6 +80,7 @@ class DockerInstance:
             self.container.reload()
         self._started_at = str(self.container.attrs["State"]["StartedAt"])
         self._processes = self._running_processes()
+        self._missing = ""
 
     def fault(self, *, closely: bool = False) -> str:
         """Empty while all of the server's processes run; else what ended.
@@ -99,7 +102,7 @@ class DockerInstance:
             return "the container was removed"
         state = self.container.attrs["State"]
         if state.get("OOMKilled"):
-            return KILLED_FOR_MEMORY
+            return self._killed_for_memory
         if not state["Running"]:
             return f"the container exited with status {described_status(int(state['ExitCode']))}"
         if self._started_at and state["StartedAt"] != self._started_at:
@@ -111,7 +114,7 @@ class DockerInstance:
         seen = self._site.see(str(self.container.id), cores)
         usage = seen.usage
         if usage.oom_kills:
-            self._missing = KILLED_FOR_MEMORY
+            self._missing = self._killed_for_memory
         elif usage.processes is not None and usage.processes < len(self._processes):
             left = f"{usage.processes} of {len(self._processes)} processes are left"
             self._missing = f"a worker of the server ended: {left}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gatebench.taking_part import one_process_only, takes_workers, why_not
+
 Interface = Literal["wsgi", "asgi"]
 Transport = Literal["close", "keep-alive", "websocket"]
 Exchange = Literal["echo", "broadcast", "handshake", "idle"]
@@ -48,6 +50,11 @@ class Variant:
     environment: Mapping[str, str] = field(default_factory=dict)
     color: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def takes_workers(self) -> bool:
+        """Whether its command, or a file of its own, says how many worker processes there are to be."""
+        return takes_workers((*self.command, *self.files.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,10 @@ class Subject:
         if self.application.name != PLAIN_APPLICATION:
             base = f"{base}+{self.application.name}"
         return f"{base}{TWIN}" if self.again else base
+
+    def one_process_only(self, workers: int) -> str:
+        """Why it cannot have so many worker processes; empty where it can."""
+        return one_process_only(self.id, self.variant.takes_workers, workers)
 
     @property
     def original_id(self) -> str:
@@ -252,7 +263,8 @@ class Cell:
     workload: Workload
     level: Level
 
-    @property
-    def missing(self) -> tuple[Capability, ...]:
-        """Capabilities that the workload needs and the subject does not declare, sorted."""
-        return tuple(sorted(self.workload.needs - self.subject.variant.supports))
+    def unsupported(self, workers: int = 1) -> str:
+        """Why the subject takes no part in the workload with so many workers; empty where it does."""
+        variant = self.subject.variant
+        lacks, exchange = self.workload.needs - variant.supports, self.workload.request.exchange
+        return why_not(self.subject.id, lacks, variant.takes_workers, exchange, workers)

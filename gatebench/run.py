@@ -24,7 +24,7 @@ from gatebench.plan import Plan, make_plan, replan, subject_groups
 from gatebench.processes import Owner, marked_processes, memory_mib, sweep, tree
 from gatebench.record import Record, RecordError, point_latest, record_error
 from gatebench.reporting import Reporter
-from gatebench.runner import Budget, Readiness
+from gatebench.runner import Readiness
 from gatebench.selection import RunRequest
 from gatebench.sources import FOLDER, keep_sources
 from gatebench.turns import Turn, every_turn, with_rounds
@@ -55,17 +55,18 @@ def new_seed() -> int:
     return random.SystemRandom().randrange(1, 2**31)
 
 
-def choose_cores(engines: int | None = None) -> Cores:
+def choose_cores(engines: int | None = None, server_cores: int = 1) -> Cores:
     """Divides the cores that this process may use.
 
     Args:
         engines: load engines; None for what the cores allow.
+        server_cores: how many every server gets.
 
     Raises:
-        ConfigurationError: there are too few for a server and so many engines.
+        ConfigurationError: there are too few for so many server cores and engines.
     """
     cores = available_cores()
-    return divide_evenly(cores, engines, hyper_threads(cores))
+    return divide_evenly(cores, engines, hyper_threads(cores), server_cores)
 
 
 class Run:
@@ -166,11 +167,15 @@ class Run:
         self._observer.stage("installing the servers")
         references = [each for each in request.references.values() if each not in request.subjects]
         readiness = backend.prepare((*request.subjects, *references))
-        budget = Budget(backend.cores.server)
-        ready = [subject for subject in request.subjects if not readiness[subject.id].reason]
+        budget = backend.budget
+        ready: list[Subject] = []
         for subject in request.subjects:
-            if reason := readiness[subject.id].reason:
+            if reason := subject.one_process_only(budget.workers):
+                self._observer.note(f"left out: {reason}")
+            elif reason := readiness[subject.id].reason:
                 self._observer.note(f"{subject.id} is unavailable: {reason}")
+            else:
+                ready.append(subject)
         with backend.open(record.logs, request.load) as ground:
             load = ground.load
             if load.instructions:
@@ -179,7 +184,7 @@ class Run:
             means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
             if self._earlier is None:
                 workloads, found = self._learn(means, backend, readiness)
-                twin = choose_twin(ready, workloads, request.profile.blocks, request.seed)
+                twin = choose_twin(ready, workloads, request.profile.blocks, request.seed, budget.workers)
             else:
                 workloads, found = self._earlier.workloads(request.workloads), ()
                 twin = self._earlier.twin(ready)
@@ -192,7 +197,9 @@ class Run:
                 for level in workload.levels
                 for subject in ready
             ]
-            measurable = [cell for cell in cells if not cell.missing and cell.level.has_rate]
+            measurable = [
+                cell for cell in cells if not cell.unsupported(budget.workers) and cell.level.has_rate
+            ]
             plan = make_plan(measurable, request.profile, request.seed)
             whole = replace(request, workloads=workloads, subjects=(*request.subjects, *filter(None, [twin])))
             self._warn_of_few_rounds(plan)

@@ -87,6 +87,7 @@ class Instance(Protocol):
     subject: Subject
     host: str
     port: int
+    workers: int
     argv: tuple[str, ...]
     log: Path
 

@@ -177,7 +177,7 @@ class DockerRunner:
         if failure or container is None:
             return _unstarted(failure or "the engine has no such container")
         try:
-            host, port = self.address(container, port)
+            address = self.address(container, port)
         except EngineRefusedError as error:
             return _unstarted(str(error))
         return DockerInstance(
@@ -185,8 +185,8 @@ class DockerRunner:
             container,
             batch,
             self.site,
-            host=host,
-            port=port,
+            address=address,
+            budget=self.budget,
             on_loopback=self.network == "host",
             open_files=self.open_files,
         )

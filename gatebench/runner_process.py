@@ -71,6 +71,7 @@ class ProcessInstance:
         subject: Subject,
         *,
         port: int,
+        workers: int,
         argv: tuple[str, ...],
         log: Path,
         process: subprocess.Popen[bytes],
@@ -78,6 +79,7 @@ class ProcessInstance:
         self.subject = subject
         self.host = HOST
         self.port = port
+        self.workers = workers
         self.argv = argv
         self.log = log
         self._process = process
@@ -253,7 +255,12 @@ class ProcessRunner:
             )
         argv = (executable, *argv[1:])
         return ProcessInstance(
-            subject, port=port, argv=argv, log=log, process=self._launch(argv, variables, work, log)
+            subject,
+            port=port,
+            workers=self._budget.workers,
+            argv=argv,
+            log=log,
+            process=self._launch(argv, variables, work, log),
         )
 
     def _launch(

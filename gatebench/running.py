@@ -22,6 +22,8 @@ from gatebench.selection import (
     check_server_host,
     check_workers,
 )
+from gatebench.server_options import DEFAULT as DEFAULT_SERVERS
+from gatebench.server_options import ServerOptions
 
 
 def measure(
@@ -45,7 +47,7 @@ def measure(
         ConfigurationError: it cannot be run here; nothing was started.
         GatebenchError: it could not begin.
     """
-    make = backend_maker(choice, request.load, options, request.workloads)
+    make = backend_maker(choice, request.load, options, request.workloads, request.servers)
     console.print(choice.reason, soft_wrap=True)
     share = 1.0 if earlier is None else len(earlier.turns) / request.profile.blocks
     with TerminalObserver(console, request.profile.budget_s * share) as observer:
@@ -66,6 +68,7 @@ def backend_maker(
     load: LoadOptions,
     options: ContainerOptions,
     workloads: tuple[Workload, ...] = (),
+    servers: ServerOptions = DEFAULT_SERVERS,
 ) -> Callable[[Circumstances], Backend]:
     """How to make what the servers run on, once it is known for whom.
 
@@ -78,19 +81,19 @@ def backend_maker(
     if engine is None:
         if options != ContainerOptions():
             raise ConfigurationError("--network and --server-host are for containers: --runner docker")
-        divided = choose_cores(engines)
-        return lambda circumstances: ProcessBackend(divided, circumstances)
+        divided = choose_cores(engines, servers.cores)
+        return lambda circumstances: ProcessBackend(divided, circumstances, servers=servers)
     # The SDK is slow to import; runs in processes do without.
     from gatebench.backend_docker import DockerBackend, Setting, choose_network  # noqa: PLC0415
 
-    divide_evenly(cores, engines, {})
+    divide_evenly(cores, engines, {}, servers.cores)
     network = choose_network(engine) if options.network == "auto" else options.network
     check_server_host(options, load)
     if network == "bridge" and load.bind:
         raise ConfigurationError(
             "--load-bind: a bridge has no way in for workers elsewhere; use --network host"
         )
-    setting = Setting(network, options.host, workloads)
+    setting = Setting(network, options.host, workloads, servers)
     return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
 
 

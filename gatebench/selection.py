@@ -15,6 +15,8 @@ from gatebench.model import PLAIN_APPLICATION, Subject, Workload
 from gatebench.plan import PROFILES, Profile
 from gatebench.registry import Registry, load_registry, select
 from gatebench.runner import HOST
+from gatebench.server_options import DEFAULT as DEFAULT_SERVERS
+from gatebench.server_options import ServerOptions
 from gatebench.strict import listed, near, seconds
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ _C = TypeVar("_C")
 _D = TypeVar("_D")
 _E = TypeVar("_E")
 _F = TypeVar("_F")
+_G = TypeVar("_G")
 
 NETWORKS = ("auto", "host", "bridge")
 ROOT = Path(gatebench.__file__).resolve().parent.parent
@@ -80,6 +83,7 @@ class RunRequest:
 
     Attributes:
         references: workload → the subject that the rates of its ladder refer to.
+        servers: what every server gets.
         claims: files with claims of the user's own.
     """
 
@@ -93,6 +97,7 @@ class RunRequest:
     runner_reason: str
     references: Mapping[str, Subject] = field(default_factory=dict)
     load: LoadOptions = LoadOptions()
+    servers: ServerOptions = DEFAULT_SERVERS
     claims: tuple[Path, ...] = ()
 
 
@@ -108,7 +113,8 @@ def all_of(
     fourth: Callable[[], _D],
     fifth: Callable[[], _E],
     sixth: Callable[[], _F],
-) -> tuple[_A, _B, _C, _D, _E, _F]:
+    seventh: Callable[[], _G],
+) -> tuple[_A, _B, _C, _D, _E, _F, _G]:
     """What the choices give.
 
     Raises:
@@ -116,14 +122,14 @@ def all_of(
     """
     results: list[Any] = []
     problems: list[str] = []
-    for choose in (first, second, third, fourth, fifth, sixth):
+    for choose in (first, second, third, fourth, fifth, sixth, seventh):
         try:
             results.append(choose())
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
         raise ConfigurationError(problems)
-    return results[0], results[1], results[2], results[3], results[4], results[5]
+    return results[0], results[1], results[2], results[3], results[4], results[5], results[6]
 
 
 def open_registry(
@@ -188,11 +194,13 @@ def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) 
     return chosen
 
 
-def find_references(registry: Registry, workloads: Sequence[Workload]) -> dict[str, Subject]:
+def find_references(
+    registry: Registry, workloads: Sequence[Workload], workers: int = 1
+) -> dict[str, Subject]:
     """The subject that each ladder's rates refer to, with the plain application.
 
     Raises:
-        ConfigurationError: a workload names a subject that there is not.
+        ConfigurationError: a workload names a subject that there is not, or that cannot do what it asks.
     """
     subjects = {subject.id: subject for subject in registry.subjects((PLAIN_APPLICATION,))}
     problems = [
@@ -209,6 +217,8 @@ def find_references(registry: Registry, workloads: Sequence[Workload]) -> dict[s
                 f"{workload.folder / WORKLOAD_FILE}: load.of: {subject.id} does not declare "
                 f"{listed(sorted(missing))}, which the workload needs"
             )
+        if refused := subject.one_process_only(workers):
+            problems.append(f"{workload.folder / WORKLOAD_FILE}: load.of: {refused} (--workers {workers})")
     if problems:
         raise ConfigurationError(problems)
     return {each.name: subjects[each.reference] for each in workloads if each.reference}

@@ -25,12 +25,13 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A server that is to be held to the contract, and what it declares."""
+    """A server that is to be held to the contract, what it declares, and how many worker processes it has."""
 
     host: str
     port: int
     interface: Interface
     supports: frozenset[Capability]
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ def verify_all(
             contract,
             thorough=thorough,
             timeout_s=timeout_s,
+            workers=check.workers,
         )
 
     return _at_once(differences_of, checks, threads=VERIFY_THREADS)

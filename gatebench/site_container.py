@@ -88,4 +88,5 @@ def _values(check: Check) -> dict[str, Any]:
         "port": check.port,
         "interface": check.interface,
         "supports": sorted(check.supports),
+        "workers": check.workers,
     }

@@ -13,7 +13,7 @@ LEAST_BLOCKS = 3
 
 
 def choose_twin(
-    subjects: Sequence[Subject], workloads: Sequence[Workload], blocks: int, seed: int
+    subjects: Sequence[Subject], workloads: Sequence[Workload], blocks: int, seed: int, workers: int = 1
 ) -> Subject | None:
     """The same subject once more, under an ID of its own; None where nothing will be compared.
 
@@ -25,10 +25,11 @@ def choose_twin(
         workloads: those of the run.
         blocks: how many the run has.
         seed: the run's.
+        workers: worker processes of every server.
     """
     if blocks < LEAST_BLOCKS or len(subjects) < 2:
         return None
-    levels = {subject.id: _levels(subject, workloads) for subject in subjects}
+    levels = {subject.id: _levels(subject, workloads, workers) for subject in subjects}
     most = max(levels.values())
     if not most:
         return None
@@ -37,11 +38,11 @@ def choose_twin(
     return replace(random.Random(seed).choice(usual), again=True)  # noqa: S311 - a plan, not a secret
 
 
-def _levels(subject: Subject, workloads: Sequence[Workload]) -> int:
+def _levels(subject: Subject, workloads: Sequence[Workload], workers: int) -> int:
     """How many levels a subject takes part in."""
     return sum(
         1
         for workload in workloads
         for level in workload.levels
-        if not Cell(subject, workload, level).missing and level.has_rate
+        if not Cell(subject, workload, level).unsupported(workers) and level.has_rate
     )

@@ -17,6 +17,7 @@ from gatebench.selection import (
     choose_profile,
     find_references,
 )
+from gatebench.server_options import ServerOptions
 from gatebench.sources import FOLDER, claims_of, kept_registry
 
 
@@ -47,8 +48,9 @@ def request_of(
         exclusive=meta.exclusive,
         command=shlex.join(["gatebench", *sys.argv[1:]]),
         runner_reason=choice.reason,
-        references=find_references(registry, workloads),
+        references=find_references(registry, workloads, meta.workers),
         load=LoadOptions(engines=len(meta.cores["engine"])),
+        servers=ServerOptions(meta.server_cores, meta.workers, meta.threads),
         claims=claims_of(folder / FOLDER),
     )
 

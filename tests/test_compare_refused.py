@@ -162,7 +162,7 @@ def test_where_nothing_can_be_compared_the_reasons_are_shown_and_it_is_no_succes
     output = io.StringIO()
     with pytest.raises(ConfigurationError, match="nothing of these two runs can be compared"):
         compare_command(a, b, Console(file=output, width=200))
-    assert "not comparable, workers: a server had 1 worker processes in A and 2 in B: all" in (
+    assert "not comparable, workers: worker processes of a server: 1 in A and 2 in B: all" in (
         output.getvalue()
     )
 

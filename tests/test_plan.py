@@ -28,7 +28,7 @@ CELLS = [
     for workload in REGISTRY.workloads.values()
     for level in workload.levels
     for subject in SUBJECTS
-    if not (cell := Cell(subject, workload, level)).missing
+    if not (cell := Cell(subject, workload, level)).unsupported()
 ]
 DIVIDED = [cell for cell in CELLS if cell.level.objective is None and cell.level.rate_per_s is None]
 """The cells of levels that share the time; a search and a tail get the rounds that they need."""

@@ -66,7 +66,7 @@ def _page(view: View, part: Part[CellResult], cells: Sequence[CellResult]) -> Ch
     )
     figure, axes = page(words, len(shown), right_in=_RIGHT_IN)
     row_labels(axes, [meta.subject(cell.subject) for cell in shown])
-    marks = _marks(meta.threads, level.plan.connections, service_s)
+    marks = _marks(meta.workers, meta.threads, level.plan.connections, service_s)
     _axis(axes, cells, marks)
     for number, cell in enumerate(shown):
         if cell.status == "ok" and cell.rps is not None:
@@ -87,9 +87,15 @@ def _headings(axes: Axes, figures: Sequence[Estimate], metric: Metric) -> None:
         write(axes, -0.85, "95 % interval", _INTERVAL)
 
 
-def _marks(threads: int, connections: int, service_s: float) -> dict[str, float]:
+def _marks(workers: int, threads: int, connections: int, service_s: float) -> dict[str, float]:
     """What a server gives that serves so many requests at a time: at a time / waiting time."""
-    at_a_time = {"one at a time": 1, f"{threads} threads": threads, f"all {connections}": connections}
+    each = "" if workers == 1 else f"{workers} × "
+    one = "one at a time" if workers == 1 else f"one in each of {workers} workers"
+    at_a_time = {
+        one: workers,
+        f"{each}{threads} threads": workers * threads,
+        f"all {connections}": connections,
+    }
     return {name: count / service_s for name, count in at_a_time.items()}
 
 

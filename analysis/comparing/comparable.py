@@ -30,7 +30,7 @@ def run_refusals(a: RunMeta, b: RunMeta) -> tuple[str, ...]:
     if a.server_cores != b.server_cores:
         found.append(f"cores: a server had {a.server_cores} in A and {b.server_cores} in B")
     if a.workers != b.workers:
-        found.append(f"workers: a server had {a.workers} worker processes in A and {b.workers} in B")
+        found.append(f"workers: worker processes of a server: {a.workers} in A and {b.workers} in B")
     if a.threads != b.threads:
         found.append(f"threads: servers that take a number of threads had {a.threads} in A, {b.threads} in B")
     return tuple(found)
