@@ -56,6 +56,7 @@ class LoadCell:
         connections: how many Locust users; each is one connection, but for a Locust file's own.
         target: what the load engine sends; None where a Locust file does it.
         locustfile, host: an ordinary Locust file and its `http://ADDRESS:PORT`, in place of a target.
+        apart: whether the connections are opened one by one, so that several workers share them.
     """
 
     name: str
@@ -63,6 +64,7 @@ class LoadCell:
     target: Target | None
     locustfile: Path | None = None
     host: str = ""
+    apart: bool = False
 
     def to_json(self, locustfiles: Callable[[Path], str] = _here) -> Message:
         """As `loadtests.distribution.cells.Cells` takes it, with the Locust file's path where that runs."""
@@ -72,6 +74,7 @@ class LoadCell:
             "target": self.target.to_json() if self.target is not None else None,
             "locustfile": locustfiles(self.locustfile) if self.locustfile is not None else None,
             "host": self.host,
+            "apart": self.apart,
         }
 
 

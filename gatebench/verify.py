@@ -49,7 +49,7 @@ def verify(
         contract: what it is held to.
         thorough: also the cases that are left out before each block.
         timeout_s: for one answer, in seconds.
-        workers: server processes; with more than one, a broadcast need not reach every socket.
+        workers: server processes; with more than one, a broadcast need not reach another socket.
     """
     server = _Server(interface, supports, host, port, contract, timeout_s)
     found: list[Difference] = []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
+import gevent
+from gevent.lock import BoundedSemaphore
 from locust.env import Environment
 
 from loadtests.distribution.totals import Totals
@@ -14,6 +17,9 @@ from loadtests.engine.fleet import EngineError, Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
 from loadtests.locust_statistics import merge_into
+
+APART_S = 0.002
+"""A worker of the slowest server here has taken a connection after a third of it."""
 
 _sessions: WeakKeyDictionary[Environment, LoadSession] = WeakKeyDictionary()
 
@@ -46,6 +52,7 @@ class LoadSession:
         self._driven: list[str] = []
         self._names = itertools.count()
         self._held: set[tuple[str, str]] = set()
+        self._openings: defaultdict[str, BoundedSemaphore] = defaultdict(BoundedSemaphore)
         self.lasting = lasting
         self.totals = Totals()
         self.fault = ""
@@ -107,6 +114,18 @@ class LoadSession:
         name = str(next(self._names))
         self.fleet.open(group, name)
         self._held.add((group, name))
+        return name
+
+    def open_apart(self, group: str) -> str:
+        """As `open`, but connected at once, and a moment after the group's last one.
+
+        Worker processes that wait at the same socket divide what comes one by one. Of a burst, the one that
+        looks first may take all, and keeps it as long as the connections stay.
+        """
+        with self._openings[group]:
+            name = self.open(group)
+            self.fleet.prepare(group)
+            gevent.sleep(APART_S)
         return name
 
     def leave(self, group: str, name: str) -> None:

@@ -22,12 +22,14 @@ class FleetUser(User):
         transport: what the connection does after each answer.
         group: name of the connections that are driven together; by default, class and host.
         shares: worker → how many of these users a lab wants there.
+        apart: whether connections are opened one by one, for a server with several worker processes.
     """
 
     abstract = True
     transport: Transport = "keep-alive"
     group: str = ""
     shares: Mapping[str, int] = MappingProxyType({})
+    apart: bool = False
 
     def on_start(self) -> None:
         """Opens the connection."""
@@ -46,7 +48,7 @@ class FleetUser(User):
 
     def join(self, session: LoadSession, group: str) -> str:
         """Opens this user's connection in its group, which is known already; returns its name."""
-        return session.open(group)
+        return session.open_apart(group) if self.apart else session.open(group)
 
 
 def split_host(host: str | None) -> tuple[str, int]:

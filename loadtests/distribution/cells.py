@@ -39,6 +39,7 @@ def user_classes(
                 "group": cell["cell"],
                 "fixed_count": cell["connections"],
                 "shares": (shares or {}).get(cell["cell"], {}),
+                "apart": cell.get("apart", False),
             },
         )
         for index, cell in enumerate(cells)
@@ -49,7 +50,8 @@ def user_classes(
 class Cells:
     """What one process holds of a lab's cells.
 
-    A cell is a message of `cell` (its name), `connections`, and either `target` or `locustfile` and `host`.
+    A cell is a message of `cell` (its name), `connections`, and either `target` or `locustfile` and `host`;
+    `apart` where its connections are opened one by one.
     """
 
     def __init__(self, environment: Environment, session: LoadSession) -> None:
