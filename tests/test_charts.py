@@ -15,7 +15,7 @@ from analysis.charts.leading import leading_charts
 from analysis.charts.places import lanes_of
 from analysis.charts.registry import charts
 from analysis.charts.response import response_charts
-from analysis.charts.waiting import waiting_charts
+from analysis.charts.waiting import _marks, waiting_charts
 from analysis.standings import Standing, tied_runs
 from tests.charts import (
     FIFTEEN,
@@ -194,6 +194,11 @@ def test_the_columns_of_requests_that_wait_keep_off_the_edge_and_off_what_the_do
     assert boxes["all 64: 6,400"].x1 < boxes["requests/s"].x0
     assert boxes["requests/s"].x1 < boxes["95 % interval"].x0
     assert boxes["95 % interval"].x1 < boxes["at once"].x0
+
+
+def test_with_several_workers_waiting_requests_are_held_against_what_all_of_them_hold() -> None:
+    marks = _marks(2, 4, 64, 0.01)
+    assert marks == {"one in each of 2 workers": 200, "2 × 4 threads": 800, "all 64": 6_400}
 
 
 def test_interfaces_differ_in_shape_and_not_only_in_color(tmp_path: Path) -> None:

@@ -95,7 +95,11 @@ def test_few_waiting_requests_in_every_asgi_server_contradict_that_there_are_man
 
 
 def test_with_more_worker_processes_waiting_requests_are_counted_for_each(tmp_path: Path) -> None:
-    found = verdicts(tmp_path, [BY_ID["daphne"]], edit=lambda content: content.update(workers=2))
+    def two_workers(content: dict[str, Any]) -> None:
+        content["workers"] = 2
+        content["subjects"][0]["takes_workers"] = True
+
+    found = verdicts(tmp_path, [BY_ID["daphne"]], edit=two_workers)
     assert found["asgi-many-waiting"].verdict == "contradicted"
     assert "daphne (6.53, 6.36 to 6.69; 13.1 over 2 worker processes)" in found["asgi-many-waiting"].evidence
 

@@ -55,6 +55,22 @@ def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None
 
 
 @pytest.mark.real
+def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path) -> None:
+    numbers = ("--server-cores", "0", "--workers", "0", "--threads", "-1", "--engines", "0")
+    said = refused(tmp_path, *numbers, "--profile", "fast")
+    assert "5 problem(s); nothing was done:" in said
+    for option, number in zip(numbers[::2], numbers[1::2], strict=True):
+        assert f"{option}: {number} is under 1" in said
+
+
+@pytest.mark.real
+def test_more_server_cores_than_there_are_are_refused(tmp_path: Path) -> None:
+    count = len(os.sched_getaffinity(0))
+    said = refused(tmp_path, "--servers", "honest", "--server-cores", str(count))
+    assert f"{count} core(s) available, {count + 1} needed ({count} for the servers" in said
+
+
+@pytest.mark.real
 def test_a_broken_server_folder_is_refused_with_every_problem_and_where_it_is(tmp_path: Path) -> None:
     broken = tmp_path / "servers" / "broken"
     broken.mkdir(parents=True)

@@ -289,6 +289,18 @@ def test_files_of_a_variant_come_to_the_launcher_filled_and_as_they_are() -> Non
     assert got["cpuset"] == "1,3"
 
 
+def test_the_limits_of_a_server_grow_with_its_worker_processes() -> None:
+    subject = next(iter(SUBJECTS.values()))
+    limits = []
+    for workers in (1, 2):
+        service = server_service(
+            subject, image="image", host="one", port="80", budget=Budget((1, 3), workers)
+        )
+        got = services_of(project(service))[service.name]
+        limits.append((got["mem_limit"], got["memswap_limit"], got["pids_limit"]))
+    assert limits == [("1024m", "1024m", 1024), ("2048m", "2048m", 2048)]
+
+
 @pytest.mark.parametrize("name", ["mine", "apps", "servers"])
 def test_a_users_own_application_lies_apart_from_those_shipped(name: str, tmp_path: Path) -> None:
     own = Application(name, tmp_path / name, tmp_path, f"{name}.wsgi:app", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatebench.cores import Cores, _parse_core_list, cores_to_try, divide
+from gatebench.cores import Cores, _parse_core_list, cores_to_try, divide, divide_evenly
 from gatebench.errors import ConfigurationError
 
 
@@ -27,7 +27,36 @@ def test_the_engine_does_not_get_a_hyper_thread_of_the_servers_core() -> None:
 
 
 def test_servers_can_have_several_cores() -> None:
-    assert divide([0, 1, 2, 3], server_cores=2).server == (2, 3)
+    assert divide([0, 1, 2, 3], server_cores=2) == Cores(server=(2, 3), engine=(1,), lab=(0,))
+
+
+PAIRS = {core: frozenset({core - core % 2, core - core % 2 + 1}) for core in range(8)}
+"""Eight hyper-threads of four physical cores, numbered in turn."""
+
+
+def test_two_server_cores_are_two_physical_ones_where_the_engine_has_one_of_its_own_left() -> None:
+    assert divide(range(8), server_cores=2, siblings=PAIRS) == Cores((5, 7), (3,), (0, 1, 2, 4, 6))
+
+
+def test_two_hyper_threads_are_two_server_cores_where_the_engine_would_have_to_share_one() -> None:
+    assert divide(range(4), server_cores=2, siblings=PAIRS) == Cores((2, 3), (1,), (0,))
+
+
+@pytest.mark.parametrize(
+    ("count", "servers", "engines"), [(4, 1, 2), (4, 2, 1), (4, 3, 1), (5, 2, 2), (2, 1, 1)]
+)
+def test_there_are_two_engines_where_that_leaves_the_lab_a_core(
+    count: int, servers: int, engines: int
+) -> None:
+    divided = divide_evenly(range(count), None, {}, servers)
+    assert (len(divided.server), len(divided.engine)) == (servers, engines)
+
+
+def test_too_many_server_cores_are_refused_with_how_many_there_are_and_what_to_do() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"4 core.* available, 5 needed \(4 for the servers.*--server-cores"
+    ):
+        divide_evenly(range(4), None, {}, 4)
 
 
 @pytest.mark.parametrize(("text", "cores"), [("0", {0}), ("0-2,8\n", {0, 1, 2, 8}), ("1,3", {1, 3})])

@@ -129,6 +129,17 @@ def test_a_latency_locked_server_is_named_with_the_time_that_every_request_takes
     assert "latency-locked: every request takes 44.0 ms" in refusals(idle, WORKLOAD, PLAN, 1)[0].text
 
 
+def test_what_a_busy_line_would_take_is_divided_by_the_cores_that_work_it_off() -> None:
+    cpu_us = HONEST.cpu_us_per_request
+    assert cpu_us is not None
+    line_us = cpu_us * PLAN.connections
+    values = {**HONEST.percentiles.values, "p50": 1.5 * line_us, "p90": 1.5 * line_us}
+    idle = replace(HONEST, cpu_share=0.12, percentiles=Percentiles(100_000, values))
+
+    assert "latency-locked" not in refusals(idle, WORKLOAD, PLAN, 1)[-1].text
+    assert "latency-locked" in refusals(idle, WORKLOAD, PLAN, 2)[-1].text
+
+
 def test_an_idle_server_with_scattered_latencies_is_not_called_latency_locked() -> None:
     scattered = {**HONEST.percentiles.values, "p50": 20_000.0, "p90": 90_000.0}
     idle = replace(HONEST, cpu_share=0.5, percentiles=Percentiles(100_000, scattered))

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--wrong-path", action="append", default=[])
     parser.add_argument("--hang-up-every", type=int, default=0)
     parser.add_argument("--worker", action="store_true", help="serve from a child, replaced when it ends")
+    parser.add_argument("--workers", type=int, default=0, help="serve from so many children")
     parser.add_argument("--ignore-stop", action="store_true", help="do not end on SIGTERM")
     parser.add_argument("--silent", action="store_true", help="listen and never answer")
     parser.add_argument("--exit-at-once", metavar="WORDS", help="say that and end with status 3")
@@ -41,6 +42,8 @@ def main() -> None:
         time.sleep(3600)
     if options.worker:
         _fork_workers()
+    if options.workers:
+        _fork(options.workers)
     faults = Faults(
         options.die_after, options.wrong_every, frozenset(options.wrong_path), options.hang_up_every
     )
@@ -53,6 +56,19 @@ def _fork_workers() -> None:
         signal.signal(signal.SIGTERM, lambda *_, worker=worker: _end_with(worker))
         os.waitpid(worker, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _fork(count: int) -> None:
+    """Returns in each of so many worker processes; their parent stays in here until SIGTERM."""
+    workers = []
+    for _ in range(count):
+        if (worker := os.fork()) == 0:
+            return
+        workers.append(worker)
+    signal.sigwait([signal.SIGTERM])
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+    os._exit(0)
 
 
 def _end_with(worker: int) -> NoReturn:

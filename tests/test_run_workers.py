@@ -1,0 +1,106 @@
+"""A whole run with two workers on two cores for every server, and the same again by `reproduce`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.lab import OWN_FOLDERS, Ended, Results, codes, gatebench, run_arguments
+
+CORES = os.sched_getaffinity(0)
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(
+        len(CORES) < 4, reason="two cores for servers, one for load and one for the lab: four"
+    ),
+]
+WORKLOADS = "steady-keep-alive kind-broadcast"
+NOT_ITS_FAULT = {"server-idle"}
+"""Where the machine has other users, two cores are seldom free for whole slices."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Results]:
+    folder = tmp_path_factory.mktemp("workers")
+    out = folder / "run"
+    options = ("--server-cores", "2", "--threads", "3")
+    arguments = run_arguments(out, "several honest-asgi", WORKLOADS)
+    return gatebench(folder, *arguments, *options, cores=set(sorted(CORES)[:4])), Results(out)
+
+
+def described(results: Results) -> dict[str, object]:
+    told = json.loads((results.folder / "run.json").read_text())
+    return {
+        "cores": {role: len(numbers) for role, numbers in told["cores"].items()},
+        "workers": told["workers"],
+        "threads": told["threads"],
+    }
+
+
+EXPECTED = {"cores": {"server": 2, "engine": 1, "lab": 1}, "workers": 2, "threads": 3}
+
+
+def test_two_cores_are_the_servers_and_each_has_two_workers(run: tuple[Ended, Results]) -> None:
+    ended, results = run
+    assert described(results) == EXPECTED, ended.said
+    argv = {event["subject"]: event["argv"] for event in results.events if event["kind"] == "argv"}
+    assert argv.keys() == {"several"}
+    assert argv["several"][-2:] == ["--workers", "2"]
+
+
+def test_a_server_of_two_workers_is_measured_and_both_work(run: tuple[Ended, Results]) -> None:
+    _, results = run
+    cell = results.cell("several", "steady-keep-alive")
+    assert cell["status"] in {"ok", "invalid"}  # invalid where the machine is to be blamed
+    assert codes(cell) <= NOT_ITS_FAULT
+    slices = pd.read_parquet(results.folder / "slices.parquet")
+    assert (slices["server_memory_mib"].dropna() > 20).any()  # of three Pythons, in the last round
+    assert slices["server_cpu_s"].notna().all()
+
+
+def test_a_server_of_one_process_is_a_row_that_says_unsupported(run: tuple[Ended, Results]) -> None:
+    ended, results = run
+    for cell in results.cells("honest-asgi"):
+        assert cell["status"] == "unsupported"
+        why = "honest-asgi runs one worker process only: its command takes no {workers}"
+        assert cell["reasons"] == [f"unsupported: {why}"]
+        assert f"left out: {why}" in ended.said
+
+
+def test_a_broadcast_is_a_row_that_says_unsupported(run: tuple[Ended, Results]) -> None:
+    cell = run[1].cell("several", "kind-broadcast")
+    assert cell["status"] == "unsupported"
+    why = "several has 2 worker processes, and a broadcast stays within one"
+    assert cell["reasons"] == [f"unsupported: {why}"]
+
+
+def test_it_is_reproduced_with_the_same_cores_workers_and_threads(
+    run: tuple[Ended, Results], tmp_path: Path
+) -> None:
+    again = Results(tmp_path / "again")
+    arguments = ("reproduce", str(run[1].folder), "--budget", "3s", "--out", str(again.folder))
+    ended = gatebench(tmp_path, *arguments, cores=set(sorted(CORES)[:4]))
+    assert "cannot be compared" not in ended.said
+    assert described(again) == EXPECTED, ended.said
+
+
+def test_where_nothing_can_have_two_workers_the_run_says_so(tmp_path: Path) -> None:
+    results = Results(tmp_path / "run")
+    ended = gatebench(
+        tmp_path, *run_arguments(results.folder, "honest-wsgi", "steady-close"), "--workers", "2"
+    )
+    assert ended.status == 1
+    assert "nothing was measured" in ended.said
+    assert {cell["status"] for cell in results.summary["cells"]} == {"unsupported"}
+
+
+def test_verify_takes_a_number_of_workers_too(tmp_path: Path) -> None:
+    arguments = ("verify", *OWN_FOLDERS[:2], "--workers", "2", "--servers", "several honest-asgi")
+    ended = gatebench(tmp_path, *arguments)
+    assert ended.status == 0, ended.said
+    assert "holds" in ended.said
+    assert "unsupported" in ended.said
