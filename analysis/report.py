@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from analysis.claims_file import load_claims
 from analysis.load import load_run
 from analysis.page import Picture, render
 from analysis.summary import as_json, summarize
+from gatebench.record import record_error
 from gatebench.sources import FOLDER as SOURCES
 from gatebench.sources import claims_of
 
@@ -44,7 +46,8 @@ def build_report(
         claims_files: claims to check beside the project's own and those that the run was started with.
 
     Raises:
-        GatebenchError: the raw data are missing or damaged, or a claims file cannot be used.
+        GatebenchError: the raw data are missing or damaged, a claims file cannot be used, or the folder
+            cannot be written to.
     """
     run = load_run(folder)
     summary = summarize(run)
@@ -91,10 +94,13 @@ def _remove_others(charts: Path, drawn: Collection[str]) -> None:
 
 def _replace(folder: Path, name: str, content: bytes) -> None:
     """Writes beside the file and renames over it, which is atomic on one file system."""
-    folder.mkdir(exist_ok=True)
     unfinished = folder / f".{name}.{os.getpid()}.tmp"
     try:
+        folder.mkdir(exist_ok=True)
         unfinished.write_bytes(content)
         unfinished.replace(folder / name)
+    except OSError as error:
+        raise record_error(folder, error) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # what is wrong with the folder was told already
+            unfinished.unlink()

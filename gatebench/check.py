@@ -17,10 +17,22 @@ from gatebench.runner import Instance, Launch
 from gatebench.selection import LoadOptions
 
 
-def check_subjects(subjects: Sequence[Subject], backend: Backend, scratch: Path, console: Console) -> bool:
-    """Checks all subjects and prints a table; returns whether every one that could be started holds.
+def check_subjects(
+    subjects: Sequence[Subject], backend: Backend, scratch: Path, console: Console, *, named: bool
+) -> bool:
+    """Checks all subjects and prints a table.
 
     One that cannot have the backend's number of worker processes is not started.
+
+    Args:
+        subjects: which.
+        backend: what starts them.
+        scratch: folder for their logs.
+        console: to print on.
+        named: a person asked for these, so that each must be there to be checked.
+
+    Returns:
+        Whether every one that was checked holds, and all that had to be were checked: at least one.
     """
     table = Table(title="contract", title_justify="left")
     for column in ("subject", "verdict", "differences"):
@@ -55,4 +67,5 @@ def check_subjects(subjects: Sequence[Subject], backend: Backend, scratch: Path,
         else:
             table.add_row(subject.id, "holds", "")
     console.print(table)
-    return not failures
+    unchecked = named and any(readiness[each.id].reason for each in subjects)
+    return bool(ready) and not failures and not unchecked

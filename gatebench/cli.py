@@ -22,16 +22,11 @@ from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.explain import DEFAULT_PATH, choose, explain
 from gatebench.model import Subject
 from gatebench.new_server import NewServer, create, next_steps
+from gatebench.outcome import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from gatebench.plan import PROFILES
 from gatebench.record import new_run_id
 from gatebench.registry import SERVERS
-from gatebench.run import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    new_seed,
-)
+from gatebench.run import new_seed
 from gatebench.runner import HOST
 from gatebench.running import backend_maker, conclude, measure
 from gatebench.selection import (
@@ -57,7 +52,7 @@ from gatebench.server_options import choose_server_options
 from gatebench.signals import interrupt_once
 
 WIDE = 130
-"""Columns that the table of `calibrate` needs; on a narrower terminal its lines wrap instead of being cut."""
+"""Columns that wide tables need; on a narrower terminal their lines wrap instead of names being cut."""
 
 app = typer.Typer(
     help="Compares Python's WSGI and ASGI servers and publishes no number that it cannot defend.",
@@ -100,10 +95,10 @@ def list_everything(
 ) -> None:
     """Lists subjects, applications, workloads and profiles."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
-    console = Console()
+    console = Console(width=max(WIDE, Console().width))
     table = Table(title="subjects", title_justify="left")
     for column in ("subject", "interface", "class", "supports", "homepage"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "subject")
     for subject in registry.subjects():
         variant = subject.variant
         kind = "tuned" if variant.tuned else "default"
@@ -114,7 +109,7 @@ def list_everything(
     console.print("applications:", ", ".join(registry.applications))
     table = Table(title="workloads", title_justify="left")
     for column in ("workload", "transport", "levels", "slice", "description"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "workload")
     for workload in registry.workloads.values():
         levels = ", ".join(level.id for level in workload.levels)
         table.add_row(
@@ -143,7 +138,7 @@ def verify(
     console = Console()
     make = backend_maker(choice, LoadOptions(), ContainerOptions(), servers=options)
     with command_backend(make, console, choice) as (backend, scratch):
-        all_hold = check_subjects(subjects, backend, scratch, console)
+        all_hold = check_subjects(subjects, backend, scratch, console, named=bool(servers))
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
 
 

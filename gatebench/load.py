@@ -137,6 +137,7 @@ class LoadProcess:
         self._locustfiles = locustfiles
         self._options = options or MasterOptions()
         self._drain_s: dict[str, float] = {}
+        self._answer_due = False
         ours, theirs = socket.socketpair()
         self._control = ours
         with theirs, log.open("ab") as output:
@@ -223,7 +224,13 @@ class LoadProcess:
         return SliceResult.from_json(reply["result"])
 
     def stop(self) -> None:
-        """Has Locust stop all users; every connection is closed."""
+        """Has Locust stop all users; every connection is closed.
+
+        Where a command was interrupted, its answer is still due, and nobody can be told anything: the process
+        is then ended as a whole.
+        """
+        if self._answer_due:
+            return
         self.ask({"op": "stop"}, timeout_s=STOP_S if self._options.workers else 0.0)
 
     def close(self) -> None:
@@ -231,7 +238,8 @@ class LoadProcess:
         self._control.close()
         if self._process.returncode is not None:
             return
-        deadline = time.monotonic() + GRACE_S
+        # Who was interrupted does not wait for the rest of a slice.
+        deadline = time.monotonic() + (0.0 if self._answer_due else GRACE_S)
         while self._running() and time.monotonic() < deadline:
             time.sleep(POLL_S)
         # Itself, if it hangs, and workers that it left behind. Until it is waited for, the group is its own.
@@ -250,11 +258,13 @@ class LoadProcess:
             LoadError: the process has ended, reports a failure, or gave no answer in that time and 30 s more.
         """
         self._control.settimeout(timeout_s + REPLY_MARGIN_S)
+        self._answer_due = True
         try:
             send_message(self._control, message)
             reply = receive_message(self._control)
         except OSError as error:
             raise LoadError(self._describe(f"does not answer ({error})")) from error
+        self._answer_due = False
         if reply is None:
             raise LoadError(self._describe("ended"))
         if reply.get("cell"):

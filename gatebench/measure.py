@@ -78,6 +78,10 @@ class Block:
 
     Args:
         asks_interfaces: also asks every server, before its load, what it hands the application.
+
+    Attributes:
+        spent: where its wall time went.
+        never_ready: IDs of the subjects that were not ready, or not as the contract says, before their load.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Block:
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
         self._missing = 0
+        self.never_ready: set[str] = set()
         self._flushed = time.monotonic()
         self.spent = Spent()
 
@@ -127,10 +132,11 @@ class Block:
                     self._instances.clear()
 
     def _start(self, subjects: Sequence[Subject]) -> None:
-        self._observer.stage(f"starting {len(subjects)} servers")
+        self._observer.stage(starting(subjects))
         launches = [self._launch(subject) for subject in subjects]
         for subject, started in zip(subjects, self._means.runner.start(launches), strict=True):
             if isinstance(started, ServerFailure):
+                self.never_ready.add(subject.id)
                 self._fail(subject, started)
                 continue
             self._instances[subject.id] = started
@@ -140,6 +146,7 @@ class Block:
         self._observer.stage("holding every server to the contract")
         failures = hold_all_to_contract(tuple(self._instances.values()), self._means.site, thorough=False)
         for instance, differing in failures:
+            self.never_ready.add(instance.subject.id)
             self._fail(instance.subject, differing)
             del self._instances[instance.subject.id]
         self._end([instance for instance, _ in failures])
@@ -328,3 +335,10 @@ class Block:
         for instance in instances:
             if facts := instance.facts():
                 self._record.event("ended", block=self._number, subject=instance.subject.id, **facts)
+
+
+def starting(subjects: Sequence[Subject]) -> str:
+    """`starting 3 servers (uvicorn twice, to learn the run's own noise)`."""
+    servers = f"{len(subjects)} server{'s' if len(subjects) > 1 else ''}"
+    twin = next((subject.original_id for subject in subjects if subject.again), "")
+    return f"starting {servers}" + (f" ({twin} twice, to learn the run's own noise)" if twin else "")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from gatebench.model import Cell, Level, Subject, Workload
 
-SLICE_OVERHEAD_S = 0.004
+SLICE_OVERHEAD_S = 0.007
 """First guess of what a slice costs beside its window and its drain; measured values replace it."""
 START_COST_S = 0.8
 """First guess of what starting, verifying and stopping one subject costs in a block."""
@@ -97,6 +97,16 @@ def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
     block_s = profile.budget_s / profile.blocks - len(subjects) * START_COST_S - warmup_s
     costs = {level.id: level.round_cost_s for level in levels}
     return Plan(profile, seed, divide_rounds(levels, block_s, costs, profile))
+
+
+def least_s(plan: Plan) -> float:
+    """First guess of a run's wall time after set-up; over the budget where that is too small for the plan."""
+    subjects = {cell.subject.id for level in plan.levels for cell in level.cells}
+    levels_s = sum(
+        len(level.cells) * level.workload.warmup_s + level.rounds * level.round_cost_s
+        for level in plan.levels
+    )
+    return plan.profile.blocks * (len(subjects) * START_COST_S + levels_s)
 
 
 def least_rounds(level: LevelPlan, profile: Profile) -> int:

@@ -54,6 +54,10 @@ class Standings:
             f"{name} {value:,.0f}/s" for name, value in sorted(figures.items(), key=lambda item: -item[1])
         ]
 
+    def what(self, level: str) -> str:
+        """What the figures of a level are, where that is not answers a second."""
+        return "mean response time: " if level in self._paced else ""
+
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels measured so far."""
@@ -130,7 +134,7 @@ class TerminalObserver:
             )
             for level in self._standings.levels:
                 best = ", ".join(self._standings.best(level)[:ROWS])
-                self._console.print(f"  {level}: {best}", soft_wrap=True)
+                self._console.print(f"  {level}: {self._standings.what(level)}{best}", soft_wrap=True)
 
     def _render(self) -> Group:
         table = Table(

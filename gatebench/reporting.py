@@ -21,6 +21,9 @@ class Reporter:
         record: the run's.
         owner: the lab whose mark the report's processes carry.
         note: told of a report that could not be made.
+
+    Attributes:
+        made: whether the last report that was asked for could be made.
     """
 
     def __init__(self, record: Record, owner: Owner, note: Callable[[str], None]) -> None:
@@ -29,6 +32,7 @@ class Reporter:
         self._note = note
         self._log = record.logs / "report.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.made = True
 
     def start(self, *, interim: bool = False) -> None:
         """Begins a report when none is being made.
@@ -49,6 +53,7 @@ class Reporter:
                     start_new_session=True,
                 )
         except OSError as error:
+            self.made = False
             self._note(f"no report yet: {error}")
 
     def wait(self) -> float:
@@ -63,7 +68,13 @@ class Reporter:
         while self._process.poll() is None:
             peak_mib = max(peak_mib, memory_mib(tree(self._process.pid)), peak_memory_mib(self._process.pid))
             time.sleep(CHECK_S)
-        if self._process.returncode != 0:
-            self._note(f"the report could not be made; see {self._log}")
+        self.made = self._process.returncode == 0
+        if not self.made:
+            self._note(f"the report could not be made: {self._last_line()} (all of it: {self._log})")
         self._process = None
         return peak_mib
+
+    def _last_line(self) -> str:
+        """What the report said last, which is its error; on a full disk it may not have said anything."""
+        lines = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing; is the disk full?")

@@ -18,7 +18,7 @@ from analysis.load import Run, load_run
 from analysis.summary import summarize
 from gatebench.bundle import unpacked
 from gatebench.errors import GatebenchError
-from gatebench.run import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from gatebench.outcome import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from gatebench.running import measure, print_report
 from gatebench.selection import RunnerChoice
 from gatebench.sources import FOLDER, claims_of

@@ -13,8 +13,8 @@ from analysis.cells import of_level, whole_blocks
 from analysis.load import Run, load_run
 from gatebench.earlier import Earlier
 from gatebench.errors import ConfigurationError
+from gatebench.outcome import Outcome
 from gatebench.rows import SCHEMA
-from gatebench.run import Outcome
 from gatebench.running import measure
 from gatebench.selection import LoadOptions, RunnerChoice
 from gatebench.turns import remaining_turns

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gatebench.backend import Backend, Circumstances
@@ -20,11 +19,11 @@ from gatebench.earlier import Earlier
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.measure import Block, Means, Observer
 from gatebench.model import Cell, Subject, Workload
-from gatebench.plan import Plan, make_plan, replan, subject_groups
+from gatebench.outcome import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Outcome
+from gatebench.plan import Plan, least_s, make_plan, replan, subject_groups
 from gatebench.processes import Owner, marked_processes, memory_mib, sweep, tree
 from gatebench.record import Record, RecordError, point_latest, record_error
 from gatebench.reporting import Reporter
-from gatebench.runner import Readiness
 from gatebench.selection import RunRequest
 from gatebench.sources import FOLDER, keep_sources
 from gatebench.turns import Turn, every_turn, with_rounds
@@ -33,21 +32,6 @@ from gatebench.watch import watched
 
 INTERIM_REPORT_FROM_S = 30.0
 """A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
-
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        text: empty, or why it ended early.
-    """
-
-    status: int
-    folder: Path
-    text: str = ""
 
 
 def new_seed() -> int:
@@ -130,11 +114,11 @@ class Run:
                 self._finish("error", repr(error))
                 raise
             try:
-                self._finish(kind, outcome.text)
+                reported = self._finish(kind, outcome.text)
             except KeyboardInterrupt:
                 text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
                 return Outcome(EXIT_INTERRUPTED, self._record.folder, self._early(text))
-        return outcome
+        return outcome if reported else replace(outcome, status=outcome.status or EXIT_FAILED)
 
     def _early(self, text: str) -> str:
         """Why the run ended early, with what a person can do about it."""
@@ -183,7 +167,7 @@ class Run:
             open_files = load.hello()["open_files"]
             means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
             if self._earlier is None:
-                workloads, found = self._learn(means, backend, readiness)
+                workloads, found = self._learn(means, backend, ready)
                 twin = choose_twin(ready, workloads, request.profile.blocks, request.seed, budget.workers)
             else:
                 workloads, found = self._earlier.workloads(request.workloads), ()
@@ -239,12 +223,18 @@ class Run:
             raise record_error(self._record.folder, error) from error
 
     def _learn(
-        self, means: Means, backend: Backend, readiness: dict[str, Readiness]
+        self, means: Means, backend: Backend, ready: Sequence[Subject]
     ) -> tuple[tuple[Workload, ...], tuple[Ceiling, ...]]:
         """What must be measured before the plan: the engine's ceilings, and the rates of ladders."""
         request, logs = self._request, self._record.logs
-        if any(not each.reason for each in readiness.values()):
-            self._observer.stage("calibrating the load engine")
+        workers = backend.budget.workers
+        if all(
+            Cell(subject, workload, workload.levels[0]).unsupported(workers)
+            for subject in ready
+            for workload in request.workloads
+        ):
+            return request.workloads, ()
+        self._observer.stage("calibrating the load engine")
         found = ceilings(request.workloads, means, backend.responders(logs))
         workloads, notes = with_rates(request.workloads, request.references, means, logs=logs)
         for note in notes:
@@ -275,6 +265,7 @@ class Run:
                 )
             finally:
                 self._load_s += block.spent.load_s
+            ready = self._without(block.never_ready, ready)
             wall_s = time.monotonic() - block_began
             record.event(
                 "block-finished",
@@ -292,6 +283,22 @@ class Run:
                 left_s = budget_s - (time.monotonic() - began)
                 plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
 
+    def _without(self, failed: Collection[str], ready: Sequence[Subject]) -> Sequence[Subject]:
+        """The subjects that later blocks start: one that was not ready in any block has no figure at all.
+
+        Raises:
+            GatebenchError: none is left.
+        """
+        if failed:
+            self._observer.note(
+                f"{', '.join(sorted(failed))}: left out of later blocks, since a subject that was not ready "
+                "in one block has no figure"
+            )
+        left = [subject for subject in ready if subject.id not in failed]
+        if not left:
+            raise GatebenchError("no server is left to measure; the table gives the reason for each")
+        return left
+
     def _note(self, text: str) -> None:
         """Tells the person now, and the report later."""
         self._observer.note(text)
@@ -299,18 +306,21 @@ class Run:
 
     def _warn_of_few_rounds(self, plan: Plan) -> None:
         single = [level.id for level in plan.levels if level.rounds == 1]
-        if single and plan.profile.max_rounds is None:
-            self._note(
-                f"the budget leaves a single round a block for {', '.join(single)}: one stray slice then "
-                "decides, and the run may take longer than its budget. Give it more time (--budget), or "
-                "fewer servers or workloads"
-            )
+        if not single or plan.profile.max_rounds is not None:
+            return
+        needed_s = least_s(plan)
+        longer = f", and the run takes about {needed_s:.0f} s" if needed_s > plan.profile.budget_s else ""
+        self._note(
+            f"the budget leaves a single round a block for {', '.join(single)}: one stray slice then decides"
+            f"{longer}. Give it more time (--budget), or fewer servers or workloads"
+        )
 
     def _await_report(self) -> None:
         if report_mib := self._reporter.wait():
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids) + report_mib)
 
-    def _finish(self, outcome: str, text: str) -> None:
+    def _finish(self, outcome: str, text: str) -> bool:
+        """Writes how the run ended and makes its report; returns whether that went well."""
         self._await_report()
         try:
             self._record.event(
@@ -328,20 +338,5 @@ class Run:
             self._observer.stage("making the report")
             self._reporter.start()
             self._await_report()
-
-
-def exit_status(folder: Path) -> int:
-    """The status that a finished run's summary calls for.
-
-    1 where a server failed, a Locust worker was lost, or no cell of a subject that was tried is valid.
-    """
-    summary = json.loads((folder / "summary.json").read_text())
-    if any(reason.startswith("workers:") for cell in summary["cells"] for reason in cell["reasons"]):
-        return EXIT_FAILED
-    statuses: dict[str, set[str]] = {}
-    for cell in summary["cells"]:
-        statuses.setdefault(cell["subject"], set()).add(cell["status"])
-    for found in statuses.values():
-        if "failed" in found or ("invalid" in found and "ok" not in found):
-            return EXIT_FAILED
-    return EXIT_DONE
+            return self._reporter.made
+        return True

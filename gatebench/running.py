@@ -12,8 +12,9 @@ from gatebench.cores import available_cores, divide_evenly
 from gatebench.earlier import Earlier
 from gatebench.errors import ConfigurationError
 from gatebench.model import Workload
+from gatebench.outcome import Outcome, exit_status
 from gatebench.progress import TerminalObserver
-from gatebench.run import Outcome, Run, choose_cores, exit_status
+from gatebench.run import Run, choose_cores
 from gatebench.selection import (
     ContainerOptions,
     LoadOptions,

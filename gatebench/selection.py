@@ -169,11 +169,20 @@ def choose_subjects(
     Raises:
         ConfigurationError: a name is unknown, or nothing is left.
     """
-    names = (
-        select(applications, registry.applications, "application") if applications else (PLAIN_APPLICATION,)
-    )
+    problems: list[str] = []
+    names: tuple[str, ...] = (PLAIN_APPLICATION,)
+    try:
+        names = select(applications, registry.applications, "application") if applications else names
+    except ConfigurationError as error:
+        problems += error.problems
     subjects = {subject.id: subject for subject in registry.subjects(names)}
-    chosen = tuple(subjects[name] for name in select(patterns, subjects, "server"))
+    chosen: tuple[Subject, ...] = ()
+    try:
+        chosen = tuple(subjects[name] for name in select(patterns, subjects, "server"))
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
     if not chosen:
         raise ConfigurationError(f"no server runs an application of {', '.join(names)}")
     return chosen

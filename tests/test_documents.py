@@ -14,8 +14,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 import typer
 
-import gatebench.run
-from gatebench import cli, config
+from gatebench import cli, config, outcome
 from gatebench.commands import fill
 from gatebench.compose_file import for_people
 from gatebench.contract import load_contract
@@ -116,10 +115,10 @@ def test_every_option_of_locust_that_is_named_exists() -> None:
 
 
 def test_the_readme_lists_every_exit_status() -> None:
-    known = {gatebench.run.EXIT_DONE, gatebench.run.EXIT_FAILED, gatebench.run.EXIT_USAGE}
+    known = {outcome.EXIT_DONE, outcome.EXIT_FAILED, outcome.EXIT_USAGE}
     section = TEXTS["README.md"].split("\n## Exit statuses\n")[1].split("\n## ")[0]
     listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
-    assert listed == known | {gatebench.run.EXIT_INTERRUPTED}
+    assert listed == known | {outcome.EXIT_INTERRUPTED}
 
 
 def test_every_line_that_hardens_containers_is_explained() -> None:

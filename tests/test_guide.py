@@ -17,7 +17,8 @@ from analysis.claims import check, load_claims
 from analysis.claims_file import KINDS, METRICS
 from analysis.comparing.command import EXIT_DONE, EXIT_REGRESSION
 from gatebench.explain import choose, look
-from gatebench.run import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, choose_cores
+from gatebench.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from gatebench.run import choose_cores
 from gatebench.selection import CACHE
 from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TARGETS
 from tests.guide_tables import GUIDE, headline

@@ -280,6 +280,18 @@ def test_nothing_is_left_when_the_load_process_is_killed(tmp_path: Path) -> None
             load.prepare("a")
 
 
+def test_after_an_interrupted_command_nothing_more_is_asked(tmp_path: Path) -> None:
+    with CountingServer() as server, load_process(tmp_path, 0) as load:
+        load.spawn([server.cell()])
+        interruption = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+        interruption.start()
+        with pytest.raises(KeyboardInterrupt):
+            load.run_slice("a", PATIENCE_S)
+        load.stop()  # its answer would come when the slice is over, and would be that of the slice
+        load.close()
+        assert interruption.finished.is_set()
+
+
 def test_a_port_that_is_taken_gives_one_clear_error(tmp_path: Path) -> None:
     with (
         CountingServer() as server,

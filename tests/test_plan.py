@@ -11,8 +11,10 @@ from gatebench.model import Cell, Subject
 from gatebench.plan import (
     PROFILES,
     SEARCH_ROUNDS,
+    START_COST_S,
     divide_rounds,
     hash_seed,
+    least_s,
     level_order,
     make_plan,
     replan,
@@ -128,6 +130,18 @@ def test_after_a_block_the_rounds_follow_from_what_they_really_cost() -> None:
     dear = {level.id: [level.round_cost_s * 4] for level in plan.levels}
     more, fewer = replan(plan, 100, 20, cheap), replan(plan, 100, 20, dear)
     assert sum(level.rounds for level in fewer.levels) < sum(level.rounds for level in more.levels)
+
+
+def test_a_budget_that_is_too_small_for_the_plan_shows_in_what_the_run_takes() -> None:
+    waiting = [cell for cell in CELLS if cell.workload.name == "wait"]
+    small, large = (
+        make_plan(waiting, replace(STANDARD, budget_s=budget_s), seed=7) for budget_s in (10, 900)
+    )
+    assert [level.rounds for level in small.levels] == [1]
+    one_block_s = len(waiting) * (START_COST_S + waiting[0].workload.warmup_s)
+    assert least_s(small) == pytest.approx(5 * (one_block_s + small.levels[0].round_cost_s))
+    assert least_s(small) > 2 * small.profile.budget_s
+    assert 0.9 * 900 < least_s(large) <= 900
 
 
 def test_exclusive_puts_up_one_server_at_a_time_in_an_order_of_the_block() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gatebench.model import Cell
+from gatebench.outcome import EXIT_DONE, EXIT_FAILED, exit_status
 from gatebench.plan import PROFILES, every_level, make_plan
 from gatebench.registry import load_registry
-from gatebench.run import EXIT_DONE, EXIT_FAILED, exit_status
 from gatebench.selection import ROOT
 
 REGISTRY = load_registry(ROOT)

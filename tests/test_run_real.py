@@ -259,6 +259,31 @@ def test_a_server_that_cannot_be_installed_is_unavailable_and_the_others_are_mea
     assert ended.status == 0, ended.said
 
 
+def test_a_server_that_was_not_ready_is_not_started_in_every_block(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    chosen = ("--servers", "honest-wsgi faulty-exits faulty-wrong-routes", "--workloads", "steady-close")
+    options = ("--profile", "standard", "--budget", "4s", "--out", str(out))
+    ended = gatebench(tmp_path, "run", *OWN_FOLDERS, *chosen, *options)
+    assert ended.status == 1, ended.said
+    results = Results(out)
+    failed = [(event["subject"], event["block"]) for event in results.events if event["kind"] == "failed"]
+    competitors = sorted(each for each in failed if "~" not in each[0])
+    assert competitors == [("faulty-exits", 0), ("faulty-wrong-routes", 0)]
+    assert "left out of later blocks" in ended.said
+    (honest,) = results.cells("honest-wsgi")
+    assert honest["blocks"] == 5
+
+
+def test_a_run_without_a_report_has_failed_and_says_why(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = Command(tmp_path, *run_arguments(out, "honest-wsgi", "steady-close"))
+    command.wait_until("the run's folder", (out / "logs").exists)
+    (out / "charts").write_text("where the charts belong")
+    ended = command.end()
+    assert ended.status == 1
+    assert f"the report could not be made: cannot write to {out / 'charts'}: " in ended.said
+
+
 def test_a_run_in_which_nothing_can_be_measured_says_why_in_its_rows_and_fails(tmp_path: Path) -> None:
     server_folder(
         tmp_path / "servers", "needy", "# nothing\n", '[remedies]\nno-such-command = "apt-get install such"'
