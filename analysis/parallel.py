@@ -6,8 +6,9 @@ import gc
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,6 +17,7 @@ R = TypeVar("R")
 _ITEMS_A_PROCESS = 3
 """With fewer, starting a process takes longer than it saves."""
 
+_most = 0
 _work: list[tuple[Callable[[Any], Any], Sequence[Any]]] = []
 
 
@@ -44,11 +46,23 @@ def forked_map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         _work.clear()
 
 
+@contextmanager
+def at_most(processes: int) -> Iterator[None]:
+    """Keeps to so many processes, each of which takes some 60 MiB of its own; 0: as many as cores."""
+    global _most  # noqa: PLW0603 - as process-wide as the processes that it limits
+    before, _most = _most, processes
+    try:
+        yield
+    finally:
+        _most = before
+
+
 def _apply(number: int) -> Any:
     function, items = _work[0]
     return function(items[number])
 
 
 def _cores() -> int:
-    """The cores that this process may use; one on systems where a fork is not safe."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    """The cores that may be used; one on systems where a fork is not safe."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return min(cores, _most) if _most else cores

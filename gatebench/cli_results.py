@@ -49,12 +49,17 @@ def report(
     all_charts: Annotated[
         bool, typer.Option("--all-charts", help="Every chart of a large run, which may take minutes.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=0, help="At most so many, which take memory. 0: as many as cores.")
+    ] = 0,
 ) -> None:
     """Makes summary, charts and page of a run again from its raw data."""
     # matplotlib and pandas are heavy; only this command needs them.
+    from analysis.parallel import at_most  # noqa: PLC0415
     from analysis.report import build_report  # noqa: PLC0415
 
-    build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
+    with at_most(processes):
+        build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
     if not quiet:
         print_report(folder, Console())
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from analysis import parallel
-from analysis.parallel import forked_map
+from analysis.parallel import at_most, forked_map
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,12 @@ def test_work_within_work_stays_in_its_process() -> None:
         return {number, *forked_map(lambda _: os.getpid(), range(20))}
 
     assert all(len(found) == 2 for found in forked_map(outer, range(12)))
+
+
+def test_who_has_little_memory_keeps_to_fewer_processes() -> None:
+    with at_most(2):
+        assert len(set(forked_map(lambda _: os.getpid(), range(40)))) <= 2
+        with at_most(1):
+            assert set(forked_map(lambda _: os.getpid(), range(40))) == {os.getpid()}
+    with at_most(0):
+        assert os.getpid() not in forked_map(lambda _: os.getpid(), range(40))
