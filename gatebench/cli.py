@@ -136,7 +136,7 @@ def verify(
     choice = choose_runner(runner)
     interrupt_once()
     console = Console()
-    make = backend_maker(choice, LoadOptions(), ContainerOptions(), servers=options)
+    make = backend_maker(choice, LoadOptions(), ContainerOptions(), servers=options, measures=False)
     with command_backend(make, console, choice) as (backend, scratch):
         all_hold = check_subjects(subjects, backend, scratch, console, named=bool(servers))
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)

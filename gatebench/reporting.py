@@ -13,7 +13,7 @@ from gatebench.record import Record
 
 CHECK_S = 0.05
 PROCESSES = 2
-"""Each has a picture in memory, beside a lab that is to stay under 500 MiB; four are not much faster."""
+"""Each has a picture in memory, and the lab is to stay under 500 MiB. Beside a run it is a single one."""
 
 
 class Reporter:
@@ -43,7 +43,7 @@ class Reporter:
             interim: only the leading charts.
         """
         command = [sys.executable, "-m", "gatebench", "report", str(self._record.folder), "--quiet"]
-        command += ["--processes", str(PROCESSES), *["--interim"] * interim]
+        command += ["--interim", "--processes", "1"] if interim else ["--processes", str(PROCESSES)]
         try:
             with self._log.open("ab") as output:
                 self._process = subprocess.Popen(

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gatebench.backend import Backend, Circumstances, ProcessBackend
-from gatebench.cores import available_cores, divide_evenly
+from gatebench.cores import available_cores, cores_to_try, divide_evenly
 from gatebench.earlier import Earlier
 from gatebench.errors import ConfigurationError
 from gatebench.model import Workload
@@ -70,8 +70,18 @@ def backend_maker(
     options: ContainerOptions,
     workloads: tuple[Workload, ...] = (),
     servers: ServerOptions = DEFAULT_SERVERS,
+    *,
+    measures: bool = True,
 ) -> Callable[[Circumstances], Backend]:
     """How to make what the servers run on, once it is known for whom.
+
+    Args:
+        choice: what starts the servers.
+        load: where the load comes from.
+        options: of containers.
+        workloads: those that will be asked for.
+        servers: what every server gets.
+        measures: figures are taken, so that servers need cores of their own.
 
     Raises:
         ConfigurationError: there are too few cores, or workers elsewhere are to reach what they cannot.
@@ -82,7 +92,7 @@ def backend_maker(
     if engine is None:
         if options != ContainerOptions():
             raise ConfigurationError("--network and --server-host are for containers: --runner docker")
-        divided = choose_cores(engines, servers.cores)
+        divided = choose_cores(engines, servers.cores) if measures else cores_to_try()
         return lambda circumstances: ProcessBackend(divided, circumstances, servers=servers)
     # The SDK is slow to import; runs in processes do without.
     from gatebench.backend_docker import DockerBackend, Setting, choose_network  # noqa: PLC0415
