@@ -1,8 +1,8 @@
 """The statistics held against runs of which the truth is known, on a machine that behaves as a real one does.
 
-The model (`simulated`) is fitted to a standard run of the same machine in a noisier hour. A test holds it to
-the closed loops of `docs/headline`: it is no quieter than these, and by no more than half noisier. Slices ten
-times too slow are added to it; neither run had any.
+The model (`simulated`) is fitted to standard runs of one machine in its noisier hours. A test holds it to the
+closed loops of `docs/headline`: it is no quieter than these, and by no more than half noisier. Slices ten
+times too slow are added to it; no run had any.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ START = 0.02
 """Of a server's speed from one start to the next (pairs in `docs/exclusive/together`: 0.033 over √2)."""
 SLICE = 0.04
 """Of a slice that nothing disturbed."""
-SLOWED, SLOWED_BY = 0.08, 0.15
+SLOWED, SLOWED_BY = 0.08, 0.20
 """Share of slices that something slowed, and by how much on average, in logarithms."""
 STRAY = 0.005
 """Share of slices that are ten times too slow."""
@@ -91,7 +91,7 @@ def residuals(log_rates: pd.DataFrame) -> Array:
 
 def test_the_model_is_no_quieter_than_the_committed_run_and_not_much_noisier() -> None:
     run = load_run(HEADLINE)
-    plans = [each for each in run.meta.levels if each.model == "closed" and each.rounds >= 9]
+    plans = [each for each in run.meta.levels if each.model == "closed" and each.rounds > 2]
     quantiles = [0.5, 2.5, 16, 84, 97.5]
     seen = np.array(
         [np.percentile(residuals(log_rate_table(level_data(run, plan).slices)), quantiles) for plan in plans]
