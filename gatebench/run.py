@@ -265,7 +265,6 @@ class Run:
                 )
             finally:
                 self._load_s += block.spent.load_s
-            ready = self._without(block.never_ready, ready)
             wall_s = time.monotonic() - block_began
             record.event(
                 "block-finished",
@@ -277,9 +276,12 @@ class Run:
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids))
             self._observer.block_finished(done, len(turns), time.monotonic() - began)
             remaining = len(turns) - done
-            if remaining and wall_s >= INTERIM_REPORT_FROM_S:
+            if not remaining:
+                break
+            ready = self._without(block.never_ready, ready)
+            if wall_s >= INTERIM_REPORT_FROM_S:
                 self._reporter.start(interim=True)
-            if remaining and part == plan:  # a block of some levels does not tell what a whole one costs
+            if part == plan:  # a block of some levels does not tell what a whole one costs
                 left_s = budget_s - (time.monotonic() - began)
                 plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
 
