@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.docker, needs_local_engine]
 
 BUDGET = "40s"
 """Of a run that is ended in its middle."""
-STARTS, SLICES = "starting 3 servers\n", "keep-alive/c64\n"
+STARTS, SLICES = "starting 3 servers (", "keep-alive/c64\n"
 """What a run says when it starts a block's servers, and when the block's slices begin."""
 SOME_SLICES_S = 3.0
 LEFT = "that a killed run had left behind"
