@@ -23,6 +23,8 @@ MAY_DIFFER = frozenset(
         "ceilings",  # measured once, for the whole run
         "plan.levels",  # the rounds follow from the time that is left; all else is in the workloads' hashes
         "machine.load_average_1m",
+        # The kept workloads lie elsewhere in it; their content and the engine's are in the hashes.
+        *("load_image.name", "load_image.id", "load_image.size_mib"),
     }
 )
 """Keys of `run.json` that say nothing of what was measured, or that the run keeps from its beginning."""

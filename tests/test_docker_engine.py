@@ -166,6 +166,16 @@ def test_an_interrupted_run_is_reported_and_leaves_nothing(tmp_path: Path, own_r
     assert (results.folder / "report.html").exists()
 
 
+def test_an_interrupted_run_goes_on_in_containers(tmp_path: Path, own_rest: list[Command]) -> None:
+    command, results = begun(tmp_path, own_rest, SLICES, 2)
+    command.send(signal.SIGINT)
+    assert command.end().status == 130
+    ended = gatebench(tmp_path / "again", "resume", str(results.folder))
+    assert ended.status == 0, ended.said
+    assert results.events[-1]["outcome"] == "complete"
+    assert {cell["blocks"] for cell in results.summary["cells"]} == {5}
+
+
 def test_a_run_that_is_ended_while_its_servers_start_leaves_nothing(
     tmp_path: Path, own_rest: list[Command]
 ) -> None:

@@ -29,6 +29,7 @@ DESCRIPTION: dict[str, Any] = {
     "cores": {"server": [1], "engine": [2, 3], "lab": [0]},
     "machine": {"kernel": "6.1.0", "load_average_1m": 0.1},
     "versions": {"locust": "2.43.0"},
+    "load_image": {"id": "sha256:bb", "python": "3.13.5"},
     "hashes": {"engine": "aa", "apps/plain": "bb"},
     "notices": ["the requirements of mine are not pinned and hashed"],
     "subjects": [
@@ -50,6 +51,7 @@ def now(**changes: Any) -> dict[str, Any]:
 def test_a_run_goes_on_where_everything_is_as_it_was() -> None:
     later = now(started="2026-11-22T20:00:00Z", notices=[], command="gatebench resume", ceilings=[])
     later["machine"]["load_average_1m"] = 3.0
+    later["load_image"]["id"] = "sha256:cc"
     later["plan"]["levels"][0]["rounds"] = 1
     earlier().check(later)
 
@@ -58,6 +60,7 @@ def test_everything_that_differs_is_told_at_once_with_the_next_step() -> None:
     later = now(cores={"server": [1], "engine": [2], "lab": [0]})
     later["machine"]["kernel"] = "6.2.0"
     later["versions"]["locust"] = None
+    later["load_image"]["python"] = "3.14.0"
     later["subjects"][0]["packages"]["uvicorn"] = "0.52.0"
     with pytest.raises(ConfigurationError) as refused:
         earlier().check(later)
@@ -65,6 +68,7 @@ def test_everything_that_differs_is_told_at_once_with_the_next_step() -> None:
     assert "`gatebench reproduce results/one` measures it anew" in first
     assert sorted(line.strip() for line in others) == [
         "cores.engine.1: was 3, is nothing",
+        "load_image.python: was 3.13.5, is 3.14.0",
         "machine.kernel: was 6.1.0, is 6.2.0",
         "subjects.uvicorn.packages.uvicorn: was 0.51.0, is 0.52.0",
         "versions.locust: was 2.43.0, is nothing",
