@@ -47,7 +47,7 @@ verify: $(VENV)/.lab ## hold every server to the whole contract
 list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 	@$(BIN)/gatebench list $(list_options)
 
-new-server: $(VENV)/.lab ## make the folder of a server of your own (NAME= INTERFACE= HOMEPAGE= COMMAND=)
+new-server: $(VENV)/.lab ## write the folder of a server of your own (NAME= INTERFACE= HOMEPAGE= COMMAND=)
 	@$(BIN)/gatebench new-server '$(NAME)' --interface '$(INTERFACE)' --homepage '$(HOMEPAGE)' \
 		$(foreach package,$(PACKAGE),--package '$(package)') $(if $(SUPPORTS),--supports '$(SUPPORTS)') \
 		$(if $(SERVERS_DIR),--dir '$(firstword $(SERVERS_DIR))') -- '$(COMMAND)'

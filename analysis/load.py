@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis import meta
 from analysis.histograms import CELL, Histograms, histogram_types, open_histograms
+from analysis.meta_file import parse
 from analysis.parts import parts_of, read_table
 from analysis.taking_part import why_unsupported
 from gatebench.errors import ConfigurationError, GatebenchError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from analysis.meta import RunMeta
 
 ERROR_KINDS = FAILURES
 
@@ -117,7 +119,7 @@ class Run:
     """
 
     folder: Path
-    meta: meta.RunMeta
+    meta: RunMeta
     events: tuple[Mapping[str, Any], ...]
     slices: pd.DataFrame
     histograms: Histograms
@@ -180,7 +182,7 @@ def load_run(folder: Path) -> Run:
             "notebooks take bundles too)"
         )
     run_file = folder / "run.json"
-    run_meta = meta.parse(_read(run_file), run_file)
+    run_meta = parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
     missing = {**OF_CONTAINERS, **(SINCE_SCHEMA_2 if run_meta.schema == 1 else {})}
     slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
@@ -225,7 +227,7 @@ def _check_blocks(run: Run) -> None:
             )
 
 
-def _has_cells(run: meta.RunMeta) -> bool:
+def _has_cells(run: RunMeta) -> bool:
     """Whether anything could be measured: a subject that takes part in a level whose rate is known."""
     return any(
         subject.ready and not why_unsupported(run, subject, run.workload(plan.workload))
