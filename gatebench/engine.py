@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,16 @@ from docker.models.containers import Container
 
 from gatebench.compose import MEMORY_MIB, OWNER_LABEL, PIDS, USER
 from gatebench.container_owner import ContainerOwner, is_left_over
-from gatebench.engine_address import EngineAbsentError, compose_version, engine_address
+from gatebench.engine_address import (
+    CONNECT_S,
+    EngineAbsentError,
+    check_socket,
+    compose_version,
+    engine_address,
+)
 from gatebench.errors import GatebenchError
 from gatebench.processes import OWNER_VARIABLE, Owner
 
-CONNECT_S = 5.0
 CALL_S = 60.0
 COMPOSE_S = 180.0
 LAST_LINES = 12
@@ -102,23 +107,32 @@ class Engine:
             EngineAbsentError: none answers, it runs no Linux containers, or there is no Compose.
         """
         address, tls = "", False
-        try:
-            address, tls = engine_address()
-            client = docker.DockerClient(
-                base_url=address, tls=tls, timeout=CONNECT_S, use_ssh_client=address.startswith("ssh:")
-            )
-            # Else a bundle of certificates for the web would take the place of the engine's own.
-            client.api.trust_env = False
-            client.ping()
-            client.api.timeout = CALL_S
-            engine = cls(client, address, compose_version())
-        except (*_UNREACHABLE, ValueError, EngineError) as error:
-            raise EngineAbsentError(
-                f"no Docker engine answers{f' at {address}' if address else ''} ({_short(error)})"
-            ) from error
-        if engine.info.get("OSType") != "linux":
-            raise EngineAbsentError(f"the engine at {address} runs {engine.info.get('OSType')} containers")
-        return engine
+        with ExitStack() as undo:
+            try:
+                address, tls = engine_address()
+                check_socket(address)
+                client = docker.DockerClient(
+                    base_url=address, tls=tls, timeout=CONNECT_S, use_ssh_client=address.startswith("ssh:")
+                )
+                undo.callback(client.close)
+                # Else a bundle of certificates for the web would take the place of the engine's own.
+                client.api.trust_env = False
+                client.ping()
+                client.api.timeout = CALL_S
+                engine = cls(client, address, compose_version())
+            except (*_UNREACHABLE, ValueError, EngineError) as error:
+                raise EngineAbsentError(
+                    f"no Docker engine answers{f' at {address}' if address else ''} ({_short(error)})"
+                ) from error
+            if engine.info.get("OSType") != "linux":
+                system = engine.info.get("OSType")
+                raise EngineAbsentError(f"the engine at {address} runs {system} containers")
+            undo.pop_all()
+            return engine
+
+    def close(self) -> None:
+        """Gives back the connections to it."""
+        self._client.close()
 
     @property
     def is_local(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from typing import Any
 
@@ -12,6 +13,8 @@ from docker.context.config import get_current_context_name
 
 from gatebench.errors import GatebenchError
 
+UNIX = "unix://"
+CONNECT_S = 5.0
 COMPOSE_ANSWER_S = 10.0
 
 
@@ -31,6 +34,20 @@ def engine_address() -> tuple[str, Any]:
             f'there is no Docker context "{name}"; `docker context ls` shows those that there are'
         )
     return context.Host, context.TLSConfig or False
+
+
+def check_socket(address: str) -> None:
+    """Connects to a Unix socket and lets go of it again; every other address passes.
+
+    The SDK never closes the socket of its own with which it could not connect.
+
+    Raises:
+        OSError: nobody listens there, or this user may not use it.
+    """
+    if address.startswith(UNIX):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(CONNECT_S)
+            probe.connect(address.removeprefix(UNIX))
 
 
 def compose_version() -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,21 +27,37 @@ UNIX = "unix://"
 CHUNK_BYTES = 1 << 16
 
 
-def _connect() -> tuple[Engine | None, str]:
+@dataclass(frozen=True)
+class Found:
+    """What the tests know of the engine.
+
+    Attributes:
+        absent: why none can be used; empty where one can.
+        elsewhere: why nothing can be put between the lab and its socket; empty where that can be done.
+        socket: the path of its socket on this machine.
+    """
+
+    absent: str = ""
+    elsewhere: str = ""
+    socket: str = ""
+
+
+@functools.cache
+def engine_found() -> Found:
+    """Looks for the engine, once and only when a test needs it: collecting tests asks nobody."""
     try:
-        return Engine.connect(), ""
+        engine = Engine.connect()
     except EngineAbsentError as error:
-        return None, str(error)
+        return Found(absent=str(error), elsewhere=str(error))
+    with contextlib.closing(engine):
+        local = engine.is_local and engine.address.startswith(UNIX)
+        elsewhere = "" if local else "the engine is not on this machine"
+        return Found(elsewhere=elsewhere, socket=engine.address.removeprefix(UNIX))
 
 
-ENGINE, _ABSENT = _connect()
-needs_engine = pytest.mark.skipif(ENGINE is None, reason=_ABSENT)
+needs_engine = pytest.mark.usefixtures("container_engine")
 """For every test that is marked `docker`: skips it, with the reason, where no engine can be used."""
-
-SOCKET = ENGINE.address.removeprefix(UNIX) if ENGINE and ENGINE.address.startswith(UNIX) else ""
-needs_local_engine = pytest.mark.skipif(
-    not (SOCKET and ENGINE and ENGINE.is_local), reason=_ABSENT or "the engine is not on this machine"
-)
+needs_local_engine = pytest.mark.usefixtures("local_container_engine")
 """For tests that put something between the lab and the engine's socket."""
 
 
@@ -57,7 +75,7 @@ needs_namespaces = pytest.mark.skipif(
 @contextlib.contextmanager
 def client() -> Iterator[docker.DockerClient]:
     """A connection to the engine, by its socket."""
-    found = docker.DockerClient(base_url=f"{UNIX}{SOCKET}", timeout=60)
+    found = docker.DockerClient(base_url=f"{UNIX}{engine_found().socket}", timeout=60)
     try:
         yield found
     finally:
@@ -156,7 +174,7 @@ class Forwarder:
             except OSError:
                 return
             far = socket.socket(socket.AF_UNIX)
-            far.connect(SOCKET)
+            far.connect(engine_found().socket)
             with self._lock:
                 self._sockets += [near, far]
                 if self._cut:

@@ -15,12 +15,12 @@ import pytest
 
 from gatebench.engine import SERVICE_LABEL
 from tests.engine import (
-    SOCKET,
     UNIX,
     Forwarder,
     client,
     containers_of,
     ended_without_trace,
+    engine_found,
     labels,
     needs_local_engine,
     needs_namespaces,
@@ -87,7 +87,7 @@ def test_a_lab_that_sees_nothing_of_the_servers_machine_measures_all_the_same(tm
             *("unshare", "--net", "--pid", "--mount", "--ipc", "--uts", "--fork", "--kill-child"),
             *("--mount-proc", "sh", "-c", blind + shlex.join(lab)),
         ],
-        env={**os.environ, "DOCKER_HOST": f"{UNIX}{SOCKET}", "TMPDIR": str(temporary)},
+        env={**os.environ, "DOCKER_HOST": f"{UNIX}{engine_found().socket}", "TMPDIR": str(temporary)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

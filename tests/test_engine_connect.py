@@ -22,10 +22,6 @@ from gatebench.runner import HOST
 from gatebench.selection import ContainerOptions, choose_containers, choose_runner
 from tests.lab import gatebench
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in.*socket"  # the SDK does not close a socket whose connection was refused
-)
-
 DEAD = f"tcp://{HOST}:1"
 COMPOSE = '#!/bin/sh\necho "2.26.1"\n'
 
@@ -82,6 +78,10 @@ def answering(**answers: Any) -> Iterator[str]:
             thread.join()
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def absent() -> str:
     with pytest.raises(EngineAbsentError) as caught:
         Engine.connect()
@@ -108,6 +108,27 @@ def test_an_address_at_which_no_engine_answers_is_named_with_the_reason(
     said = absent()
     assert f"no Docker engine answers at {address}" in said
     assert why in said
+
+
+def test_looking_for_an_engine_where_none_listens_leaves_no_socket_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path / 'nobody.sock'}")
+    before = open_files()
+    absent()
+    with pytest.raises(ConfigurationError, match="No such file"):
+        choose_runner("docker")
+    assert choose_runner("auto").engine is None
+    assert open_files() == before
+    gc.collect()  # where a socket was dropped unclosed, pytest fails this test for the warning
+
+
+def test_an_engine_that_cannot_be_used_is_let_go(monkeypatch: pytest.MonkeyPatch, compose: Path) -> None:
+    with answering(info={"OSType": "windows"}) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        before = open_files()
+        assert "windows containers" in absent()
+        assert open_files() == before
 
 
 def test_what_answers_but_is_no_engine_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
