@@ -56,7 +56,8 @@ class LoadSession:
         self.lasting = lasting
         self.totals = Totals()
         self.fault = ""
-        self.fleet = Fleet(cpus, on_report=self._add, on_end=on_engine_end)
+        self._on_engine_end = on_engine_end
+        self.fleet = Fleet(cpus, on_report=self._add, on_end=self._lose)
         _sessions[environment] = self
 
     @staticmethod
@@ -151,6 +152,12 @@ class LoadSession:
     def count(self, group: str, result: SliceResult) -> None:
         """Merges what the engines counted into Locust's statistics."""
         merge_into(self._environment.stats, self._targets[group], result)
+
+    def _lose(self) -> None:
+        """An engine has ended; also one that held no connection yet leaves load out of the totals."""
+        self.fault = self.fault or "the load engine ended before it was told to"
+        if self._on_engine_end is not None:
+            self._on_engine_end()
 
     def _add(self, group: str, result: SliceResult) -> None:
         self.totals.add(group, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S, wait_until
 
 USERS = 5
-LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py"), "KeepAliveUser"]
+LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
 
 
 def report(latencies_us: list[int], elapsed_s: float = 0.5, busy_share: float = 0.5) -> SliceResult:
@@ -84,11 +85,22 @@ def test_more_engines_than_free_cores_are_refused() -> None:
 
 
 class CountingServer(ContractServer):
-    """An honest server that counts the requests for `/plaintext`."""
+    """An honest server that counts its connections and the requests for `/plaintext`."""
 
     def __init__(self) -> None:
         super().__init__(Faults(spoil={"GET /plaintext": self._count}))
+        self.opened = 0
         self.answered = 0
+
+    def await_load_of_everybody(self) -> None:
+        """Waits until every user of every worker has its connection, and requests came after that."""
+        wait_until("every connection", lambda: self.opened >= USERS)
+        before = self.answered
+        wait_until("load", lambda: self.answered > before + 100 * USERS)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        await super()._connection(reader, writer)
 
     def _count(self, answer: bytes) -> bytes:
         self.answered += 1
@@ -98,8 +110,9 @@ class CountingServer(ContractServer):
 class Cluster:
     """A headless Locust master and two workers, and what they say."""
 
-    def __init__(self, folder: Path, server: CountingServer, *options: str) -> None:
+    def __init__(self, folder: Path, server: CountingServer, *options: str, file: Path, user: str) -> None:
         self._folder = folder
+        self._command = [sys.executable, "-m", "locust", "-f", str(file), user]
         self.file = folder / "exact.json"
         port = str(fresh_port(HOST, set()))
         host = f"http://{HOST}:{server.port}"
@@ -116,7 +129,7 @@ class Cluster:
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([*LOCUST, *options], cwd=self._folder, stdout=log, stderr=log)
+            process = subprocess.Popen([*self._command, *options], cwd=self._folder, stdout=log, stderr=log)
         self._stack.callback(process.kill)
         return process
 
@@ -136,9 +149,15 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, server: CountingServer, *options: str) -> Iterator[Cluster]:
+def cluster(
+    folder: Path,
+    server: CountingServer,
+    *options: str,
+    file: Path = LOCUSTFILE,
+    user: str = "KeepAliveUser",
+) -> Iterator[Cluster]:
     """A cluster that is ended, whatever happens."""
-    running = Cluster(folder, server, *options)
+    running = Cluster(folder, server, *options, file=file, user=user)
     try:
         yield running
     finally:
@@ -179,8 +198,7 @@ def test_the_master_writes_exactly_what_all_workers_counted(tmp_path: Path) -> N
 @pytest.mark.parametrize("kill", [True, False])
 def test_a_worker_that_ends_before_the_test_is_named_and_fails_it(tmp_path: Path, kill: bool) -> None:
     with CountingServer() as server, cluster(tmp_path, server) as locust:
-        wait_until("every engine", lambda: all(engines(worker) for worker in locust.workers))
-        wait_until("load", lambda: server.answered > 0)
+        server.await_load_of_everybody()
         lost = locust.workers[0]
         lost.kill() if kill else lost.terminate()
         lost.wait(PATIENCE_S)
@@ -199,8 +217,34 @@ def test_a_worker_that_ends_before_the_test_is_named_and_fails_it(tmp_path: Path
 @pytest.mark.real
 def test_a_worker_whose_engine_dies_is_named_and_fails_the_test(tmp_path: Path) -> None:
     with CountingServer() as server, cluster(tmp_path, server) as locust:
+        server.await_load_of_everybody()
+        engines(locust.workers[1])[0].kill()
+        wait_until("the worker to notice", lambda: "ended in the middle" in locust.said("worker"))
+        locust.master.terminate()
+        status, exact = locust.end()
+    assert status == 1
+    (why,) = exact["workers"]["lost"].values()
+    assert why.startswith("the load engine ended")
+
+
+IDLE_USER = """
+from loadtests.locustfile import *
+from locust import User, task
+import gevent
+
+class Late(User):
+    @task
+    def wait_for_nothing(self):
+        gevent.sleep(60)
+"""
+
+
+@pytest.mark.real
+def test_an_engine_that_ends_before_it_holds_a_connection_is_named_too(tmp_path: Path) -> None:
+    file = tmp_path / "late.py"
+    file.write_text(IDLE_USER)
+    with CountingServer() as server, cluster(tmp_path, server, file=file, user="Late") as locust:
         wait_until("every engine", lambda: all(engines(worker) for worker in locust.workers))
-        wait_until("load", lambda: server.answered > 0)
         engines(locust.workers[1])[0].kill()
         wait_until("the worker to notice", lambda: "ended in the middle" in locust.said("worker"))
         locust.master.terminate()
