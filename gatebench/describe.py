@@ -9,7 +9,7 @@ import gatebench
 from gatebench.backend import Backend
 from gatebench.calibrate import Ceiling
 from gatebench.contract import load_contract
-from gatebench.facts import content_hash, machine, versions
+from gatebench.facts import content_hash, instrument_hash, machine, versions
 from gatebench.model import Subject, Workload
 from gatebench.plan import LevelPlan, Plan, every_level
 from gatebench.record import utc_now
@@ -29,7 +29,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """`run.json`, but for its schema and the run's ID; the backend replaces and adds keys."""
     cores = backend.cores
-    hashes = {"engine": content_hash(ROOT / "loadtests" / "engine")}
+    hashes = {"engine": content_hash(ROOT / "loadtests" / "engine"), "instrument": instrument_hash()}
     for subject in request.subjects:
         hashes[f"apps/{subject.application.name}"] = content_hash(*subject.application.folders)
     for workload in request.workloads:

@@ -13,6 +13,47 @@ from pathlib import Path
 
 import psutil
 
+ROOT = Path(__file__).resolve().parent.parent
+LOAD_SIDE = ("loadtests", "gatebench/contract*.py", "gatebench/kernel.py")
+"""What a Locust worker runs: it must be the same wherever the load comes from."""
+INSTRUMENT = ("loadtests", "gatebench", "servers/launch.py")
+"""What decides figures: who sends and counts, when, on which cores, and how a server is started and read."""
+NO_PART_OF_IT = (
+    "loadtests/workloads",  # hashed one by one: it is what is asked
+    "loadtests/bench",  # other clients beside the load engine
+    # What a person types and reads:
+    "gatebench/__main__.py",
+    "gatebench/cli.py",
+    "gatebench/cli_results.py",
+    "gatebench/calibrate_command.py",
+    "gatebench/check.py",
+    "gatebench/compose_file.py",
+    "gatebench/explain.py",
+    "gatebench/explaining/around_asgi.py",
+    "gatebench/explaining/around_wsgi.py",
+    "gatebench/explaining/captions.py",
+    "gatebench/explaining/exchange.py",
+    "gatebench/explaining/explanation.py",
+    "gatebench/explaining/frames.py",
+    "gatebench/explaining/render.py",
+    "gatebench/explaining/text.py",
+    "gatebench/explaining/trace.py",
+    "gatebench/explaining/traced",
+    "gatebench/new_server.py",
+    "gatebench/outcome.py",
+    "gatebench/progress.py",
+    "gatebench/reporting.py",
+    "gatebench/serve.py",
+    # What is done with a run that is over or goes on:
+    "gatebench/bundle.py",
+    "gatebench/earlier.py",
+    "gatebench/reproduce.py",
+    "gatebench/resume.py",
+    "gatebench/sources.py",
+    "gatebench/what_was_run.py",
+)
+"""Modules whose change leaves figures as they were. Everything else counts, a new module too."""
+
 PACKAGES = ("locust", "gevent", "h11", "wsproto", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "uv")
 
 _FIRST_NAMESPACES = {"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026531835]"}
@@ -111,6 +152,32 @@ def content_hash(*folders: Path) -> str:
         for path in sorted(_sources(folder)):
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
             digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def instrument_hash(root: Path = ROOT) -> str:
+    """Tells runs apart that were measured with different code, whatever its version is called.
+
+    Args:
+        root: of the sources.
+    """
+    return _hash_of(root, INSTRUMENT)
+
+
+def load_side_hash(root: Path = ROOT) -> str:
+    """Tells Locust workers apart that would load or count differently; as `instrument_hash`."""
+    return _hash_of(root, LOAD_SIDE)
+
+
+def _hash_of(root: Path, patterns: Iterable[str]) -> str:
+    """SHA-256 over the names and contents of the Python files that the patterns name, in a fixed order."""
+    apart = [root / name for name in NO_PART_OF_IT]
+    named = [path for pattern in patterns for path in root.glob(pattern)]
+    files = {file for path in named for file in (path.rglob("*.py") if path.is_dir() else [path])}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        if not any(each == file or each in file.parents for each in apart):
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

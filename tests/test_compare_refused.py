@@ -90,15 +90,27 @@ def test_other_cores_processes_or_threads_are_refused(
     assert not result.says_something
 
 
+def test_runs_of_the_same_instrument_are_compared_although_an_engine_alone_would_say_less(
+    tmp_path: Path,
+) -> None:
+    def recorded(content: dict[str, Any]) -> None:
+        content["hashes"]["instrument"] = "5e" * 32
+
+    a = made(tmp_path, "a", edit=recorded)
+    b = made(tmp_path, "b", (slower(UVICORN, 0.5), HYPERCORN, WAITRESS), OTHER_SEED, edit=recorded)
+    assert cell(compared(a, b), "uvicorn").verdict == "regression"
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda content: content["hashes"].update(engine="77" * 32), "engine"),
+        (lambda content: content["hashes"].update(engine="77" * 32), "instrument"),
+        (lambda content: content["hashes"].update(instrument="77" * 32), "instrument"),
         (lambda content: content["cores"].update(engine=[1, 2]), "engine"),
         (lambda content: content["machine"].update(cpu="AMD EPYC"), "machine"),
     ],
 )
-def test_another_engine_or_machine_gives_ratios_without_verdicts_and_the_order_is_compared(
+def test_another_instrument_or_machine_gives_ratios_without_verdicts_and_the_order_is_compared(
     tmp_path: Path, change: Edit, code: str
 ) -> None:
     a = made(tmp_path, "a")

@@ -5,7 +5,8 @@ workload, another load, other cores or processes. Then neither its figures nor i
 compared.
 
 It has *no verdict* where something between server and figure changed that all servers of a run share: the
-load engine, which is the instrument, or the machine. The ratio is shown, but whose it is nobody can tell.
+instrument (the load engine and the code that plans, starts and reads), or the machine. The ratio is shown,
+but whose it is nobody can tell.
 What two servers share cancels when they are divided by each other within each run, so the order of such runs
 is compared.
 """
@@ -39,10 +40,10 @@ def run_refusals(a: RunMeta, b: RunMeta) -> tuple[str, ...]:
 def run_doubts(a: RunMeta, b: RunMeta) -> tuple[str, ...]:
     """Why no cell of the two runs has a verdict although ratios are shown; empty where they may."""
     found = []
-    if _hash_differs(a, b, "engine"):
+    if _instrument_differs(a, b):
         found.append(
-            "engine: another load engine measured B, so a difference may be the instrument's; measure both "
-            "with one version of Gatebench"
+            "instrument: B was measured with other code than A (or a run does not record with which), so a "
+            "difference may be the instrument's; measure both with one version of Gatebench"
         )
     engines = len(a.cores["engine"]), len(b.cores["engine"])
     if engines[0] != engines[1]:
@@ -91,6 +92,12 @@ def status_refusals(a: CellResult, b: CellResult) -> tuple[str, ...]:
         for run, cell in cells
         if cell.status != "ok"
     )
+
+
+def _instrument_differs(a: RunMeta, b: RunMeta) -> bool:
+    """Whether other code measured B. Early runs know their load engine's hash alone."""
+    recorded = "instrument" in a.hashes or "instrument" in b.hashes
+    return _hash_differs(a, b, "instrument" if recorded else "engine")
 
 
 def _hash_differs(a: RunMeta, b: RunMeta, name: str) -> bool:

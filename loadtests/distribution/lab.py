@@ -12,10 +12,10 @@ import locust
 from locust.env import Environment
 from locust.runners import MasterRunner
 
+from gatebench.facts import load_side_hash
 from loadtests.distribution.cells import SPAWN_TIMEOUT_S, user_classes
 from loadtests.distribution.questions import Calls, Reply
 from loadtests.distribution.shares import SharesDispatcher, shares
-from loadtests.distribution.worker import engine_hash
 from loadtests.engine.messages import Message
 from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult, Tally
@@ -102,16 +102,16 @@ class Workers:
             {worker: {"op": "hello", "cpus": list(dealt.get(worker, ()))} for worker in self._workers},
             ANSWER_S,
         )
-        mine = (locust.__version__, engine_hash())
+        mine = (locust.__version__, load_side_hash())
         strangers = [
             worker
             for worker, reply in replies.items()
-            if (reply.message["locust"], reply.message["engine"]) != mine
+            if (reply.message["locust"], reply.message["sources"]) != mine
         ]
         if self._lost or strangers:
             reasons = [f"worker {worker} {why}" for worker, why in self._lost.items()]
             reasons += [
-                f"worker {worker} has another version of Locust or of the load engine; install the same there"
+                f"worker {worker} has another version of Locust or of Gatebench; install the same there"
                 for worker in strangers
             ]
             raise WorkersError("\n".join(reasons))

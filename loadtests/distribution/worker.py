@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import locust
 from locust.env import Environment
 
-from gatebench.facts import content_hash
+from gatebench.facts import load_side_hash
 from gatebench.kernel import open_file_limit
 from loadtests.distribution.cells import Cells
 from loadtests.distribution.questions import Operation
@@ -16,11 +15,6 @@ from loadtests.engine.fleet import EngineError
 from loadtests.engine.messages import Message
 from loadtests.engine.schedule import Arrivals
 from loadtests.session import LoadSession
-
-
-def engine_hash() -> str:
-    """Tells engines apart that count differently; the workers' must be the master's."""
-    return content_hash(Path(__file__).parent.parent / "engine")
 
 
 class LabWorker:
@@ -63,7 +57,7 @@ class LabWorker:
         return {
             "open_files": min(known, default=None),
             "locust": locust.__version__,
-            "engine": engine_hash(),
+            "sources": load_side_hash(),
         }
 
     def _declare(self, message: Message) -> Message:
