@@ -150,3 +150,25 @@ def test_answers_within_the_window_are_told_from_drained_and_from_unsent_ones() 
     tally.response_ns.append(90_000)
     for result in (alone, result_of(tally)):
         assert (result.timed_in_window, result.timed_in_window_us) == (2, 4)
+
+
+def test_what_a_locust_file_did_is_added_up_by_name_and_survives_the_journey() -> None:
+    left = result_of(
+        Tally(names={"GET /json": [3, 1]}, uncounted={"WS echo: no traffic": 2}), pause_variance=1.5
+    )
+    right = result_of(
+        Tally(names={"GET /json": [4, 0], "WS echo": [5, 2]}, uncounted={"WS echo: no traffic": 1})
+    )
+    merged = SliceResult.merge([left, right])
+    assert merged.names == {"GET /json": [7, 1], "WS echo": [5, 2]}
+    assert merged.uncounted == {"WS echo: no traffic": 3}
+    assert merged.pause_variance == 1.5
+    assert SliceResult.from_json(json.loads(json.dumps(merged.to_json()))) == merged
+    assert left.names == {"GET /json": [3, 1]}
+
+
+def test_a_tally_goes_on_without_changing_the_names_of_its_result() -> None:
+    tally = Tally(names={"GET /json": [3, 1]})
+    result = result_of(tally)
+    tally.names["GET /json"][0] += 1
+    assert result.names == {"GET /json": [3, 1]}

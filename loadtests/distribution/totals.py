@@ -79,6 +79,7 @@ class Total:
         `busy_share` is the mean over time and engines.
         """
         window_s = max(self._ended - self._began, 1e-6)
+        sums: dict[str, Any] = {name: self._sums[name] for name in SUMS}
         return SliceResult(
             window_s=window_s,
             elapsed_s=window_s,
@@ -89,7 +90,7 @@ class Total:
             histograms={clock: dict(counts) for clock, counts in self._histograms.items()},
             busy_share=self._busy_s / self._reported_s if self._reported_s else 0.0,
             started_unix_ns=self._started_unix_ns,
-            **{name: self._sums[name] for name in SUMS},
+            **sums,
         )
 
 

@@ -39,6 +39,8 @@ class Tally:
     last_ns: list[int] = field(default_factory=list)
     completed_ns: list[int] = field(default_factory=list)
     timed_in_window: int = 0
+    names: dict[str, list[int]] = field(default_factory=dict)
+    uncounted: dict[str, int] = field(default_factory=dict)
 
     def drain(self) -> None:
         """Counts a correct answer that came after the window."""
@@ -85,6 +87,9 @@ class SliceResult:
         held_s: closed loop: how long the engine had the connections between an answer and the next request,
             added up over all connections; in that time they are not in flight.
         workers_missing: Locust workers that gave no count, or a late one; their load is not in this result.
+        names: of a Locust file, type and name of a request (`GET /json`) → answers and failures.
+        uncounted: of a Locust file, what it did and this result does not count: `WS echo: why` → how often.
+        pause_variance: of a Locust file, the variance that the pauses of its users alone leave in `counted`.
     """
 
     window_s: float
@@ -109,6 +114,9 @@ class SliceResult:
     timed_in_window_us: int = 0
     held_s: float = 0.0
     workers_missing: int = 0
+    names: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    pause_variance: float = 0.0
 
     @property
     def histogram(self) -> Mapping[int, int]:
@@ -126,6 +134,7 @@ class SliceResult:
         started_unix_ns: int,
         turns: tuple[int, float],
         held_s: float = 0.0,
+        pause_variance: float = 0.0,
     ) -> SliceResult:
         """Freezes a tally; `turns` are `counted` and `counted_s`."""
         timed = tally.timed_in_window if tally.drained else len(tally.response_ns) - tally.unsent
@@ -151,6 +160,9 @@ class SliceResult:
             timed_in_window=timed,
             timed_in_window_us=sum(tally.response_ns[:timed]) // 1000,
             held_s=held_s,
+            names={name: list(counts) for name, counts in tally.names.items()},
+            uncounted=dict(tally.uncounted),
+            pause_variance=pause_variance,
         )
 
     @classmethod
@@ -199,6 +211,9 @@ class SliceResult:
             timed_in_window_us=total("timed_in_window_us"),
             held_s=sum(result.held_s for result in results),
             workers_missing=total("workers_missing"),
+            names=_added_names(results),
+            uncounted=_added_counts([result.uncounted for result in results]),
+            pause_variance=sum(result.pause_variance for result in results),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -222,3 +237,20 @@ def _added(results: Sequence[SliceResult], clock: str) -> Counter[int]:
     for result in results:
         counts.update(result.histograms.get(clock, {}))
     return counts
+
+
+def _added_counts(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part)
+    return dict(counts)
+
+
+def _added_names(results: Sequence[SliceResult]) -> dict[str, list[int]]:
+    names: dict[str, list[int]] = {}
+    for result in results:
+        for name, (answers, failures) in result.names.items():
+            counts = names.setdefault(name, [0, 0])
+            counts[0] += answers
+            counts[1] += failures
+    return names
