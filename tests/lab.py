@@ -26,15 +26,38 @@ PATIENCE_S = 120.0
 
 RUNNERS = {"run", "verify"}
 """Commands that would take containers where an engine answers."""
-NOTES = {"not-measured", "too-few-blocks", "too-few-samples"}
+NOTES = frozenset({"not-measured", "too-few-blocks", "too-few-samples"})
 """Codes of figures that so short a run cannot give."""
-OF_THE_MACHINE = {"steal", "ceiling", "generator-busy", "send-lag"}
-"""Codes that tell of the machine and its other users, or of the engine beside so light a server."""
+OF_THE_MACHINE = frozenset(
+    {
+        *("steal", "generator-busy", "ceiling", "send-lag"),  # the engine or its core was held up
+        *("server-idle", "little", "rate-missed", "unsteady"),  # so was the server, for a part of a slice
+    }
+)
+"""What others who use the machine can do to any cell of any server, and to other ones in each run.
+
+No test may ask for a cell without these: it would judge the machine. What a server or the lab did wrong has
+other codes, and a test that plants one of these names it.
+"""
 
 
-def codes(cell: Mapping[str, Any]) -> set[str]:
-    """The codes of a cell's reasons that its server is to be blamed for."""
-    return {reason.partition(":")[0] for reason in cell["reasons"]} - NOTES - OF_THE_MACHINE
+def blamed(cell: Mapping[str, Any], *planted: str) -> set[str]:
+    """The codes of a cell's reasons for which its server or the lab is to be blamed.
+
+    Args:
+        cell: a row of the summary.
+        planted: codes among those of a busy machine that the test itself has provoked, and that count.
+    """
+    found = {reason.partition(":")[0] for reason in cell["reasons"]}
+    return found - NOTES - (OF_THE_MACHINE - {*planted})
+
+
+def assert_went_well(cell: Mapping[str, Any]) -> None:
+    """The cell was measured, nothing failed, and only the machine may have made it invalid."""
+    assert cell["status"] in {"ok", "invalid"}, cell["reasons"]
+    assert blamed(cell) == set(), cell["reasons"]
+    assert cell["requests"] > 0
+    assert set(cell["errors"].values()) == {0}
 
 
 def wait_until(what: str, condition: Callable[[], bool]) -> None:
@@ -194,3 +217,17 @@ def long_run(folder: Path, servers: str = "honest") -> tuple[Command, Results]:
 
     command.wait_until("the second block", is_in_second_block)
     return command, results
+
+
+def assert_done(ended: Ended, results: Results) -> None:
+    """The run ended as it should, whatever others did to the machine meanwhile.
+
+    Its status is 0, or 1 where they left a subject without any valid cell; nothing else may be the cause.
+    """
+    assert results.events[-1]["outcome"] == "complete", ended.said
+    statuses: dict[str, set[str]] = {}
+    for cell in results.summary["cells"]:
+        assert blamed(cell) <= {cell["status"]} - {"invalid"}, cell["reasons"]
+        statuses.setdefault(cell["subject"], set()).add(cell["status"])
+    spoiled = [found for found in statuses.values() if "invalid" in found and "ok" not in found]
+    assert ended.status == (1 if spoiled else 0), ended.said

@@ -32,7 +32,7 @@ from tests.engine import (
     needs_local_engine,
     run_arguments,
 )
-from tests.lab import Command, Results, gatebench, wait_until
+from tests.lab import Command, Results, assert_done, gatebench, wait_until
 
 BASE = base_of((ROOT / "servers" / "Dockerfile").read_text())
 pytestmark = [pytest.mark.docker, needs_local_engine]
@@ -170,9 +170,7 @@ def test_an_interrupted_run_goes_on_in_containers(tmp_path: Path, own_rest: list
     command, results = begun(tmp_path, own_rest, SLICES, 2)
     command.send(signal.SIGINT)
     assert command.end().status == 130
-    ended = gatebench(tmp_path / "again", "resume", str(results.folder))
-    assert ended.status == 0, ended.said
-    assert results.events[-1]["outcome"] == "complete"
+    assert_done(gatebench(tmp_path / "again", "resume", str(results.folder)), results)
     assert {cell["blocks"] for cell in results.summary["cells"]} == {5}
 
 

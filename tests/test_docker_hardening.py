@@ -13,7 +13,7 @@ from gatebench.backend_docker import LOAD_MEMORY_MIB
 from gatebench.compose import MEMORY_MIB, PIDS, USER
 from gatebench.runner import HOST
 from tests.engine import needs_engine
-from tests.lab import Ended, Results, codes, run_arguments
+from tests.lab import Ended, Results, assert_went_well, run_arguments
 from tests.witness import RIGHTS, Seen, Witness, commanded, end_of, label_of, left_over
 
 pytestmark = [pytest.mark.docker, needs_engine]
@@ -140,9 +140,7 @@ def test_a_run_leaves_no_container_and_no_network(run: Watched) -> None:
 
 def test_every_server_is_measured_by_the_workers(run: Watched) -> None:
     for subject in SERVERS:
-        cell = run.results.cell(subject, "steady-keep-alive")
-        assert cell["requests"] > 0
-        assert codes(cell) == set()
+        assert_went_well(run.results.cell(subject, "steady-keep-alive"))
 
 
 def test_on_a_bridge_all_share_one_network_that_leads_nowhere(bridged: Watched) -> None:
@@ -170,7 +168,5 @@ def test_on_a_bridge_the_rights_are_the_same(bridged: Watched) -> None:
 
 
 def test_on_a_bridge_a_server_is_measured(bridged: Watched) -> None:
-    cell = bridged.results.cell("waitress", "steady-keep-alive")
-    assert cell["requests"] > 0
-    assert codes(cell) == set()
+    assert_went_well(bridged.results.cell("waitress", "steady-keep-alive"))
     assert json.loads((bridged.results.folder / "run.json").read_text())["network"] == "bridge"

@@ -26,13 +26,11 @@ from tests.engine import (
     needs_namespaces,
     run_arguments,
 )
-from tests.lab import PATIENCE_S, Command, Ended, Results, codes
+from tests.lab import PATIENCE_S, Command, Ended, Results, assert_done, assert_went_well, blamed
 from tests.witness import label_of
 
 pytestmark = [pytest.mark.docker, needs_local_engine]
 
-OF_A_SHORT_RUN = {"little", "server-idle"}
-"""What a short run may find of any server while others use the machine."""
 AFFINITIES = """
 import json, os, pathlib
 found = []
@@ -50,15 +48,10 @@ def described(results: Results) -> dict[str, Any]:
 
 def assert_measured(ended: Ended, results: Results) -> None:
     """The run was complete, and each cell is valid but for what the machine is to be blamed for."""
-    assert results.events[-1]["outcome"] == "complete"
-    statuses = {cell["status"] for cell in results.summary["cells"]}
-    assert ended.status == (1 if "invalid" in statuses else 0), ended.said
+    assert_done(ended, results)
     for subject in ("uvicorn", "waitress"):
         for cell in results.cells(subject):
-            assert cell["status"] in {"ok", "invalid"}
-            assert codes(cell) <= OF_A_SHORT_RUN
-            assert cell["requests"] > 0
-            assert set(cell["errors"].values()) == {0}
+            assert_went_well(cell)
 
 
 # A remote engine --------------------------------------------------------------------------------------------
@@ -183,7 +176,7 @@ def test_a_worker_that_is_killed_is_told_and_ends_in_status_1(tmp_path: Path) ->
     assert missing[0] == 0
     assert missing.max() == 1
     for subject in ("uvicorn", "waitress"):
-        assert all("workers" in codes(cell) for cell in results.cells(subject))
+        assert all("workers" in blamed(cell) for cell in results.cells(subject))
 
 
 def test_more_workers_than_cores_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gatebench.runner import HOST
 from gatebench.selection import ROOT
 from tests.container_servers.boxed.faulty import LAST_WORDS, STATUS
 from tests.engine import needs_engine
-from tests.lab import TESTS, Ended, Results, codes, gatebench, run_arguments
+from tests.lab import TESTS, Ended, Results, assert_went_well, gatebench, run_arguments
 from tests.witness import CGROUPS, Witness, await_words, commanded, end_of, label_of, left_over, remove_images
 
 pytestmark = [pytest.mark.docker, needs_engine]
@@ -102,12 +102,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
 def test_faulty_servers_make_the_exit_status_1_and_stop_no_other(run: Faults) -> None:
     assert run.ended.status == 1, run.ended.said
     assert run.results.events[-1]["outcome"] == "complete", run.ended.said
-    cell = run.results.cell("boxed-honest", WORKLOAD)
-    assert cell["status"] in {"ok", "invalid"}  # invalid where the machine is to be blamed
-    # Eleven other containers start and end meanwhile, so that it may stall for a part of its few slices.
-    assert codes(cell) <= {"little", "server-idle"}
-    assert cell["requests"] > 0
-    assert set(cell["errors"].values()) == {0}
+    assert_went_well(run.results.cell("boxed-honest", WORKLOAD))
 
 
 def test_nothing_of_it_is_left(run: Faults) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.known import Numbers, Truth
-from tests.lab import OWN_FOLDERS, Ended, Results, codes, gatebench
+from tests.lab import OWN_FOLDERS, Ended, Results, assert_done, blamed, gatebench
 from tests.small_server.faults import DYING_WORDS
 
 pytestmark = pytest.mark.real
@@ -52,7 +52,7 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Five blocks of three servers that compute a known time on each request."""
     servers = "known-spin known-spin-twin known-spin-slower"
     ended, results = run(tmp_path_factory.mktemp("costs"), servers, "known-capacity", "standard", "14s")
-    assert ended.status == 0, ended.said
+    assert_done(ended, results)
     return results
 
 
@@ -67,7 +67,7 @@ def percentile(values: Numbers, percent: float) -> float:
 @pytest.mark.parametrize("subject", ["honest-asgi", "known-delay"])
 def test_a_server_without_a_fault_is_blamed_for_none_among_faulty_ones(faults: Results, subject: str) -> None:
     cell = faults.cell(subject, "known-times")
-    assert codes(cell) == set()
+    assert blamed(cell) == set()
     assert failures(cell) == {}
 
 
@@ -86,18 +86,18 @@ def test_every_single_fault_is_counted_under_its_kind_and_code(
     count = Truth(faults, subject).planted(planted)
     assert count > 0
     assert failures(cell) == {kind: count}
-    assert (cell["status"], codes(cell)) == ("invalid", {code})
+    assert (cell["status"], blamed(cell)) == ("invalid", {code})
 
 
 def test_a_keep_alive_that_is_not_kept_is_refused(faults: Results) -> None:
     cell = faults.cell("faulty-hangs-up", "known-times")
-    assert (cell["status"], codes(cell)) == ("invalid", {"reuse"})
+    assert (cell["status"], blamed(cell)) == ("invalid", {"reuse"})
     assert failures(cell) == {}
 
 
 def test_a_crash_in_the_middle_is_a_failure_with_the_last_words(faults: Results) -> None:
     cell = faults.cell("faulty-dies", "known-times")
-    assert (cell["status"], codes(cell)) == ("failed", {"died"})
+    assert (cell["status"], blamed(cell)) == ("failed", {"died"})
     assert DYING_WORDS in "".join(cell["reasons"])
 
 
@@ -129,7 +129,7 @@ def test_the_tail_latency_is_what_the_server_itself_logged(faults: Results) -> N
 
 def test_a_server_that_makes_each_request_wait_40_ms_is_called_latency_locked(waits: Results) -> None:
     cell = waits.cell("known-locked", "known-idleness")
-    assert (cell["status"], codes(cell)) == ("invalid", {"server-idle"})
+    assert (cell["status"], blamed(cell, "server-idle")) == ("invalid", {"server-idle"})
     assert "latency-locked" in "".join(cell["reasons"])
     assert cell["latency_us"]["p50"] > 40_000
 
@@ -137,7 +137,7 @@ def test_a_server_that_makes_each_request_wait_40_ms_is_called_latency_locked(wa
 def test_a_server_that_stops_reading_times_out_on_every_connection(waits: Results) -> None:
     cell = waits.cell("known-mute", "known-idleness")
     assert cell["status"] == "invalid"
-    assert "errors" in codes(cell)
+    assert "errors" in blamed(cell)
     assert failures(cell) == {"timeout": CONNECTIONS}
     assert cell["requests"] > 0
 
@@ -145,9 +145,9 @@ def test_a_server_that_stops_reading_times_out_on_every_connection(waits: Result
 def test_a_listen_queue_that_overflows_is_told_apart_from_a_slow_server(waits: Results) -> None:
     cell = waits.cell("known-overflow", "known-queue")
     assert Truth(waits, "known-overflow").planted("overflow") > 0
-    assert (cell["status"], codes(cell)) == ("invalid", {"backlog"})
+    assert (cell["status"], blamed(cell)) == ("invalid", {"backlog"})
     assert cell["latency_us"]["max"] > 1_000_000
-    assert codes(waits.cell("known-locked", "known-queue")) == set()
+    assert blamed(waits.cell("known-locked", "known-queue")) == set()
 
 
 def compared(results: Results, left: str, right: str) -> dict[str, Any]:

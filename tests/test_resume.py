@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.lab import Command, Ended, Results, gatebench, long_run
+from tests.lab import Command, Ended, Results, assert_done, gatebench, long_run
 
 pytestmark = pytest.mark.real
 
@@ -46,7 +46,7 @@ def test_a_run_goes_on_with_the_blocks_that_it_lacks(
     interrupted: tuple[Results, dict[Path, bytes], str, Ended],
 ) -> None:
     results, _, _, resumed = interrupted
-    assert resumed.status == 0, resumed.said
+    assert_done(resumed, results)
     kinds = Counter(event["kind"] for event in results.events)
     assert (kinds["resumed"], kinds["finished"]) == (1, 2)
     assert results.events[-1]["outcome"] == "complete"
@@ -103,9 +103,7 @@ def test_after_kill_9_a_run_goes_on(tmp_path: Path) -> None:
     assert command.end().status == -signal.SIGKILL
     with (results.folder / "events.jsonl").open("a") as events:
         events.write('{"at": "2026')  # as a write that was cut off leaves it
-    ended = gatebench(tmp_path / "again", "resume", str(results.folder))
-    assert ended.status == 0, ended.said
-    assert results.events[-1]["outcome"] == "complete"
+    assert_done(gatebench(tmp_path / "again", "resume", str(results.folder)), results)
     assert {cell["blocks"] for cell in results.summary["cells"]} == {5}
 
 
