@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gatebench.config import HYPHENATED, check_name, raise_all
+from gatebench.contract import Contract, load_contract
 from gatebench.contract_bodies import BodySpec
 from gatebench.errors import ConfigurationError
 from gatebench.model import (
@@ -34,7 +35,7 @@ PERCENTILES = ("p50", "p90", "p99", "p99.9")
 SEQUENCE_DIGITS = 16
 """Every WebSocket message holds a number of so many digits, so that a stale echo is seen."""
 SERVICE_TIMES_PER_SLICE = 20
-"""A slice is at least this many service times long (METHOD.md, section 2)."""
+"""A slice is at least this many service times long (METHOD.md, "The plan")."""
 CONNECTIONS = 64
 """How many connections an open loop has where its workload does not say."""
 
@@ -50,8 +51,12 @@ class _Load:
     steps: tuple[int, ...] = ()
 
 
-def parse_workload(folder: Path) -> Workload:
+def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
     """The workload that a folder's `workload.toml` describes; the folder's name is the workload's.
+
+    Args:
+        folder: holds `workload.toml`.
+        contract: what answers are checked by, so what may be asked; the project's own by default.
 
     Raises:
         ConfigurationError: with every problem in the folder.
@@ -77,7 +82,12 @@ def parse_workload(folder: Path) -> Workload:
         request=(
             Request("GET", "/")
             if own_requests
-            else _request(table.table("request"), load, websocket=transport == "websocket")
+            else _request(
+                table.table("request"),
+                load,
+                contract or load_contract(),
+                websocket=transport == "websocket",
+            )
         ),
         levels=load.levels,
         slice_s=table.duration("slice"),
@@ -100,7 +110,7 @@ def parse_workload(folder: Path) -> Workload:
     return workload
 
 
-def _request(table: Table, load: _Load, *, websocket: bool) -> Request:
+def _request(table: Table, load: _Load, contract: Contract, *, websocket: bool) -> Request:
     body = table.text("body").encode()
     body_bytes = table.integer("body_bytes", default=0, minimum=0)
     if body and body_bytes:
@@ -113,12 +123,7 @@ def _request(table: Table, load: _Load, *, websocket: bool) -> Request:
         message_bytes=table.integer("message_bytes", default=64, minimum=SEQUENCE_DIGITS),
     )
     table.finish()
-    if request.path and not (
-        request.path.startswith("/") and request.path.isascii() and " " not in request.path
-    ):
-        table.problem(
-            "path", f'"{request.path}" must start with / and hold neither spaces nor non-ASCII letters'
-        )
+    _check_target(table, request, contract, websocket=websocket)
     if request.body and request.method == "GET":
         table.problem("body", 'needs method = "POST"')
     if websocket and request.method != "GET":
@@ -129,6 +134,24 @@ def _request(table: Table, load: _Load, *, websocket: bool) -> Request:
     if (request.exchange == "idle") != (load.model == "idle"):
         table.problem("exchange", '"idle" and load.model = "idle" belong together')
     return request
+
+
+def _check_target(table: Table, request: Request, contract: Contract, *, websocket: bool) -> None:
+    """Notes a request that has no answer in the contract: nobody could check it."""
+    if not request.path:
+        return
+    if not (request.path.startswith("/") and request.path.isascii() and " " not in request.path):
+        table.problem(
+            "path", f'"{request.path}" must start with / and hold neither spaces nor non-ASCII letters'
+        )
+    elif websocket:
+        if problem := contract.why_no_socket(request.path, request.exchange):
+            table.problem("path", problem)
+    else:
+        what, problem = contract.why_not_asked(request.method, request.path, len(request.body))
+        if problem:
+            key = "body_bytes" if what == "body" and "body_bytes" in table else what
+            table.problem(key, problem)
 
 
 def _load(table: Table) -> _Load:

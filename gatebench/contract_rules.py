@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from gatebench.contract_bodies import BodySpec
 from gatebench.errors import ConfigurationError
 from gatebench.model import Capability, Interface
+from gatebench.strict import listed, near
 
 SocketDeed = Literal["echo", "broadcast", "refuse"]
 SOCKET_DEEDS: tuple[SocketDeed, ...] = ("echo", "broadcast", "refuse")
@@ -70,6 +71,11 @@ class Route:
     measured: bool = True
     body_limit: int | None = None
     waits: bool = False
+
+    @property
+    def form(self) -> str:
+        """`/bytes/{n}`."""
+        return self.prefix + (f"{{{self.argument}}}" if self.argument else "")
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -182,6 +188,43 @@ class Contract:
         length = {"content-length": str(answer.length)} if promised else {}
         return Expected(answer.status, {**answer.headers, **length}, answer.body)
 
+    def why_not_asked(self, method: str, target: str, body_bytes: int = 0) -> tuple[str, str]:
+        """Why a workload cannot ask this; both empty where it can.
+
+        Returns:
+            What of the request is wrong, `path`, `method` or `body`, and a sentence about it.
+        """
+        status, route, text = self._decide(method, target, body_bytes)
+        forms = [each.form for each in self.routes]
+        if route is None:
+            return (
+                "path",
+                f'"{target}" is no route of the contract{near(target, forms)}; routes: {listed(forms)}',
+            )
+        if status == 405:
+            return "method", f"{method} {route.form} is answered with 405; the route takes {route.method}"
+        if status == 400:
+            bounds = f"{route.minimum:,} to {route.maximum:,}"
+            return "path", f'"{text}" is no {route.argument} of {route.form}, a plain number from {bounds}'
+        if status == 413:
+            return (
+                "body",
+                f"{body_bytes:,} bytes are over the {route.body_limit or 0:,} that {route.form} takes",
+            )
+        if not route.body.fixed:
+            return "path", f"the answer of {route.form} differs between servers, so it cannot be checked"
+        return "", ""
+
+    def why_no_socket(self, path: str, exchange: str) -> str:
+        """Why a workload cannot open WebSockets there for an exchange; empty where it can."""
+        does = {case.path: case.does for case in self.websockets if case.does != "refuse"}
+        if path not in does:
+            return f'"{path}" is no WebSocket of the contract{near(path, does)}; there are: {listed(does)}'
+        if exchange in SOCKET_DEEDS and does[path] != exchange:
+            fitting = listed(each for each, deed in does.items() if deed == exchange)
+            return f'"{path}" is for exchange = "{does[path]}"; for "{exchange}" there is {fitting}'
+        return ""
+
     def _decide(self, method: str, target: str, body_bytes: int) -> tuple[int, Route | None, str]:
         """Status, route and argument: unknown path, then method, then argument, then the body's length."""
         path = unquote(target.partition("?")[0], encoding="latin-1")
@@ -198,9 +241,7 @@ class Contract:
         return 404, None, ""
 
     def _paths(self) -> str:
-        return ", ".join(
-            route.prefix + (f"{{{route.argument}}}" if route.argument else "") for route in self.routes
-        )
+        return listed(route.form for route in self.routes)
 
 
 def _success(route: Route, text: str, body: bytes) -> Answer:

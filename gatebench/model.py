@@ -225,7 +225,7 @@ class Workload:
     """A transport, a request and a load model.
 
     Attributes:
-        slice_s: length of one slice in seconds; at least 20 service times (METHOD.md, section 2).
+        slice_s: length of one slice in seconds; at least 20 service times (METHOD.md, "The plan").
         warmup_s: unmeasured load on each cell at the start of a block, in seconds.
         saturates: whether its figure is meant as a capacity, so that an idle server makes it invalid.
         service_s: time the request waits by design, in seconds; 0 where it only computes.

@@ -1,6 +1,6 @@
 """The measurement plan: which cells are measured, in which order, how often. Pure functions of data and seed.
 
-See METHOD.md, section 2: blocks of fresh processes; within a block, each level's rounds; within a round, one
+See METHOD.md, "The plan": blocks of fresh processes; within a block, each level's rounds; within a round, one
 slice of every cell in an order drawn anew.
 """
 

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,12 @@ class Record:
             raise ConfigurationError(f"cannot write to {folder}: {error.strerror}") from error
         record._parts = sum(1 for _ in (folder / "slices.parquet").glob("part-*.parquet"))
         return record
+
+    def discard(self) -> None:
+        """Removes the folder of a run that was refused before it had a plan; one with a plan stays."""
+        self.close()
+        if not (self.folder / "run.json").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
         """Lets others write to the folder."""

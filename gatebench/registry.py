@@ -15,6 +15,7 @@ from gatebench.config import (
     parse_server,
 )
 from gatebench.config_workload import WORKLOAD_FILE, parse_workload
+from gatebench.contract import load_contract
 from gatebench.errors import ConfigurationError
 from gatebench.model import PLAIN_APPLICATION, Application, Server, Subject, Workload
 from gatebench.strict import listed, near
@@ -77,9 +78,9 @@ def load_registry(
     for directory in apps_dirs:
         applications.add(directory.resolve(), lambda folder: parse_application(folder, folder.parent))
 
-    workloads = _Kind[Workload]((WORKLOAD_FILE,))
+    workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), load_contract()
     for directory in (root / WORKLOADS, *(path.resolve() for path in workloads_dirs)):
-        workloads.add(directory, parse_workload)
+        workloads.add(directory, lambda folder: parse_workload(folder, contract))
 
     problems = [*servers.problems, *applications.problems, *workloads.problems]
     if problems:

@@ -108,6 +108,8 @@ class Run:
             try:
                 kind, outcome = self._try_to_measure(scratch)
             except ConfigurationError:
+                if self._earlier is None:
+                    self._record.discard()  # nothing was measured, and nothing is left of it
                 raise
             except BaseException as error:
                 # A fault of the lab itself: what was measured before it is kept, and the fault is shown.

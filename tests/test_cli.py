@@ -45,6 +45,20 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
 
 
 @pytest.mark.real
+def test_a_workload_that_asks_what_the_contract_does_not_answer_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "workloads" / "own-path"
+    folder.mkdir(parents=True)
+    (folder / "workload.toml").write_text(
+        'description = "A route of my own"\ntransport = "keep-alive"\nslice = "100ms"\nwarmup = "100ms"\n'
+        'profiles = ["full"]\n[request]\npath = "/api/items"\n[load]\nmodel = "closed"\nconnections = [8]\n'
+    )
+    said = refused(tmp_path, "--workloads-dir", str(folder.parent), "--workloads", "own-path")
+    assert f'{folder / "workload.toml"}: request.path: "/api/items" is no route of the contract' in said
+
+
+@pytest.mark.real
 def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None:
     said = refused(tmp_path, "--servers", "honest-wsgy nobody", "--workloads", "nope", "--profile", "fast")
     assert "4 problem(s); nothing was done:" in said

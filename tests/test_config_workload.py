@@ -147,3 +147,64 @@ def test_idle_steps_must_rise_and_be_enough_for_a_line(tmp_path: Path) -> None:
         tmp_path, 'model = "idle"\nconnections = [5, 0]', 'path = "/ws/echo"\nexchange = "idle"', "websocket"
     )
     assert "must be three numbers or more, rising" in said
+
+
+@pytest.mark.parametrize(
+    ("request_table", "said"),
+    [
+        (
+            'path = "/api/v1/items?limit=20"',
+            'request.path: "/api/v1/items?limit=20" is no route of the contract',
+        ),
+        (
+            'path = "/plaintex"',
+            'no route of the contract (did you mean "/plaintext"?); routes: /, /plaintext',
+        ),
+        (
+            'path = "/bytes/99999999999"',
+            'request.path: "99999999999" is no n of /bytes/{n}, a plain number from 0',
+        ),
+        (
+            'path = "/wait/soon"',
+            'request.path: "soon" is no ms of /wait/{ms}, a plain number from 0 to 10,000',
+        ),
+        ('path = "/echo"', "request.method: GET /echo is answered with 405; the route takes POST"),
+        ('path = "/json"\nmethod = "POST"', "request.method: POST /json is answered with 405"),
+        ('path = "/interface"', "request.path: the answer of /interface differs between servers"),
+        (
+            'path = "/echo"\nmethod = "POST"\nbody_bytes = 20000000',
+            "request.body_bytes: 20,000,000 bytes are over the 16,777,216 that /echo takes",
+        ),
+    ],
+)
+def test_a_request_that_the_contract_does_not_answer_is_refused_with_its_key(
+    tmp_path: Path, request_table: str, said: str
+) -> None:
+    told = problems(tmp_path, 'model = "closed"\nconnections = [8]', request_table)
+    assert said in told
+    assert "workload.toml: request." in told
+
+
+@pytest.mark.parametrize(
+    ("request_table", "said"),
+    [
+        ('path = "/ws/ehco"', 'no WebSocket of the contract (did you mean "/ws/echo"?); there are: /ws/echo'),
+        ('path = "/plaintext"', 'request.path: "/plaintext" is no WebSocket of the contract'),
+        (
+            'path = "/ws/echo"\nexchange = "broadcast"',
+            'request.path: "/ws/echo" is for exchange = "echo"; for "broadcast" there is /ws/broadcast',
+        ),
+    ],
+)
+def test_a_websocket_that_the_contract_does_not_have_is_refused_with_its_key(
+    tmp_path: Path, request_table: str, said: str
+) -> None:
+    told = problems(tmp_path, 'model = "closed"\nconnections = [8]', request_table, transport="websocket")
+    assert said in told
+
+
+def test_a_query_string_and_an_escaped_path_are_the_routes_own(tmp_path: Path) -> None:
+    for path in ("/plaintext?page=2", "/pl%61intext"):
+        assert (
+            workload(tmp_path, 'model = "closed"\nconnections = [8]', f'path = "{path}"').request.path == path
+        )

@@ -226,3 +226,14 @@ def test_a_folder_that_is_being_written_is_not_taken_up_by_another(tmp_path: Pat
 def test_a_folder_that_cannot_be_written_to_is_not_taken_up(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"cannot write to {tmp_path / 'absent'}"):
         Record.reopen(tmp_path / "absent")
+
+
+def test_the_folder_of_a_run_that_was_refused_goes_and_one_with_a_plan_stays(tmp_path: Path) -> None:
+    refused = Record.create(tmp_path / "refused")
+    (refused.logs / "load.log").write_text("nothing came of it")
+    refused.discard()
+    assert not refused.folder.exists()
+    planned = Record.create(tmp_path / "planned")
+    planned.write_run({})
+    planned.discard()
+    assert (planned.folder / "run.json").exists()
