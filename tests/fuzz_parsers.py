@@ -17,6 +17,8 @@ from loadtests.engine.tally import FAILURES
 from tests.fuzz_websocket import BREACHES, websocket_violation
 from tests.parser_cases import (
     PLAIN,
+    UNFINISHED,
+    Taker,
     check,
     cut,
     in_chunks,
@@ -41,6 +43,20 @@ HTTP_SEEDS = [
     in_chunks(BODY, [9]).replace(b"\r\n9\r\n", b"\r\n0009;a=b\r\n"),
 ]
 HEADS = known_heads(TARGET, *HTTP_SEEDS)
+
+
+def varied(random: Random, answer: bytes) -> bytes:
+    """The answer with what services add to a head: an identifier, a time, sometimes a cookie."""
+    lines = [
+        b"X-Request-Id: %s" % random.randbytes(16).hex().encode(),
+        b"Date: Sun, 29 Nov 2026 05:%02d:%02d.%03d GMT" % tuple(map(random.randrange, (60, 60, 1000))),
+        b"Server-Timing: app;dur=%.3f, db;dur=%d" % (random.random() * 10, random.randrange(1000)),
+    ]
+    if random.random() < 0.3:
+        lines.insert(random.randrange(2), b"Set-Cookie: s=%d; Path=/" % random.getrandbits(40))
+    return answer.replace(b"Content-Type:", b"\r\n".join(lines) + b"\r\nContent-Type:", 1)
+
+
 HTTP_SEEDS += [
     in_chunks(BODY[:-9], [16] * 9),
     in_chunks(BODY + b"!", [16] * 9),
@@ -79,6 +95,24 @@ def pieces_of(random: Random, data: bytes) -> list[bytes]:
     return cut(data, [random.randrange(len(data) + 1) for _ in range(count)])
 
 
+def head_violation(taker: Taker, pieces: list[bytes]) -> str | None:
+    """What the engine made wrong of an answer whose head it may have learned, or None.
+
+    The engine goes on learning from whatever the full parser accepts.
+    """
+    full, waits = read(TARGET, pieces), read(TARGET, pieces, then_eof=False)
+    found = taker.take(pieces, then_eof=False)
+    if waits is None and found[0] != UNFINISHED:
+        return f"the full parser waits for more, the engine says {found}"
+    if waits is None:
+        found = taker.take(pieces)
+    if kind(full) != found[0]:
+        return f"the full parser says {full}, the engine {found}"
+    if full and full.failure is None and found[1] != (full.reusable and not full.until_eof):
+        return f"reusable: the full parser says {full}, the engine {found}"
+    return None
+
+
 def http_violation(pieces: list[bytes]) -> str | None:
     """What the HTTP parsers did wrong with these pieces, or None."""
     if kind(read(TARGET, pieces, then_eof=False)) != kind(check(TARGET, pieces, HEADS, then_eof=False)[0]):
@@ -99,14 +133,27 @@ def http_violation(pieces: list[bytes]) -> str | None:
     return None
 
 
-def fuzz(seconds: float, seed: int) -> tuple[int, str | None]:
-    """Tries cases for so long; returns how many, and the first violation with what reproduces it."""
+def fuzz(seconds: float, seed: int) -> tuple[int, int, str | None]:
+    """Tries cases for so long.
+
+    Returns:
+        How many, how many of them were answers that the engine recognised by a learned head, and the first
+        violation with what reproduces it.
+    """
     deadline, count = time.monotonic() + seconds, 0
+    taker = Taker(TARGET)
     while time.monotonic() < deadline:
         random = Random(f"{seed}-{count}")  # noqa: S311 - reproducible on purpose, keeps no secret
         count += 1
         if count % 3 == 0:
             name, pieces, complaint = websocket_violation(random, mutated, pieces_of)
+        elif count % 3 == 1:
+            answer = varied(random, random.choice(HTTP_SEEDS if random.random() < 0.5 else HTTP_SEEDS[:2]))
+            name, pieces = "head", pieces_of(random, mutated(random, answer, HTTP_SEEDS))
+            try:
+                complaint = head_violation(taker, pieces)
+            except (*BREACHES, h11.ProtocolError) as error:
+                complaint = f"raised {error!r}"
         else:
             name, pieces = "http", pieces_of(random, mutated(random, random.choice(HTTP_SEEDS), HTTP_SEEDS))
             try:
@@ -115,8 +162,13 @@ def fuzz(seconds: float, seed: int) -> tuple[int, str | None]:
                 complaint = f"raised {error!r}"
         if complaint is not None:
             hexed = " ".join(piece.hex() for piece in pieces)
-            return count, f"{name}, seed {seed}, case {count - 1}: {complaint}\npieces, in hex: {hexed}"
-    return count, None
+            return (
+                count,
+                taker.recognised,
+                f"{name}, seed {seed}, case {count - 1}: {complaint}\npieces, in hex: {hexed}",
+            )
+    taker.close()
+    return count, taker.recognised, None
 
 
 def main() -> int:
@@ -125,8 +177,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    count, violation = fuzz(options.seconds, options.seed)
-    sys.stdout.write(f"{count} cases\n{violation or 'no violation'}\n")
+    count, recognised, violation = fuzz(options.seconds, options.seed)
+    sys.stdout.write(f"{count} cases, {recognised} by a learned head\n{violation or 'no violation'}\n")
     return 1 if violation else 0
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
 
+from loadtests.engine.group import Group
+from loadtests.engine.heads import Heads
 from loadtests.engine.http1 import AnswerReader, Verdict
-from loadtests.engine.large_answer import LargeAnswer
+from loadtests.engine.http_connection import HttpConnection
+from loadtests.engine.large_answer import KnownHeads, LargeAnswer
+from loadtests.engine.loop import Loop
+from loadtests.engine.tally import Tally
 from loadtests.engine.target import Target
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -57,7 +62,7 @@ def read(target: Target, pieces: Iterable[bytes], *, then_eof: bool = True) -> V
 
 
 def check(
-    target: Target, pieces: Iterable[bytes], heads: Mapping[bytes, Verdict], *, then_eof: bool = True
+    target: Target, pieces: Iterable[bytes], heads: KnownHeads, *, then_eof: bool = True
 ) -> tuple[Verdict | None, bool]:
     """The verdict that the engine comes to on a large answer, and whether the checker recognised it whole."""
     checker = LargeAnswer(target.answer, heads)
@@ -78,17 +83,58 @@ def check(
     return None, False
 
 
-def known_heads(target: Target, *answers: bytes) -> dict[bytes, Verdict]:
+def known_heads(target: Target, *answers: bytes) -> Heads:
     """The heads of these correct answers, as the full parser reads them."""
-    heads = {}
+    heads = Heads(target.headers or ())
     for answer in answers:
         verdict = read(target, [answer])
         assert verdict is not None
         assert verdict.failure is None, verdict.detail
-        heads[verdict.head] = verdict
+        heads.learn(verdict)
     return heads
 
 
 def kind(verdict: Verdict | None) -> str | None:
     """The kind of failure, None for a correct answer, `UNFINISHED` without a verdict."""
     return UNFINISHED if verdict is None else verdict.failure
+
+
+class Taker:
+    """One connection of the real engine without a socket: it takes pieces and says what it made of them.
+
+    Args:
+        target: what it asks for.
+        known: correct answers that it has seen before.
+
+    Attributes:
+        recognised: how many correct answers it took without the full parser.
+    """
+
+    def __init__(self, target: Target, *known: bytes) -> None:
+        self._loop = Loop()
+        self.group = Group(target, self._loop)
+        self.recognised = 0
+        for answer in known:
+            assert self.take([answer])[0] is None, answer
+
+    def take(self, pieces: Iterable[bytes], *, then_eof: bool = True) -> tuple[str | None, bool]:
+        """The kind of failure (`UNFINISHED` without a verdict), and whether the connection stays open."""
+        group, slot = self.group, HttpConnection(self.group)
+        group.tally = Tally()
+        learned = len(group.accepted)
+        slot._begin(0)
+        for piece in [*pieces, b""] if then_eof else pieces:
+            slot._take(piece, 1)
+            if not slot.in_flight:
+                break
+        if slot.in_flight:
+            group.in_flight = 0
+            return UNFINISHED, False
+        found = [kind for kind, count in group.tally.failures.items() if count]
+        assert len(found) + group.tally.completed + group.tally.drained == 1
+        self.recognised += not found and len(group.accepted) == learned
+        return (found[0], False) if found else (None, slot._reused)
+
+    def close(self) -> None:
+        """Gives back what the loop holds."""
+        self._loop.close()

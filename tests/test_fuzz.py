@@ -9,6 +9,6 @@ from tests.fuzz_parsers import fuzz
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_mutated_answers_and_frames_break_no_promise_of_the_parsers(seed: int) -> None:
-    count, violation = fuzz(1.0, seed)
+    count, recognised, violation = fuzz(1.0, seed)
     assert violation is None, violation
-    assert count > 10
+    assert count > recognised > 0

@@ -79,6 +79,16 @@ def close(bench: Bench) -> Runs:
     return _against_nginx("close", bench, {"engine": clients.engine("close", (core,)), **_installed(others)})
 
 
+def heads(bench: Bench) -> Runs:
+    """Answers with an identifier of their own against answers with always the same one."""
+    core = bench.clients[:1]
+    contenders = {
+        "request ID": clients.engine("keep-alive", core, name="request ID", path="/request-id"),
+        "fixed ID": clients.engine("keep-alive", core, name="fixed ID", path="/fixed-id"),
+    }
+    return _against_nginx("heads, keep-alive", bench, contenders)
+
+
 def websocket(bench: Bench) -> Runs:
     """WebSocket echo, 64 bytes, one message in flight on each connection."""
     core = bench.clients[0]
@@ -117,6 +127,7 @@ def delay(bench: Bench) -> Runs:
 COMPARISONS: dict[str, Callable[[Bench], Runs]] = {
     "keep-alive": keep_alive,
     "close": close,
+    "heads": heads,
     "websocket": websocket,
     "engines": engines,
     "latency": delay,

@@ -53,12 +53,12 @@ class Run:
 Client = Callable[[Responder, float], Run]
 
 
-def target(port: int, transport: Transport) -> Target:
+def target(port: int, transport: Transport, path: str = "/plaintext") -> Target:
     """What the engine is told to send and to expect."""
     if transport == "websocket":
         return Target(HOST, port, transport, message_bytes=MESSAGE_BYTES)
     headers = {"content-type": "text/plain"}
-    return Target(HOST, port, transport, path="/plaintext", headers=headers, answer=BODY)
+    return Target(HOST, port, transport, path=path, headers=headers, answer=BODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,14 @@ def drive_engine(fleet: Fleet, target: Target, server: Responder, seconds: float
     return driven
 
 
-def engine(transport: Transport, cores: Sequence[int], *, name: str = "engine") -> Client:
+def engine(
+    transport: Transport, cores: Sequence[int], *, name: str = "engine", path: str = "/plaintext"
+) -> Client:
     """This project's engine, every byte of every answer checked; one process on each core."""
 
     def run(server: Responder, seconds: float) -> Run:
         with Fleet(cpus=tuple(cores)) as fleet:
-            driven = drive_engine(fleet, target(server.port, transport), server, seconds)
+            driven = drive_engine(fleet, target(server.port, transport, path), server, seconds)
         result = driven.result
         counted = Counted(result.completed + result.drained, result.counted / result.counted_s)
         cpu_us = driven.cpu_s / counted.requests * 1e6

@@ -20,6 +20,8 @@ from loadtests.bench.tools import find, missing
 
 HOST = "127.0.0.1"
 BODY = b"Hello, World!"
+FIXED_ID = "0123456789abcdef" * 2
+"""As long as what nginx makes for each request; it makes one here, too, and sends this."""
 DEADLINE_S = 5.0
 NGINX = """
 daemon off; worker_processes {workers}; worker_cpu_affinity {masks}; pid {work}/pid;
@@ -31,7 +33,14 @@ http {{
   uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
   server {{
     listen {host}:{port} backlog=4096 reuseport;
-    location /plaintext {{ default_type text/plain; return 200 "Hello, World!"; }}
+    default_type text/plain;
+    location /plaintext {{ return 200 "Hello, World!"; }}
+    location /fixed-id {{
+      set $made $request_id; add_header X-Request-ID {fixed_id}; return 200 "Hello, World!";
+    }}
+    location /request-id {{
+      set $made $request_id; add_header X-Request-ID $made; return 200 "Hello, World!";
+    }}
   }}
 }}
 """
@@ -78,7 +87,8 @@ def nginx(cores: Sequence[int]) -> Iterator[Responder]:
     masks = " ".join(f"{1 << core:b}" for core in cores)
     with tempfile.TemporaryDirectory(prefix="bench-engine-") as work:
         file = Path(work) / "nginx.conf"
-        file.write_text(NGINX.format(work=work, host=HOST, port=port, workers=len(cores), masks=masks))
+        placed = {"work": work, "host": HOST, "port": port, "workers": len(cores), "masks": masks}
+        file.write_text(NGINX.format(**placed, fixed_id=FIXED_ID))
         with _running([command, "-e", f"{work}/error.log", "-c", str(file)]) as process:
             workers = _await_workers(process, len(cores), Path(work) / "error.log")
             _await_port(port)

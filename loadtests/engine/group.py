@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from loadtests.engine.estimator import whole_turns
+from loadtests.engine.heads import Heads
 from loadtests.engine.http1 import Verdict
 from loadtests.engine.http_connection import HttpConnection
 from loadtests.engine.loop import Loop, clock_ns
@@ -57,7 +58,8 @@ class Group:
         self.latest = b""
         self.comes_whole = incoming < SMALL_BYTES
         self.is_large = len(target.answer) > REMEMBERED_BYTES
-        self.heads: dict[bytes, Verdict] = {}
+        self.heads = Heads(target.headers or ())
+        self._latest_reusable = False
         self.tally = Tally()
         self._next_tally = Tally()
         self.in_flight = 0
@@ -71,7 +73,7 @@ class Group:
     @property
     def repeats(self) -> bool:
         """Whether the answer that came last may be expected again on its connection, in a closed loop."""
-        return self.open_loop is None and self.comes_whole and self.latest in self.accepted
+        return self.open_loop is None and self.comes_whole and self.latest != b""
 
     @property
     def endless(self) -> bool:
@@ -81,19 +83,42 @@ class Group:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def accept(self, answer: bytes, *, reusable: bool) -> None:
+    def accept_whole(self, answer: bytes, verdict: Verdict) -> None:
         """Remembers an answer that the full parser found correct."""
+        self.heads.learn_whole(verdict, answer)
+        self.accept(answer, reusable=verdict.reusable)
+
+    def recognise(self, answer: bytes) -> bool | None:
+        """Whether the connection stays open after an answer; None where only the full parser can judge."""
+        if answer == self.latest:
+            return self._latest_reusable
+        reusable = self.accepted.get(answer)
+        if reusable is None:
+            found = self.heads.begins(answer)
+            if found is None or answer[found[1] :] not in found[0].bodies:
+                return None
+            reusable = found[0].verdict.reusable
+        self._expect(answer, reusable=reusable)
+        return reusable
+
+    def _expect(self, answer: bytes, *, reusable: bool) -> None:
+        """Expects this answer again, unless it ends its connection: a `Date` changes but once a second."""
+        if reusable or not self.keeps_alive:
+            self.latest, self._latest_reusable = answer, reusable
+
+    def is_begun(self, answer: bytes) -> bool:
+        """Whether these bytes are the beginning of an answer that would be recognised."""
+        if self.latest.startswith(answer):
+            return True
+        found = self.heads.begins(answer)
+        return found is not None and any(body.startswith(answer[found[1] :]) for body in found[0].bodies)
+
+    def accept(self, answer: bytes, *, reusable: bool) -> None:
+        """Remembers an answer that is correct."""
         if len(self.accepted) >= ACCEPTED_ANSWERS:
             self.accepted.clear()
         self.accepted[answer] = reusable
-        if reusable or not self.keeps_alive:  # an answer that ends its connection is not the one to expect
-            self.latest = answer
-
-    def accept_head(self, verdict: Verdict) -> None:
-        """Remembers the head of a large answer that the full parser found correct."""
-        if len(self.heads) >= ACCEPTED_ANSWERS:
-            self.heads.clear()
-        self.heads[verdict.head] = verdict
+        self._expect(answer, reusable=reusable)
 
     def open(self, name: str) -> None:
         """Adds one connection slot; it connects when it is prepared."""

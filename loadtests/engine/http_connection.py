@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class HttpConnection(Slot):
     """A slot that holds one connection at a time, reopened after each answer where the transport says so.
 
-    An answer that equals, byte for byte and head included, one that the full parser accepted before is
-    accepted; a large one, where its head does and its body is the expected one (`LargeAnswer`). Everything
-    else goes through the full parser.
+    An answer that equals one that the full parser accepted before is accepted, byte for byte but for values
+    of headers that change no verdict (`loadtests.engine.heads`); a large one, where its head does and its
+    body is the expected one (`LargeAnswer`). Everything else goes through the full parser.
     """
 
     __slots__ = ("_checker", "_got", "_reader", "_reused")
@@ -68,11 +68,11 @@ class HttpConnection(Slot):
             return
         if self._reader is None and piece:
             whole = self._got + piece if self._got else piece
-            reusable = group.accepted.get(whole)
+            reusable = group.recognise(whole)
             if reusable is not None:
                 self._complete(now, reusable=reusable)
                 return
-            if group.latest.startswith(whole):
+            if group.is_begun(whole):
                 self._got = whole
                 return
         self._read_in_full(piece, now)
@@ -110,9 +110,9 @@ class HttpConnection(Slot):
             self._fail(verdict.failure, verdict.detail)
             return
         if self._group.is_large:
-            self._group.accept_head(verdict)
+            self._group.heads.learn(verdict)
         elif not verdict.until_eof:
-            self._group.accept(self._got, reusable=verdict.reusable)
+            self._group.accept_whole(self._got, verdict)
         self._reader = None
         self._complete(now, reusable=verdict.reusable and not verdict.until_eof)
 

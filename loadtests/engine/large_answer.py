@@ -7,15 +7,12 @@ with an offset is one `memcmp`, whereas `==` between memory views compares item 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
+from loadtests.engine.heads import HEAD_LIMIT_BYTES
 from loadtests.engine.http1 import Verdict
 
 Progress = Literal["exact", "complete", "unknown"]
-
-HEAD_LIMIT_BYTES = 16 * 1024
-"""A longer head is left to the full parser."""
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 """What ends a head for the full parser, too."""
@@ -26,11 +23,18 @@ _SIZE_BYTES = 20
 """The line end of the chunk before, at most 16 digits, and a line end."""
 
 
+class KnownHeads(Protocol):
+    """The heads that the full parser accepted, or would."""
+
+    def get(self, head: bytes, /) -> Verdict | None:
+        """Its verdict on an answer with that head; None where it is not known."""
+
+
 class LargeAnswer:
     """One answer, in any number of pieces.
 
-    It recognises what equals an answer that the full parser would accept, and nothing else: a head that is,
-    byte for byte, one that the full parser accepted, then the expected body, framed by Content-Length, by the
+    It recognises what equals an answer that the full parser would accept, and nothing else: a head that the
+    full parser accepted (`loadtests.engine.heads`), then the expected body, framed by Content-Length, by the
     end of the connection, or in plain chunks (whose sizes may differ from answer to answer; no extensions, no
     trailers).
 
@@ -41,7 +45,7 @@ class LargeAnswer:
 
     __slots__ = ("_answer", "_chunk_left", "_head", "_heads", "_known", "_line", "_matched")
 
-    def __init__(self, answer: bytes, heads: Mapping[bytes, Verdict]) -> None:
+    def __init__(self, answer: bytes, heads: KnownHeads) -> None:
         self._answer = answer
         self._heads = heads
         self._head = b""

@@ -163,7 +163,13 @@ class Slot(ABC):
             return
         tally, now = group.tally, group.loop.polled_ns
         tally.bytes_received += len(piece)
-        if piece != self._expected or now >= group.deadline_ns:
+        if piece != self._expected:
+            if not group.heads.again(piece):
+                self._repeats = False
+                self._take(piece, now)
+                return
+            group.latest = piece
+        if now >= group.deadline_ns:
             self._repeats = False
             self._take(piece, now)
             return

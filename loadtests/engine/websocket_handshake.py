@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from loadtests.engine.connecting import open_connection
+from loadtests.engine.http1 import Verdict
 from loadtests.engine.loop import clock_ns
 from loadtests.engine.slot import Slot
 from loadtests.engine.websocket_connection import HANDSHAKE_LIMIT_BYTES, WebSocketSlot
@@ -121,13 +122,13 @@ class HandshakeSlot(Slot):
             if len(self._got) > HANDSHAKE_LIMIT_BYTES:
                 self._fail("status", f"a handshake of more than {HANDSHAKE_LIMIT_BYTES} bytes")
             return
-        accepted, form = self._group.accepted, self._got.replace(self._expected_proof, _PROOF, 1)
-        if form not in accepted or self._expected_proof not in self._got:
+        heads, form = self._group.heads, self._got.replace(self._expected_proof, _PROOF, 1)
+        if _PROOF in self._got or self._expected_proof not in self._got or heads.get(form) is None:
             wrong = judge_acceptance(self._got, self._expected_proof)
             if wrong or self._got.index(b"\r\n\r\n") + 4 < len(self._got):
                 self._fail("status", wrong or f"surplus bytes after the handshake: {self._got[-60:]!r}")
                 return
-            self._group.accept(form, reusable=False)
+            heads.learn(Verdict(reusable=False, head=form))
         if self._socket is not None:
             with contextlib.suppress(OSError):  # the server may be gone already
                 self._socket.send(_MASKED_CLOSE)
