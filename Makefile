@@ -87,7 +87,7 @@ serve: $(VENV)/.lab ## run one subject in the foreground (SERVER=uvicorn PORT=80
 
 ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicorn PORT=8000)
 	@test -n '$(SERVER)' || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
-	@$(BIN)/gatebench ui '$(SERVER)' --port '$(PORT)' $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)')
+	@$(BIN)/gatebench ui '$(SERVER)' --port '$(PORT)' $(serve_options)
 
 test: $(VENV)/.dev ## run every test
 	@$(BIN)/pytest

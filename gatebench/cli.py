@@ -25,7 +25,7 @@ from gatebench.new_server import NewServer, create, next_steps
 from gatebench.outcome import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from gatebench.plan import PROFILES
 from gatebench.record import new_run_id
-from gatebench.registry import SERVERS
+from gatebench.registry import SERVERS, select_subjects
 from gatebench.run import new_seed
 from gatebench.runner import HOST
 from gatebench.running import backend_maker, conclude, measure
@@ -41,15 +41,15 @@ from gatebench.selection import (
     choose_load,
     choose_profile,
     choose_runner,
-    choose_subjects,
     choose_workloads,
-    find_references,
+    hold_together,
     open_registry,
     words,
 )
 from gatebench.serve import locust_ui, serve_subject
 from gatebench.server_options import choose_server_options
 from gatebench.signals import interrupt_once
+from gatebench.strict import listed
 
 WIDE = 130
 """Columns that wide tables need; on a narrower terminal their lines wrap instead of names being cut."""
@@ -64,7 +64,10 @@ app = typer.Typer(
 Servers = Annotated[
     list[str] | None, typer.Option("--servers", help="Subjects, servers or globs: 'gunicorn-* uvicorn'.")
 ]
-Apps = Annotated[list[str] | None, typer.Option("--apps", help="Applications, or globs. Default: plain.")]
+Apps = Annotated[
+    list[str] | None,
+    typer.Option("--apps", help="Applications, or globs, each with each server. Default: plain."),
+]
 Workloads = Annotated[list[str] | None, typer.Option("--workloads", help="Workloads, or globs.")]
 ServersDirs = Annotated[
     list[Path] | None,
@@ -132,13 +135,14 @@ def verify(
     """Starts each subject, holds it to the whole contract, and prints every difference at once."""
     registry = open_registry(servers_dir or (), apps_dir or ())
     options = choose_server_options(workers=workers)
-    subjects = choose_subjects(registry, words(servers), words(apps))
+    chosen = select_subjects(registry, words(servers), words(apps))
     choice = choose_runner(runner)
     interrupt_once()
     console = Console()
+    _tell(console, *chosen.left_out)
     make = backend_maker(choice, LoadOptions(), ContainerOptions(), servers=options, measures=False)
     with command_backend(make, console, choice) as (backend, scratch):
-        all_hold = check_subjects(subjects, backend, scratch, console, named=bool(servers))
+        all_hold = check_subjects(chosen.subjects, backend, scratch, console, named=bool(servers))
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
 
 
@@ -184,17 +188,18 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
     claim_files = check_claims(claims or (), registry)
-    choice, chosen_profile, subjects, chosen_workloads, load, containers, options = all_of(
+    choice, chosen_profile, chosen, chosen_workloads, load, containers, options = all_of(
         lambda: choose_runner(runner),
         lambda: choose_profile(profile, budget),
-        lambda: choose_subjects(registry, words(servers), words(apps)),
+        lambda: select_subjects(registry, words(servers), words(apps)),
         lambda: choose_workloads(registry, words(workloads), profile),
         lambda: choose_load(engines, load_workers, load_bind),
         lambda: choose_containers(network, server_host),
         lambda: choose_server_options(server_cores, workers, threads),
     )
+    references = hold_together(registry, chosen.subjects, chosen_workloads, words(workloads), options.workers)
     request = RunRequest(
-        subjects=subjects,
+        subjects=chosen.subjects,
         workloads=chosen_workloads,
         profile=chosen_profile,
         seed=new_seed() if seed is None else seed,
@@ -202,13 +207,14 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         exclusive=exclusive,
         command=shlex.join(["gatebench", *sys.argv[1:]]),
         runner_reason=choice.reason,
-        references=find_references(registry, chosen_workloads, options.workers),
+        references=references,
         load=load,
         servers=options,
         claims=claim_files,
     )
     console = Console()
     interrupt_once()
+    _tell(console, *chosen.left_out)
     raise typer.Exit(conclude(measure(request, choice, containers, console), console))
 
 
@@ -274,7 +280,7 @@ def calibrate(
 
 @app.command()
 def serve(
-    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn.")],
+    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn or uvicorn+bare.")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8000,
     servers_dir: ServersDirs = None,
     apps: Apps = None,
@@ -282,9 +288,9 @@ def serve(
 ) -> None:
     """Runs one subject in the foreground, as a run would start it, for a person to try."""
     registry = open_registry(servers_dir or (), apps_dir or ())
-    chosen = choose_subjects(registry, [subject], words(apps))
+    chosen = _only(select_subjects(registry, [subject], words(apps)).subjects, subject)
     interrupt_once()
-    serve_subject(_only(chosen, subject), port=port, cores=cores_to_try(), cache=CACHE, console=Console())
+    serve_subject(chosen, port=port, cores=cores_to_try(), cache=CACHE, console=Console())
 
 
 @app.command("explain")
@@ -305,21 +311,24 @@ def explain_request(
 
 @app.command()
 def ui(
-    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn.")],
+    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn or uvicorn+bare.")],
     port: Annotated[int, typer.Option(help="Port of the subject on 127.0.0.1.", min=1, max=65535)] = 8000,
     web_port: Annotated[int, typer.Option(help="Port of Locust's web UI.", min=1, max=65535)] = 8089,
     servers_dir: ServersDirs = None,
+    apps: Apps = None,
+    apps_dir: AppsDirs = None,
 ) -> None:
     """Runs one subject with Locust's web UI in front of it."""
-    registry = open_registry(servers_dir or ())
-    chosen = _only(choose_subjects(registry, [subject], ()), subject)
+    registry = open_registry(servers_dir or (), apps_dir or ())
+    chosen = _only(select_subjects(registry, [subject], words(apps)).subjects, subject)
     interrupt_once()
     locust_ui(chosen, port=port, web_port=web_port, cores=cores_to_try(), cache=CACHE, console=Console())
 
 
 def _only(found: tuple[Subject, ...], name: str) -> Subject:
     if len(found) != 1:
-        raise ConfigurationError(f'"{name}" names {len(found)} subjects; name one of them')
+        names = listed(each.id for each in found)
+        raise ConfigurationError(f'"{name}" names {len(found)} subjects; name one of {names}')
     return found[0]
 
 
@@ -340,6 +349,9 @@ def main() -> NoReturn:
 
 
 def _say(*lines: str) -> None:
-    console = Console(stderr=True)
+    _tell(Console(stderr=True), *lines)
+
+
+def _tell(console: Console, *lines: str) -> None:
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

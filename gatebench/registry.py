@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,7 +17,7 @@ from gatebench.config import (
 from gatebench.config_workload import WORKLOAD_FILE, parse_workload
 from gatebench.contract import load_contract
 from gatebench.errors import ConfigurationError
-from gatebench.model import PLAIN_APPLICATION, Application, Server, Subject, Workload
+from gatebench.model import INTERFACES, PLAIN_APPLICATION, Application, Server, Subject, Workload
 from gatebench.strict import listed, near
 
 SERVERS = Path("servers")
@@ -46,6 +46,19 @@ class Registry:
             for application in chosen
             if application.form(variant.interface) is not None
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The subjects that were asked for.
+
+    Attributes:
+        subjects: in the registry's order; at least one.
+        left_out: a sentence for each application that some of the named servers cannot run.
+    """
+
+    subjects: tuple[Subject, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def load_registry(
@@ -112,8 +125,162 @@ def select(patterns: Sequence[str], known: Iterable[str], kind: str) -> tuple[st
     return tuple(name for name in names if name in selected)
 
 
+def select_subjects(registry: Registry, patterns: Sequence[str], applications: Sequence[str]) -> Selection:
+    """Every server that a pattern names, with every application that is named.
+
+    A pattern is a server (`gunicorn`), a subject (`gunicorn-sync`), or a glob over them: each stands for the
+    product with the applications. One with a `+`, such as `uvicorn+flask`, says its application itself.
+
+    Args:
+        registry: where they are looked up.
+        patterns: of servers; none stands for all.
+        applications: names or globs; none stands for the plain one.
+
+    Raises:
+        ConfigurationError: with every name that is unknown; or where all are known, with every pattern and
+            every application that would take part in no subject.
+    """
+    problems: list[str] = []
+    names: tuple[str, ...] = (PLAIN_APPLICATION,)
+    try:
+        names = select(applications, registry.applications, "application") if applications else names
+    except ConfigurationError as error:
+        problems += error.problems
+    crossing = _Crossing(registry, names, restricted=bool(applications))
+    found: dict[str, list[Subject]] = {}
+    for pattern in dict.fromkeys(patterns or ("*",)):
+        try:
+            found[pattern] = crossing.subjects(pattern)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    problems = _without_part(registry, found, applications)
+    if problems:
+        raise ConfigurationError(problems)
+    chosen = {subject.id for subjects in found.values() for subject in subjects if _runs(subject)}
+    return Selection(
+        tuple(each for each in registry.subjects(tuple(registry.applications)) if each.id in chosen),
+        tuple(
+            f"not measured: {ids}, because {why}"
+            for ids, why in _lacking(each for many in found.values() for each in many)
+        ),
+    )
+
+
+class _Crossing:
+    """Servers by applications, also where an application lacks the form that a server asks for."""
+
+    def __init__(self, registry: Registry, chosen: Sequence[str], *, restricted: bool) -> None:
+        """`chosen` are the applications that patterns without one get; `restricted`: a person named them."""
+        self._registry = registry
+        self._chosen = chosen
+        self._globbed = chosen if restricted else tuple(registry.applications)
+        self._servers = {
+            Subject(server, variant, registry.applications[PLAIN_APPLICATION]).id: (server, variant)
+            for server in registry.servers.values()
+            for variant in server.variants
+        }
+
+    def subjects(self, pattern: str) -> list[Subject]:
+        """All that a pattern stands for, also what cannot run.
+
+        Raises:
+            ConfigurationError: it names no server, or no application.
+        """
+        left, plus, right = pattern.partition("+")
+        servers = _matches(left, tuple(self._servers), whole_servers=True)
+        names = self._applications(right) if plus else self._chosen
+        subjects = [
+            Subject(*self._servers[server], self._registry.applications[name])
+            for server in self._servers
+            if server in servers
+            for name in names
+        ]
+        if not plus and _is_glob(pattern):
+            # `*+flask` is also written `*flask`.
+            candidates = self._registry.subjects(self._chosen)
+            subjects += [each for each in candidates if fnmatch.fnmatch(each.id, pattern)]
+        if subjects:
+            return subjects
+        raise ConfigurationError(self._unknown(pattern, left, right, bool(servers)))
+
+    def _applications(self, pattern: str) -> tuple[str, ...]:
+        """Those after a `+`: of a glob, the ones whose subjects have a `+` in their ID."""
+        if not _is_glob(pattern):
+            return (pattern,) if pattern in self._registry.applications else ()
+        return tuple(
+            name for name in self._globbed if name != PLAIN_APPLICATION and fnmatch.fnmatch(name, pattern)
+        )
+
+    def _unknown(self, pattern: str, left: str, right: str, server_is_known: bool) -> str:
+        applications = tuple(self._registry.applications)
+        if server_is_known:
+            return (
+                f'unknown application "{right}" in "{pattern}"{near(right, applications)}; '
+                f"known: {listed(applications)}"
+            )
+        hint = near(left, [*self._registry.servers, *self._servers])
+        if left in applications:
+            hint = " (it is an application: name it with --apps)"
+        return f'unknown server "{pattern}"{hint}; known: {listed(self._servers)}'
+
+
+def _without_part(
+    registry: Registry, found: Mapping[str, Sequence[Subject]], applications: Sequence[str]
+) -> list[str]:
+    """What was named and would be measured nowhere; an application's reason is not said again of its servers.
+
+    Args:
+        registry: holds the applications.
+        found: pattern → what it stands for, also what cannot run.
+        applications: the patterns of applications.
+    """
+    problems, told = [], set()
+    for wanted in dict.fromkeys(applications):
+        names = select([wanted], registry.applications, "application")
+        subjects = [each for many in found.values() for each in many if each.application.name in names]
+        if any(_runs(each) for each in subjects):
+            continue
+        told |= set(names)
+        own = " ".join(pattern for pattern in found if "+" in pattern)
+        why = (
+            f'every server is named with its application ("{own}"); name one without, or with "+{wanted}"'
+            if not subjects
+            else f"no chosen server can run it: {'; '.join(why for _, why in _lacking(subjects))}"
+        )
+        problems.append(f'application "{wanted}": {why}')
+    for pattern, many in found.items():
+        if not any(_runs(each) for each in many) and {each.application.name for each in many} - told:
+            whys = "; ".join(why for _, why in _lacking(many))
+            problems.append(f'server "{pattern}": it can run none of the applications: {whys}')
+    return problems
+
+
+def _lacking(subjects: Iterable[Subject]) -> Iterator[tuple[str, str]]:
+    """Of each application that some of the subjects cannot run: their IDs, and why."""
+    lacking: dict[str, dict[str, Subject]] = {}
+    for each in subjects:
+        if not _runs(each):
+            lacking.setdefault(each.application.name, {})[each.id] = each
+    for many in lacking.values():
+        first = next(iter(many.values()))
+        interface, application = first.variant.interface, first.application
+        forms = listed(application.file(each).name for each in INTERFACES if application.form(each))
+        missing = f"no {interface.upper()} form ({application.file(interface).name})"
+        yield listed(many), f"{application.folder} has {missing}, only {forms}"
+
+
+def _runs(subject: Subject) -> bool:
+    return subject.application.form(subject.variant.interface) is not None
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(character in pattern for character in GLOB_CHARACTERS)
+
+
 def _matches(pattern: str, names: Sequence[str], *, whole_servers: bool) -> set[str]:
-    if any(character in pattern for character in GLOB_CHARACTERS):
+    if _is_glob(pattern):
         return set(fnmatch.filter(names, pattern))
     if pattern in names or not whole_servers:
         return {pattern} & set(names)

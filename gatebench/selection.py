@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 import gatebench
 from gatebench.config_workload import WORKLOAD_FILE
 from gatebench.errors import ConfigurationError
-from gatebench.model import PLAIN_APPLICATION, Subject, Workload
+from gatebench.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.plan import PROFILES, Profile
 from gatebench.registry import Registry, load_registry, select
 from gatebench.runner import HOST
@@ -34,6 +34,8 @@ NETWORKS = ("auto", "host", "bridge")
 ROOT = Path(gatebench.__file__).resolve().parent.parent
 CACHE = ROOT / ".gatebench" / "environments"
 RESULTS = ROOT / "results"
+REASONS = 3
+"""So many subjects are named with their reason where none of them can take part in a workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,33 +163,6 @@ def choose_profile(name: str, budget: str | None) -> Profile:
     return replace(profile, budget_s=budget_s)
 
 
-def choose_subjects(
-    registry: Registry, patterns: Sequence[str], applications: Sequence[str]
-) -> tuple[Subject, ...]:
-    """The subjects that match the patterns (all of them where there are none), with each application.
-
-    Raises:
-        ConfigurationError: a name is unknown, or nothing is left.
-    """
-    problems: list[str] = []
-    names: tuple[str, ...] = (PLAIN_APPLICATION,)
-    try:
-        names = select(applications, registry.applications, "application") if applications else names
-    except ConfigurationError as error:
-        problems += error.problems
-    subjects = {subject.id: subject for subject in registry.subjects(names)}
-    chosen: tuple[Subject, ...] = ()
-    try:
-        chosen = tuple(subjects[name] for name in select(patterns, subjects, "server"))
-    except ConfigurationError as error:
-        problems += error.problems
-    if problems:
-        raise ConfigurationError(problems)
-    if not chosen:
-        raise ConfigurationError(f"no server runs an application of {', '.join(names)}")
-    return chosen
-
-
 def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) -> tuple[Workload, ...]:
     """The workloads that match the patterns, or those of the profile where there are none.
 
@@ -201,6 +176,62 @@ def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) 
     if not chosen and profile in PROFILES:
         raise ConfigurationError(f"no workload belongs to the profile {profile!r}; name some (--workloads)")
     return chosen
+
+
+def hold_together(
+    registry: Registry,
+    subjects: Sequence[Subject],
+    workloads: Sequence[Workload],
+    patterns: Sequence[str],
+    workers: int = 1,
+) -> dict[str, Subject]:
+    """Holds the subjects and the workloads of a run against each other.
+
+    Args:
+        registry: where they came from.
+        subjects: the chosen ones.
+        workloads: the chosen ones.
+        patterns: how the workloads were named; none where they are the profile's.
+        workers: worker processes of every server.
+
+    Returns:
+        Workload → the subject that the rates of its ladder refer to.
+
+    Raises:
+        ConfigurationError: a workload was asked for in which none of the subjects can take part, or has a
+            ladder that refers to nothing; with all of them.
+    """
+    by_name = {workload.name: workload for workload in workloads}
+    problems = []
+    for pattern in patterns:
+        named = [by_name[name] for name in select([pattern], by_name, "workload")]
+        if not any(_takers(subjects, workload, workers) for workload in named):
+            problems.append(_no_taker(registry, subjects, named[0], workers))
+    if not patterns and not any(_takers(subjects, workload, workers) for workload in workloads):
+        problems += [_no_taker(registry, subjects, workload, workers) for workload in workloads]
+    references: dict[str, Subject] = {}
+    try:
+        references = find_references(registry, workloads, workers)
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    return references
+
+
+def _takers(subjects: Sequence[Subject], workload: Workload, workers: int) -> list[str]:
+    level = workload.levels[0]
+    return [each.id for each in subjects if not Cell(each, workload, level).unsupported(workers)]
+
+
+def _no_taker(registry: Registry, subjects: Sequence[Subject], workload: Workload, workers: int) -> str:
+    reasons = [Cell(each, workload, workload.levels[0]).unsupported(workers) for each in subjects]
+    more = f"; and {len(reasons) - REASONS} more" if len(reasons) > REASONS else ""
+    others = _takers(registry.subjects(), workload, workers)
+    return (
+        f'workload "{workload.name}": no chosen subject can take part: {"; ".join(reasons[:REASONS])}{more}. '
+        f"Leave it out, or name one that can: {listed(others)}"
+    )
 
 
 def find_references(

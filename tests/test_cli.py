@@ -69,6 +69,29 @@ def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None
 
 
 @pytest.mark.real
+def test_a_server_an_application_and_a_workload_that_fit_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "apps" / "modern").mkdir(parents=True)
+    (tmp_path / "apps" / "modern" / "asgi.py").touch()
+    apps = ("--apps-dir", str(tmp_path / "apps"), "--apps", "plain modern")
+    said = refused(tmp_path, *apps, "--servers", "honest-wsgi", "--workloads", "steady-close")
+    assert 'application "modern": no chosen server can run it' in said
+    said = refused(tmp_path, "--servers", "honest-wsgi", "--workloads", "steady-close steady-websocket")
+    assert 'workload "steady-websocket": no chosen subject can take part' in said
+
+
+@pytest.mark.real
+def test_a_run_says_what_it_leaves_out_of_what_was_named(tmp_path: Path) -> None:
+    folder = tmp_path / "apps" / "modern"
+    folder.mkdir(parents=True)
+    (folder / "asgi.py").touch()
+    named = ("--apps-dir", str(tmp_path / "apps"), "--apps", "plain modern", "--servers", "honest")
+    # Refused for its folder, right after the line: what follows would take long and say no more.
+    ended = gatebench(tmp_path, "run", *OWN_FOLDERS, *named, "--out", str(tmp_path))
+    assert ended.status == 2
+    assert f"not measured: honest-wsgi+modern, because {folder} has no WSGI form" in ended.said
+
+
+@pytest.mark.real
 def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path) -> None:
     numbers = ("--server-cores", "0", "--workers", "0", "--threads", "-1", "--engines", "0")
     said = refused(tmp_path, *numbers, "--profile", "fast")
@@ -80,7 +103,7 @@ def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path
 @pytest.mark.real
 def test_more_server_cores_than_there_are_are_refused(tmp_path: Path) -> None:
     count = len(os.sched_getaffinity(0))
-    said = refused(tmp_path, "--servers", "honest", "--server-cores", str(count))
+    said = refused(tmp_path, "--servers", "honest", "--workers", "1", "--server-cores", str(count))
     assert f"{count} core(s) available, {count + 1} needed ({count} for the servers" in said
 
 
@@ -226,4 +249,4 @@ def test_serve_of_a_server_that_ends_by_itself_shows_its_last_words(tmp_path: Pa
 def test_serve_wants_exactly_one_subject(tmp_path: Path) -> None:
     ended = gatebench(tmp_path, "serve", "honest", *OWN_FOLDERS[:2])
     assert ended.status == 2
-    assert '"honest" names 2 subjects; name one of them' in ended.said
+    assert '"honest" names 2 subjects; name one of honest-wsgi, honest-asgi' in ended.said

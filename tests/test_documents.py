@@ -19,8 +19,8 @@ from gatebench.commands import fill
 from gatebench.compose_file import for_people
 from gatebench.contract import load_contract
 from gatebench.model import Subject
-from gatebench.registry import load_registry
-from gatebench.selection import choose_subjects, choose_workloads, words
+from gatebench.registry import load_registry, select_subjects
+from gatebench.selection import choose_workloads, words
 from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TABLES, TARGETS, between
 
 DOCUMENTS = (
@@ -161,7 +161,7 @@ def test_every_make_command_selects_subjects_and_workloads_that_there_are(tmp_pa
     )
     for command in commands("make"):
         given = {name: words([value]) for name, _, value in (word.partition("=") for word in command)}
-        subjects = choose_subjects(registry, given.get("SERVERS", ()), given.get("APPS", ()))
+        subjects = select_subjects(registry, given.get("SERVERS", ()), given.get("APPS", ())).subjects
         assert choose_workloads(registry, given.get("WORKLOADS", ()), "standard"), command
         if "wrapped" in given.get("APPS", ()):
             assert [subject.id for subject in subjects] == ["waitress", "waitress+wrapped"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatebench.errors import ConfigurationError
-from gatebench.registry import load_registry, select
+from gatebench.registry import Registry, Selection, load_registry, select, select_subjects
 from tests.test_config import REQUIREMENTS, SERVER, WORKLOAD
 
 SUBJECTS = ("gunicorn-gthread", "gunicorn-sync", "gunicorn-sync+flask", "uvicorn", "uvicorn-h11")
@@ -149,3 +149,84 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_all_known_ones() -> Non
 def test_a_part_of_a_name_selects_servers_only() -> None:
     with pytest.raises(ConfigurationError, match='unknown workload "keep"'):
         select(["keep"], ["keep-alive"], "workload")
+
+
+@pytest.fixture
+def several(root: Path) -> Registry:
+    """Servers `demo` and `many-wsgi` speak WSGI, `many-asgi` ASGI; the applications have one form or both."""
+    wsgi = SERVER[SERVER.index("[variants.") :]
+    asgi = wsgi.replace('"wsgi"', '"asgi"').replace("[variants.default", "[variants.asgi")
+    head = SERVER[: SERVER.index("[variants.")]
+    add_server(root / "servers", "many", head + wsgi.replace("[variants.default", "[variants.wsgi") + asgi)
+    add_application(root / "apps", "both", "wsgi.py", "asgi.py")
+    add_application(root / "apps", "modern", "asgi.py")
+    add_application(root / "apps", "old", "wsgi.py")
+    return load_registry(root)
+
+
+def ids(selection: Selection) -> list[str]:
+    return [subject.id for subject in selection.subjects]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "applications", "expected"),
+    [
+        ("", "", "demo many-wsgi many-asgi"),
+        ("demo", "plain both", "demo+both demo"),
+        ("demo many-asgi", "both plain", "demo+both demo many-asgi+both many-asgi"),
+        ("many", "both", "many-wsgi+both many-asgi+both"),
+        ("many-*", "plain both", "many-wsgi+both many-wsgi many-asgi+both many-asgi"),
+        ("demo+both", "", "demo+both"),
+        ("demo+both", "both", "demo+both"),
+        ("demo demo+both", "", "demo+both demo"),
+        ("many+both", "", "many-wsgi+both many-asgi+both"),
+        ("demo+plain", "", "demo"),
+        ("demo+*", "", "demo+both demo+old"),
+        ("demo+*", "both", "demo+both"),
+        ("*+modern demo", "", "demo many-asgi+modern"),
+        ("*modern", "modern", "many-asgi+modern"),
+        ("many-asgi+modern demo", "plain both", "demo+both demo many-asgi+modern"),
+        ("", "old modern", "demo+old many-wsgi+old many-asgi+modern"),
+        ("", "o*", "demo+old many-wsgi+old"),
+    ],
+)
+def test_a_server_is_chosen_with_every_application_and_a_subject_as_it_is_written(
+    several: Registry, patterns: str, applications: str, expected: str
+) -> None:
+    assert ids(select_subjects(several, patterns.split(), applications.split())) == expected.split()
+
+
+def test_what_some_of_the_servers_cannot_run_is_said_and_the_rest_is_chosen(several: Registry) -> None:
+    selection = select_subjects(several, ["demo", "many"], ["plain", "modern"])
+    assert ids(selection) == ["demo", "many-wsgi", "many-asgi+modern", "many-asgi"]
+    (line,) = selection.left_out
+    assert line.startswith("not measured: demo+modern, many-wsgi+modern, because ")
+    assert line.endswith("apps/modern has no WSGI form (wsgi.py), only asgi.py")
+
+
+def test_nothing_is_said_where_all_that_was_named_is_chosen(several: Registry) -> None:
+    assert select_subjects(several, ["demo"], ["plain", "both", "old"]).left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "applications", "expected"),
+    [
+        ("demo", "plain modern", ['application "modern": no chosen server can run it: ']),
+        ("demo many-asgi", "modern", ['server "demo": it can run none of the applications: ']),
+        ("demo+modern", "", ['server "demo+modern": it can run none of the applications: ']),
+        ("demo", "modern", ['application "modern": no chosen server can run it: ']),
+        ("demo+both", "both old", ['application "old": every server is named with its application']),
+        ("demo+moder", "", ['unknown application "moder" in "demo+moder" (did you mean "modern"?)']),
+        ("demmo+both", "", ['unknown server "demmo+both" (did you mean "demo"?)']),
+        ("both", "", ['unknown server "both" (it is an application: name it with --apps)']),
+        ("x*", "y*", ['unknown application "y*"', 'unknown server "x*"']),
+    ],
+)
+def test_a_name_that_would_be_measured_nowhere_is_refused_with_its_reason(
+    several: Registry, patterns: str, applications: str, expected: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        select_subjects(several, patterns.split(), applications.split())
+    assert len(caught.value.problems) == len(expected)
+    for problem, start in zip(caught.value.problems, expected, strict=True):
+        assert problem.startswith(start)

@@ -297,10 +297,10 @@ def test_a_run_in_which_nothing_can_be_measured_says_why_in_its_rows_and_fails(t
         tmp_path / "servers", "needy", "# nothing\n", '[remedies]\nno-such-command = "apt-get install such"'
     )
     results = Results(tmp_path / "run")
-    arguments = run_arguments(results.folder, "needy honest-wsgi", "steady-websocket")
+    arguments = run_arguments(results.folder, "needy", "steady-close")
     ended = gatebench(tmp_path, *arguments, "--servers-dir", str(tmp_path / "servers"))
     assert ended.status == 1
     assert "nothing was measured" in ended.said
     assert "Traceback" not in ended.said
-    assert {cell["status"] for cell in results.summary["cells"]} == {"unsupported"}
+    assert {cell["status"] for cell in results.summary["cells"]} == {"unavailable"}
     assert (results.folder / "report.html").exists()

@@ -13,7 +13,7 @@ from analysis.wording import short_reason
 from gatebench.errors import ConfigurationError
 from gatebench.model import Cell
 from gatebench.registry import load_registry
-from gatebench.selection import ROOT, choose_workloads, find_references
+from gatebench.selection import ROOT, choose_workloads, find_references, hold_together
 from gatebench.taking_part import takes_workers
 from gatebench.twin import choose_twin
 from tests.claiming import BY_ID
@@ -67,6 +67,42 @@ def test_a_ladder_cannot_refer_to_a_server_that_is_left_out(monkeypatch: pytest.
         ConfigurationError, match=r"load.of: uvicorn runs one worker process .*\(--workers 2\)"
     ):
         find_references(REGISTRY, ladder, 2)
+
+
+def held_together(subjects: str, workloads: str, workers: int = 1) -> None:
+    chosen = choose_workloads(REGISTRY, workloads.split(), "smoke")
+    hold_together(REGISTRY, [SUBJECTS[name] for name in subjects.split()], chosen, workloads.split(), workers)
+
+
+def test_a_workload_in_which_no_chosen_subject_can_take_part_is_refused_with_those_that_can() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        held_together("gunicorn-sync waitress", "close websocket-echo keep-alive websocket-window")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        'workload "websocket-echo"',
+        'workload "websocket-window"',
+    ]
+    assert "gunicorn-sync does not declare websocket; waitress does not declare" in caught.value.problems[0]
+    assert "name one that can: daphne, " in caught.value.problems[0]
+
+
+def test_a_glob_of_workloads_is_held_to_one_of_them() -> None:
+    held_together("waitress", "keep-alive* *-rate")
+    with pytest.raises(ConfigurationError, match='workload "websocket-'):
+        held_together("waitress", "keep-alive websocket-*")
+
+
+def test_a_broadcast_with_several_workers_is_refused_where_it_was_named() -> None:
+    with pytest.raises(ConfigurationError, match="uvicorn has 2 worker processes, and a broadcast stays"):
+        held_together("uvicorn", "keep-alive websocket-broadcast", 2)
+
+
+def test_a_profile_may_hold_workloads_that_the_chosen_subjects_cannot_take_part_in_but_not_only_them() -> (
+    None
+):
+    profile = choose_workloads(REGISTRY, (), "smoke")
+    assert hold_together(REGISTRY, [SUBJECTS["gunicorn-sync"]], profile, (), 1) == {}
+    with pytest.raises(ConfigurationError, match="runs one worker process only"):
+        hold_together(REGISTRY, [SUBJECTS["waitress"]], profile, (), 2)
 
 
 def with_two_workers(content: dict[str, Any]) -> None:
