@@ -73,12 +73,13 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
     )
 
 
-def parse_application(folder: Path, search_path: Path) -> Application:
+def parse_application(folder: Path, search_path: Path, plain: Path | None = None) -> Application:
     """The application in a folder: `wsgi.py`, `asgi.py` or both, each with the callable `app`.
 
     Args:
         folder: the application's folder, inside `search_path`; its name is the application's.
         search_path: the folder that is put on PYTHONPATH, from which the import paths are reckoned.
+        plain: the folder of the plain application, which it may import from.
 
     Raises:
         ConfigurationError: with every problem in the folder.
@@ -104,6 +105,7 @@ def parse_application(folder: Path, search_path: Path) -> Application:
         search_path=search_path,
         wsgi=forms.get("wsgi.py"),
         asgi=forms.get("asgi.py"),
+        plain=plain,
     )
 
 

@@ -82,7 +82,11 @@ class Server:
 class Application:
     """One application folder; `wsgi` and `asgi` are import paths such as `apps.plain.wsgi:app`, or None.
 
-    `search_path` is the folder that must be on PYTHONPATH for them.
+    `search_path` is the folder that must be on PYTHONPATH for them, before that of the plain application.
+
+    Attributes:
+        plain: the folder of the plain application, from which any other may import (`apps.plain`); None where
+            there is none.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Application:
     search_path: Path
     wsgi: str | None
     asgi: str | None
+    plain: Path | None = None
 
     def form(self, interface: Interface) -> str | None:
         """The import path of the application's form for `interface`, or None where it has none."""
@@ -103,10 +108,13 @@ class Application:
     @property
     def folders(self) -> tuple[Path, ...]:
         """Where its code is: its own folder, and that of the plain application, which it may import from."""
-        plain = self.folder.parent / PLAIN_APPLICATION
-        if self.packaged and self.folder != plain and plain.is_dir():
-            return self.folder, plain
-        return (self.folder,)
+        return (self.folder,) if self.plain in {None, self.folder} else (self.folder, self.plain)
+
+    @property
+    def search_paths(self) -> tuple[Path, ...]:
+        """What must be on PYTHONPATH, in this order."""
+        root = self.plain.parent.parent if self.plain else self.search_path
+        return tuple(dict.fromkeys((self.search_path, root)))
 
     def file(self, interface: Interface) -> Path:
         """The source file of that form."""

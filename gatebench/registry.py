@@ -87,9 +87,11 @@ def load_registry(
         servers.add(directory.resolve(), parse_server)
 
     applications = _Kind[Application](APPLICATION_FILES)
-    applications.add(root / APPLICATIONS, lambda folder: parse_application(folder, root))
+    plain = root / APPLICATIONS / PLAIN_APPLICATION
+    known = plain if plain.is_dir() else None
+    applications.add(root / APPLICATIONS, lambda folder: parse_application(folder, root, known))
     for directory in apps_dirs:
-        applications.add(directory.resolve(), lambda folder: parse_application(folder, folder.parent))
+        applications.add(directory.resolve(), lambda folder: parse_application(folder, folder.parent, known))
 
     workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), load_contract()
     for directory in (root / WORKLOADS, *(path.resolve() for path in workloads_dirs)):

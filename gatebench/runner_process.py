@@ -45,7 +45,7 @@ def unreadable(subject: Subject, environment: Environment) -> str:
     """Why a server that gives up root could then not read what it needs; empty where it can."""
     if not subject.server.drops_root or os.geteuid() != 0:
         return ""
-    needed = (environment.bin / "python", Path(sys.base_prefix), subject.application.search_path)
+    needed = (environment.bin / "python", Path(sys.base_prefix), *subject.application.search_paths)
     closed = sorted(
         {
             str(folder)
@@ -241,7 +241,7 @@ class ProcessRunner:
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         variables |= {
             "PATH": os.pathsep.join((str(environment.bin), os.environ.get("PATH", ""), "/usr/sbin")),
-            "PYTHONPATH": str(subject.application.search_path),
+            "PYTHONPATH": os.pathsep.join(map(str, subject.application.search_paths)),
             "PYTHONHASHSEED": str(hash_seed),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",

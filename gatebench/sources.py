@@ -37,9 +37,9 @@ def keep_sources(
         shutil.copy(ROOT / APPLICATIONS / name, folder / APPLICATIONS / name)
     (folder / OWN_APPLICATIONS).mkdir()
     for application in {each.application.name: each.application for each in subjects}.values():
-        parent = folder / (APPLICATIONS if application.packaged else OWN_APPLICATIONS)
         for part in application.folders:
-            _copy(part, parent / part.name)
+            packaged = application.packaged or part == application.plain
+            _copy(part, folder / (APPLICATIONS if packaged else OWN_APPLICATIONS) / part.name)
     (folder / WORKLOADS).mkdir(parents=True)
     for workload in workloads:
         _copy(workload.folder, folder / WORKLOADS / workload.name)

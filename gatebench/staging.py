@@ -68,7 +68,8 @@ def stage_server(server: Server, applications: Sequence[Application], folder: Pa
     _add_contract(files)
     for application in applications:
         for part in application.folders:
-            files.add_tree(part, f"{_parent(application)}/{part.name}")
+            parent = "apps" if part == application.plain else _parent(application)
+            files.add_tree(part, f"{parent}/{part.name}")
     return files.write(
         folder,
         dockerfile,
@@ -102,8 +103,8 @@ def app_file(application: Application, interface: Interface) -> str:
 
 
 def python_path(application: Application) -> str:
-    """PYTHONPATH in an image: as outside, the one folder that the import path starts from."""
-    return SOURCES if application.packaged else f"{SOURCES}/{_OWN_APPLICATIONS}"
+    """PYTHONPATH in an image: as outside, what the import path starts from, and what `apps.plain` does."""
+    return SOURCES if application.packaged else f"{SOURCES}/{_OWN_APPLICATIONS}:{SOURCES}"
 
 
 def workload_folder(workload: Workload) -> str:

@@ -309,7 +309,7 @@ def test_a_users_own_application_lies_apart_from_those_shipped(name: str, tmp_pa
         replace(subject, application=own), image="image", host="one", port="80", budget=Budget(())
     )
     assert service.command[-1] == f"/srv/own/{name}/wsgi.py"
-    assert service.environment["PYTHONPATH"] == "/srv/own"
+    assert service.environment["PYTHONPATH"] == "/srv/own:/srv"
 
 
 def test_the_file_is_written_only_where_it_would_change(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_an_application_is_imported_from_where_it_lies(root: Path, tmp_path: Pat
     plain, special = registry.applications["plain"], registry.applications["special"]
     assert (plain.wsgi, plain.search_path) == ("apps.plain.wsgi:app", root)
     assert (special.wsgi, special.search_path) == ("special.wsgi:app", tmp_path / "mine")
+    assert plain.search_paths == (root,)
+    assert special.search_paths == (tmp_path / "mine", root)  # it may wrap the plain one
 
 
 def test_a_users_folder_adds_servers_and_workloads(root: Path, tmp_path: Path) -> None:

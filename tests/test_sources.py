@@ -38,7 +38,8 @@ def test_an_application_of_the_users_own_keeps_the_path_it_is_imported_by(tmp_pa
     keep_sources(subjects, (), tmp_path / "sources")
     kept = kept_registry(tmp_path / "sources").applications["small"]
     assert kept.wsgi == registry.applications["small"].wsgi
-    assert kept.search_path == tmp_path / "sources" / "own-apps"
+    assert kept.search_paths == (tmp_path / "sources" / "own-apps", tmp_path / "sources")
+    assert content_hash(*kept.folders) == content_hash(*registry.applications["small"].folders)
 
 
 def test_an_application_that_imports_from_the_plain_one_has_it_beside_it(tmp_path: Path) -> None:

@@ -133,14 +133,17 @@ def test_what_a_user_wrote_lies_in_folders_of_its_own(stage: Callable[..., Stage
     assert {"servers/demo/requirements.txt", "own/shop/wsgi.py", "own/shop/data/items.json"} <= names(staged)
     assert staged.build_args == {"PIP_OPTIONS": "", "SERVER": "demo"}
     assert app_file(application, "wsgi") == "/srv/own/shop/wsgi.py"
-    assert python_path(application) == "/srv/own"
+    assert python_path(application) == "/srv/own:/srv"
     assert app_file(PLAIN, "asgi") == "/srv/apps/plain/asgi.py"
     assert python_path(PLAIN) == "/srv"
 
 
-def test_the_plain_application_is_beside_one_that_may_import_from_it(stage: Callable[..., Staged]) -> None:
-    staged = stage(UVICORN, REGISTRY.applications["bare"])
-    assert {"apps/bare/asgi.py", "apps/plain/asgi.py"} <= names(staged)
+def test_the_plain_application_is_beside_one_that_may_import_from_it(
+    stage: Callable[..., Staged], tmp_path: Path
+) -> None:
+    own = replace(own_application(tmp_path / "mine" / "shop"), plain=ROOT / "apps" / "plain")
+    staged = stage(UVICORN, REGISTRY.applications["bare"], own)
+    assert {"apps/bare/asgi.py", "apps/plain/asgi.py", "own/shop/wsgi.py"} <= names(staged)
 
 
 def test_what_a_run_kept_is_imported_in_an_image_as_in_the_repository(
