@@ -24,7 +24,7 @@ from loadtests.distribution.plain import LocalTest, MasterTest, WorkerTest
 from loadtests.distribution.questions import listen
 from loadtests.engine.target import Target
 from loadtests.session import LoadSession
-from loadtests.users import FleetUser, split_host
+from loadtests.users import FleetUser, parse_host
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def find_problem(environment: Environment) -> str:
     hosts = [environment.host] if environment.host else [each.host for each in environment.user_classes]
     try:
         for host in hosts:
-            split_host(host)
+            parse_host(host)
         if environment.parsed_options is not None:
             CONTRACT.expect("GET", environment.parsed_options.path)
     except (ValueError, ConfigurationError) as error:
@@ -90,14 +90,15 @@ class HttpFleetUser(FleetUser):
 
     def join(self, session: LoadSession, group: str) -> str:
         """Opens a connection to the contract's route at Locust's host."""
-        host, port = split_host(self.host)
+        site = parse_host(self.host)
         path = self.environment.parsed_options.path if self.environment.parsed_options else "/plaintext"
         expected = CONTRACT.expect("GET", path)
         target = Target(
-            host=host,
-            port=port,
+            host=site.address(),
+            port=site.port,
+            authority=site.authority,
             transport=self.transport,
-            path=path,
+            path=site.prefix + path,
             status=expected.status,
             headers=dict(expected.headers),
             answer=expected.body,
@@ -124,5 +125,12 @@ class WebSocketUser(FleetUser):
 
     def join(self, session: LoadSession, group: str) -> str:
         """Opens a WebSocket to the echo route at Locust's host."""
-        host, port = split_host(self.host)
-        return session.join(group, Target(host=host, port=port, transport="websocket", path="/ws/echo"))
+        site = parse_host(self.host)
+        target = Target(
+            host=site.address(),
+            port=site.port,
+            authority=site.authority,
+            transport="websocket",
+            path=f"{site.prefix}/ws/echo",
+        )
+        return session.join(group, target)

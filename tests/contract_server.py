@@ -46,6 +46,7 @@ class Faults:
         reply: what becomes of a WebSocket message.
         reaches_all: whether a broadcast reaches every socket.
         close_code: what it answers a close frame with.
+        prefix: what goes before every path; others are answered with 404.
     """
 
     spoil: Mapping[str, Callable[[bytes], bytes]] = field(default_factory=dict)
@@ -56,21 +57,24 @@ class Faults:
     reply: Callable[[str | bytes], str | bytes] = _echo
     reaches_all: bool = True
     close_code: int = 1000
+    prefix: str = ""
 
 
 class ContractServer(ScriptedServer):
     """Serves the contract on a loopback port; use it as a context manager."""
 
-    def __init__(self, faults: Faults | None = None) -> None:
+    def __init__(self, faults: Faults | None = None, host: str = "127.0.0.1") -> None:
         self._faults = faults or Faults()
         self._listeners: list[tuple[wsproto.WSConnection, asyncio.StreamWriter]] = []
-        super().__init__(self._connection)
+        super().__init__(self._connection, host)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             lines = head.decode("latin-1").split("\r\n")
-            method, target, _ = lines[0].split(" ")
+            method, asked, _ = lines[0].split(" ")
+            mine = asked.startswith(self._faults.prefix + "/")
+            target = asked.removeprefix(self._faults.prefix) if mine else "/elsewhere"
             headers = {
                 name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])
             }

@@ -15,10 +15,16 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n
 
 
 class ScriptedServer:
-    """Runs `behaviour` for every connection; use it as a context manager."""
+    """Runs `behaviour` for every connection; use it as a context manager.
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    Args:
+        behaviour: what it does.
+        host: the loopback address to listen at.
+    """
+
+    def __init__(self, behaviour: Behaviour, host: str = "127.0.0.1") -> None:
         self._behaviour = behaviour
+        self._host = host
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
@@ -44,7 +50,7 @@ class ScriptedServer:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._handle, self._host, 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -35,8 +36,8 @@ LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locust
 class CountingServer(ContractServer):
     """An honest server that counts its connections."""
 
-    def __init__(self, faults: Faults | None = None) -> None:
-        super().__init__(faults)
+    def __init__(self, faults: Faults | None = None, host: str = HOST) -> None:
+        super().__init__(faults, host)
         self.opened = 0
         self.open = 0
 
@@ -98,6 +99,43 @@ def test_one_user_is_one_connection_on_which_every_answer_is_counted(
     assert (row["Type"], row["Name"]) == (kind, name)
     assert connections == USERS
     assert int(row["Request Count"]) > USERS
+
+
+def has_ipv6() -> bool:
+    """Whether something can listen at the IPv6 loopback address here."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("user", ["KeepAliveUser", "CloseUser", "WebSocketUser"])
+@pytest.mark.parametrize(
+    ("listens", "host", "prefix"),
+    [
+        pytest.param(
+            "::1", "http://[::1]:{port}", "", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+        ),
+        pytest.param(
+            "::1", "http://localhost:{port}/", "", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6")
+        ),
+        (HOST, "http://localhost:{port}", ""),
+        (HOST, f"http://{HOST}:{{port}}/shop/v1/", "/shop/v1"),
+        (HOST, f"ws://{HOST}:{{port}}/shop", "/shop"),
+    ],
+)
+def test_a_host_may_be_a_name_an_ipv6_address_or_have_a_path_before_every_route(
+    tmp_path: Path, user: str, listens: str, host: str, prefix: str
+) -> None:
+    if "localhost" in host and listens not in {each[4][0] for each in socket.getaddrinfo("localhost", 80)}:
+        pytest.skip(f"localhost is not {listens} on this machine")
+    with CountingServer(Faults(prefix=prefix), listens) as server:
+        assert headless(tmp_path, user, server.port, "--host", host.format(port=server.port)) == 0
+    row, _ = rows(tmp_path)
+    assert row["Name"].startswith(f"{prefix}/")
+    assert int(row["Request Count"]) > USERS
+    assert row["Failure Count"] == "0"
 
 
 def test_a_user_that_closes_opens_a_connection_for_every_request(tmp_path: Path) -> None:
@@ -288,7 +326,15 @@ def test_each_core_that_is_named_gets_an_engine(tmp_path: Path) -> None:
         (("--engine-cpu", "1,x"), "'1,x' must be core numbers such as 1 or 1,2"),
         (("--engine-cpu", "1", "--engine-cpu", "1"), "a core is named twice"),
         (("--exact-json", "/nowhere/exact.json"), "must name a file in a folder that exists"),
-        (("--host", "https://127.0.0.1"), "the host must be given as http://ADDRESS:PORT"),
+        (("--host", "https://127.0.0.1"), "TLS is not spoken here; name the server's plain HTTP port"),
+        (("--host", "http://"), "it must be given as http://ADDRESS:PORT"),
+        (
+            ("--host", "http://me:secret@127.0.0.1:8000"),
+            "a user name, a query or a fragment would be left out",
+        ),
+        (("--host", "http://127.0.0.1:8000/?page=2"), "a user name, a query or a fragment would be left out"),
+        (("--host", "http://127.0.0.1:99999"), "Port out of range 0-65535"),
+        (("--host", "http://[::1:8000"), "Invalid IPv6 URL"),
     ],
 )
 def test_a_wrong_option_gives_one_clear_error(tmp_path: Path, options: tuple[str, ...], error: str) -> None:

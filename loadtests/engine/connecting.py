@@ -15,7 +15,7 @@ def open_connection(group: Group, fail: Callable[[str, str], None]) -> socket.So
     """A connection to the group's server that is open or being opened; None after calling `fail`."""
     try:
         # The C type: what `socket.socket` adds to it costs a fifth of a connection's time.
-        connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        connection = socket.SocketType(group.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:  # no file descriptor is left
         fail("refused", f"socket: {error}")
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 from loadtests.engine.estimator import whole_turns
@@ -49,6 +50,7 @@ class Group:
         self.target = target
         self.loop = loop
         self.address = (target.host, target.port)
+        self.family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
         self.keeps_alive = target.transport == "keep-alive"
         self.request = b"" if target.transport == "websocket" else target.request_bytes()
         socket_bytes = target.message_bytes * target.window

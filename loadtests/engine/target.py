@@ -23,6 +23,7 @@ class Target:
             nothing but staying open. HTTP has none of it.
         message_bytes: size of a WebSocket message; it holds a 16-digit sequence number, so 16 at least.
         window: messages in flight on each WebSocket that echoes.
+        authority: what the `Host` header says, where a person gave a name; else it is the address.
     """
 
     host: str
@@ -38,6 +39,13 @@ class Target:
     exchange: Exchange = "echo"
     message_bytes: int = 64
     window: int = 1
+    authority: str = ""
+
+    @property
+    def host_header(self) -> str:
+        """The value of the `Host` header; an IPv6 address stands in brackets (RFC 3986, section 3.2.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.authority or f"{host}:{self.port}"
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json` can carry; the reverse of `from_json`."""
@@ -56,7 +64,7 @@ class Target:
 
     def request_bytes(self) -> bytes:
         """The HTTP/1.1 request as it goes over the wire."""
-        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {self.host}:{self.port}"]
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {self.host_header}"]
         if self.body or self.method in {"POST", "PUT", "PATCH"}:
             lines.append(f"Content-Length: {len(self.body)}")
         if self.transport == "close":

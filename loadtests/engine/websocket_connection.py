@@ -144,8 +144,8 @@ class WebSocketSlot(Slot):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         try:
-            host = f"{group.target.host}:{group.target.port}"
-            connection.sendall(protocol.send(Request(host=host, target=group.target.path)))
+            opening = Request(host=group.target.host_header, target=group.target.path)
+            connection.sendall(protocol.send(opening))
             self._await_acceptance(connection, protocol)
         except (OSError, UnicodeDecodeError, wsproto.utilities.RemoteProtocolError) as error:
             connection.close()  # UnicodeDecodeError: wsproto reads some headers as ASCII, whatever they hold

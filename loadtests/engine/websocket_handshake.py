@@ -105,7 +105,7 @@ class HandshakeSlot(Slot):
         self._watch(connection)
         key, self._expected_proof = next(_keys())
         target = group.target
-        self._send(connection, upgrade_request(f"{target.host}:{target.port}", target.path, key))
+        self._send(connection, upgrade_request(target.host_header, target.path, key))
 
     def close(self) -> None:
         """Closes the connection, whatever state it is in."""
