@@ -117,7 +117,8 @@ class Agent:
 
     def _ready(self, message: Message) -> Message:
         checks = [_check(each) for each in message["checks"]]
-        return {"last": ready(checks, self._contract, message["within_s"])}
+        heard = ready(checks, self._contract, message["within_s"])
+        return {"heard": [asdict(each) for each in heard]}
 
     def _verify(self, message: Message) -> Message:
         found = verify_all(

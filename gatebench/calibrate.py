@@ -20,8 +20,8 @@ from gatebench.errors import GatebenchError, ServerFailure
 from gatebench.load import LoadCell
 from gatebench.ports import fresh_port
 from gatebench.processes import OWNER_VARIABLE, Owner, cpu_s
+from gatebench.readiness import wait_until_accepting
 from gatebench.runner import HOST
-from gatebench.verify import wait_until_accepting
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
 

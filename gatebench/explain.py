@@ -21,11 +21,11 @@ from gatebench.explaining.render import show
 from gatebench.explaining.trace import TRACE_VARIABLE, read_trace
 from gatebench.holding import READY_TIMEOUT_S, failed
 from gatebench.model import INTERFACES, PLAIN_APPLICATION, Application, Interface, Subject
+from gatebench.readiness import wait_until_accepting
 from gatebench.registry import Registry, select
 from gatebench.runner_process import ProcessInstance, process_runner
 from gatebench.selection import ROOT
 from gatebench.strict import listed, near
-from gatebench.verify import wait_until_accepting
 from gatebench.wire import WireError
 
 DEFAULT_PATH = "/plaintext"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gatebench import resting
 from gatebench.errors import ServerFailure
+from gatebench.readiness import Listening
 from gatebench.runner import Instance
 from gatebench.site import Check, Site
 from gatebench.verify import Difference
@@ -63,25 +64,30 @@ def hold_all_to_contract(
 def _wait_until_ready(
     instances: Sequence[Instance], site: Site
 ) -> tuple[list[Instance], list[tuple[Instance, ServerFailure]]]:
-    """The servers that answer, and why the others do not."""
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    """The servers that answer, and why the others do not.
+
+    One that answers wrongly and goes on to is up: its differences are all told, not only those of `GET /`.
+    """
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
     answering: list[Instance] = []
     failures: list[tuple[Instance, ServerFailure]] = []
-    waiting = list(instances)
+    waiting = [(instance, Listening()) for instance in instances]
     while waiting:
-        in_time = time.monotonic() < deadline
+        in_time = time.monotonic() < deadline_s
         still = []
-        last = site.ready([_check(each) for each in waiting], READY_STEP_S)
-        for instance, text in zip(waiting, last, strict=True):
-            if not text:
+        heard = site.ready([_check(instance) for instance, _ in waiting], READY_STEP_S)
+        now_s = time.monotonic()
+        for (instance, listening), last in zip(waiting, heard, strict=True):
+            listening.hear(last, now_s)
+            if last.outcome == "right" or listening.is_settled(now_s):
                 answering.append(instance)
             elif fault := instance.fault():
-                why = f"the server ended before it was ready; last: {text}\n{fault}"
+                why = f"the server ended before it was ready; last: {listening.reason}\n{fault}"
                 failures.append((instance, failed(instance, "start", why)))
             elif in_time:
-                still.append(instance)
+                still.append((instance, listening))
             else:
-                why = f"the server was not ready within {READY_TIMEOUT_S:g} s; last: {text}"
+                why = f"the server was not ready within {READY_TIMEOUT_S:g} s; last: {listening.reason}"
                 failures.append((instance, failed(instance, "start", why)))
         waiting = still
     return answering, failures

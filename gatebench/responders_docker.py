@@ -91,7 +91,7 @@ def _when_ready(name: str, container: Container, runner: DockerRunner, port: int
     host, port = runner.address(container, port)
     check = Check(host, port, "wsgi", frozenset())
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while (last := runner.site.ready([check], READY_STEP_S)[0]) and time.monotonic() < deadline:
+    while (last := runner.site.ready([check], READY_STEP_S)[0].text) and time.monotonic() < deadline:
         with engine_errors():
             container.reload()
         if container.status != "running":

@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar
 
 from gatebench.contract import Contract
 from gatebench.model import Capability, Interface
-from gatebench.verify import Difference, first_answer, verify
+from gatebench.readiness import Heard, ask_until_right
+from gatebench.verify import Difference, verify
 from gatebench.wire import HttpProbe, WireError
 
 VERIFY_THREADS = 4
@@ -50,8 +51,8 @@ class Fetched:
 class Site(Protocol):
     """Asks from beside the servers."""
 
-    def ready(self, checks: Sequence[Check], within_s: float) -> list[str]:
-        """For each server, empty as soon as it answers `GET /` right; else what came last in that time."""
+    def ready(self, checks: Sequence[Check], within_s: float) -> list[Heard]:
+        """For each server, what came of asking `GET /` until it is right, or for that long."""
 
     def verify(
         self, checks: Sequence[Check], *, thorough: bool, timeout_s: float
@@ -68,8 +69,8 @@ class LocalSite:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
 
-    def ready(self, checks: Sequence[Check], within_s: float) -> list[str]:
-        """For each server, empty as soon as it answers `GET /` right; else what came last in that time."""
+    def ready(self, checks: Sequence[Check], within_s: float) -> list[Heard]:
+        """For each server, what came of asking `GET /` until it is right, or for that long."""
         return ready(checks, self._contract, within_s)
 
     def verify(
@@ -83,10 +84,10 @@ class LocalSite:
         return fetch_all(addresses, target, timeout_s=timeout_s)
 
 
-def ready(checks: Sequence[Check], contract: Contract, within_s: float) -> list[str]:
+def ready(checks: Sequence[Check], contract: Contract, within_s: float) -> list[Heard]:
     """As `Site.ready`, from this machine; all servers are asked at once."""
     return _at_once(
-        lambda check: first_answer(check.host, check.port, contract, within_s), checks, threads=len(checks)
+        lambda check: ask_until_right(check.host, check.port, contract, within_s), checks, threads=len(checks)
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gatebench.cgroup import Usage
 from gatebench.load import LoadProcess
+from gatebench.readiness import Heard
 from gatebench.site import Address, Check, Fetched
 from gatebench.verify import Difference
 
@@ -34,10 +35,10 @@ class ContainerSite:
     def __init__(self, load: LoadProcess) -> None:
         self._load = load
 
-    def ready(self, checks: Sequence[Check], within_s: float) -> list[str]:
-        """For each server, empty as soon as it answers `GET /` right; else what came last in that time."""
+    def ready(self, checks: Sequence[Check], within_s: float) -> list[Heard]:
+        """For each server, what came of asking `GET /` until it is right, or for that long."""
         message = {"op": "site.ready", "checks": [_values(each) for each in checks], "within_s": within_s}
-        return [str(text) for text in self._load.ask(message)["last"]]
+        return [Heard(**each) for each in self._load.ask(message, timeout_s=within_s)["heard"]]
 
     def verify(
         self, checks: Sequence[Check], *, thorough: bool, timeout_s: float

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from gatebench.contract import Case, Contract, load_contract
+from gatebench.contract import Case, Contract
 from gatebench.contract_checks import Difference, abbreviate, differences, interface_differences
-from gatebench.errors import ServerFailure
 from gatebench.model import Capability, Interface
+from gatebench.readiness import CLOSE
 from gatebench.verify_sockets import check_refusal, check_socket
 from gatebench.wire import EndedError, HttpProbe, WireError
 
-__all__ = ["Difference", "first_answer", "verify", "wait_until_accepting"]
+__all__ = ["Difference", "verify"]
 
-CLOSE = (("Connection", "close"),)
 CLOSE_ASKED = "the connection closed, as `Connection: close` asks"
 KEEP_ALIVE_NOT_DECLARED = "the connection closed, since `keep-alive` is not declared"
 TIMER_SLACK_MS = 2.0
 """A timer may end this much early: event loops with a millisecond clock round to it."""
-RETRY_S = 0.02
-ATTEMPT_S = 2.0
 
 
 def verify(
@@ -65,73 +61,6 @@ def verify(
         else:
             found += check_refusal(socket_case.path, host, port, timeout_s=timeout_s)
     return tuple(found)
-
-
-def wait_until_accepting(
-    host: str,
-    port: int,
-    *,
-    deadline_s: float,
-    alive: Callable[[], bool],
-    contract: Contract | None = None,
-) -> None:
-    """Return as soon as `GET /` gets the answer of the contract: ready means correct.
-
-    A wrong answer is asked for again, since some servers answer with an error until their workers are up.
-
-    Args:
-        host: where the server will listen.
-        port: where the server will listen.
-        deadline_s: how long that may take, in seconds.
-        alive: whether the server's process still runs.
-        contract: what is held to; the project's own by default.
-
-    Raises:
-        ServerFailure: with the code `start`: the process ended, or the time is up; says what came last.
-    """
-    contract = contract or load_contract()
-    end = time.monotonic() + deadline_s
-    last = "nothing was tried"
-    while (left_s := end - time.monotonic()) > 0:
-        last = first_answer(host, port, contract, min(left_s, ATTEMPT_S), attempts=1)
-        if not last:
-            return
-        if not alive():
-            raise ServerFailure("start", f"the server ended before it was ready; last: {last}")
-        time.sleep(min(RETRY_S, left_s))
-    raise ServerFailure("start", f"the server was not ready within {deadline_s:g} s; last: {last}")
-
-
-def first_answer(
-    host: str, port: int, contract: Contract, within_s: float, attempts: int | None = None
-) -> str:
-    """Empty as soon as `GET /` gets the answer of the contract, else what came last.
-
-    Args:
-        host: where the server will listen.
-        port: where the server will listen.
-        contract: what is held to.
-        within_s: for how long it is tried, in seconds.
-        attempts: at most so many; None for as many as there is time for.
-    """
-    answer = contract.answer("GET", "/")
-    end = time.monotonic() + within_s
-    last = "nothing was tried"
-    tried = 0
-    while (left_s := end - time.monotonic()) > 0 and (attempts is None or tried < attempts):
-        if tried:
-            time.sleep(min(RETRY_S, left_s))
-        tried += 1
-        try:
-            with HttpProbe(host, port, min(left_s, ATTEMPT_S)) as probe:
-                found = differences("GET /", "GET", answer, probe.ask("GET", "/", headers=CLOSE))
-        except WireError as error:
-            last = f"GET /: {error}"
-        else:
-            last = "\n".join(map(str, found))
-            if not last:
-                return ""
-    return last
 
 
 @dataclass(frozen=True, slots=True)

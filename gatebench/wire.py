@@ -24,6 +24,10 @@ class EndedError(WireError):
     """The server closed or reset the connection."""
 
 
+class NotHttpError(WireError):
+    """The server answered with something that is no HTTP, or not a whole answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """One whole answer.
@@ -187,7 +191,7 @@ class HttpProbe(Wire):
         except h11.LocalProtocolError as error:
             raise EndedError("the server had ended the connection with the answer before") from error
         except h11.RemoteProtocolError as error:
-            raise WireError(f"no whole HTTP answer: {error}") from error
+            raise NotHttpError(f"no whole HTTP answer: {error}") from error
 
     def read_to_end(self) -> bytes:
         """What the server sends beyond the last answer until it closes the connection.

@@ -21,7 +21,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong,
 from gatebench.contract import load_contract
 from gatebench.kernel import raise_open_file_limit
 from gatebench.ports import fresh_port
-from gatebench.verify import wait_until_accepting
+from gatebench.readiness import wait_until_accepting
 from loadtests.engine.fleet import Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target

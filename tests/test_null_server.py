@@ -24,7 +24,8 @@ from wsproto.events import (
 from gatebench.contract import load_contract
 from gatebench.model import Capability
 from gatebench.ports import fresh_port
-from gatebench.verify import verify, wait_until_accepting
+from gatebench.readiness import wait_until_accepting
+from gatebench.verify import verify
 from loadtests.engine.fleet import Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target, Transport

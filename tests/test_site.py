@@ -63,15 +63,16 @@ def closed_port() -> int:
 def test_servers_that_answer_are_told_from_those_that_do_not(site: Site) -> None:
     with ContractServer(Faults()) as server:
         last = site.ready([check(server.port), check(closed_port()), check(server.port)], SOON_S)
-    assert (last[0], last[2]) == ("", "")
-    assert "Connection refused" in last[1]
+    assert [each.outcome for each in last] == ["right", "silent", "right"]
+    assert "Connection refused" in last[1].text
 
 
 def test_a_server_that_answers_wrongly_is_not_ready_and_what_it_said_is_told(site: Site) -> None:
     wrong = Faults(spoil={"GET /": lambda data: data.replace(b"Gatebench", b"Gatemench")})
     with ContractServer(wrong) as server:
         (last,) = site.ready([check(server.port)], SOON_S)
-    assert "Gatemench" in last
+    assert last.outcome == "wrong"
+    assert "Gatemench" in last.text
 
 
 def test_a_server_that_keeps_the_contract_has_no_difference(site: Site) -> None:
@@ -117,7 +118,7 @@ def test_the_agent_says_what_is_wrong_with_an_address_and_goes_on(
     with pytest.raises(LoadError, match=f"{ABSENT} is no address of the servers' machine"):
         there.fresh_ports(ABSENT, 1)
     assert there.fresh_ports(HOST, 1)
-    assert agent.ask({"op": "site.ready", "checks": [], "within_s": 0})["last"] == []
+    assert agent.ask({"op": "site.ready", "checks": [], "within_s": 0})["heard"] == []
 
 
 def test_a_container_that_the_agent_does_not_see_has_no_figures(there: ContainerSite) -> None:

@@ -6,14 +6,10 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from gatebench.contract_checks import Difference, abbreviate, body_difference
-from gatebench.errors import ServerFailure
 from gatebench.model import CAPABILITIES, Capability
-from gatebench.verify import verify, wait_until_accepting
+from gatebench.verify import verify
 from tests.contract_server import CONTRACT, HANG, ContractServer, Faults
-from tests.scripted import ScriptedServer, answering
 
 ALL = frozenset(CAPABILITIES)
 
@@ -224,33 +220,6 @@ def test_nothing_listening_gives_a_difference_for_every_check_without_raising() 
     found = verify("wsgi", ALL, "127.0.0.1", port, CONTRACT, thorough=False, timeout_s=1)
     assert {each.aspect for each in found} == {"connection", "keep-alive", "websocket", "upgrade"}
     assert all("no connection" in each.got for each in found)
-
-
-def test_ready_means_the_contracts_answer() -> None:
-    with ContractServer() as server:
-        wait_until_accepting("127.0.0.1", server.port, deadline_s=5, alive=lambda: True)
-
-
-def test_a_server_that_answers_with_errors_is_not_ready() -> None:
-    wrong = answering(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", then_close=True)
-    with (
-        ScriptedServer(wrong) as server,
-        pytest.raises(ServerFailure, match="status: expected 200, got 500") as raised,
-    ):
-        wait_until_accepting("127.0.0.1", server.port, deadline_s=0.2, alive=lambda: True)
-    assert raised.value.code == "start"
-
-
-def test_a_server_that_never_answers_is_not_ready_when_the_time_is_up() -> None:
-    with listening_without_answer() as port, pytest.raises(ServerFailure, match=r"not ready within 0\.2 s"):
-        wait_until_accepting("127.0.0.1", port, deadline_s=0.2, alive=lambda: True)
-
-
-def test_a_server_that_ended_is_not_waited_for() -> None:
-    with listening_without_answer() as port:
-        pass
-    with pytest.raises(ServerFailure, match=r"ended before it was ready; last: GET /: no connection"):
-        wait_until_accepting("127.0.0.1", port, deadline_s=600, alive=lambda: False)
 
 
 def test_long_bodies_are_shown_from_shortly_before_their_first_difference() -> None:
