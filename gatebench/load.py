@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +27,8 @@ REPLY_MARGIN_S = 30.0
 JOIN_S = 90.0
 PREPARE_S = 60.0
 STOP_S = 120.0
-DRAIN_S = 45.0
+DRAIN_S = 110.0
+"""Of a Locust file: longer than its warm-up lasts beyond what was asked, and its drain, together."""
 GRACE_S = 10.0
 POLL_S = 0.02
 LAST_WORDS_S = 1.0
@@ -55,7 +56,8 @@ class LoadCell:
         name: how it is called in later commands.
         connections: how many Locust users; each is one connection, but for a Locust file's own.
         target: what the load engine sends; None where a Locust file does it.
-        locustfile, host: an ordinary Locust file and its `http://ADDRESS:PORT`, in place of a target.
+        locustfile, host: an ordinary Locust file and its `http://ADDRESS:PORT`, in place of a target;
+            transport and options (its own command-line options that are set) are with it.
         apart: whether the connections are opened one by one, so that several workers share them.
     """
 
@@ -65,6 +67,8 @@ class LoadCell:
     locustfile: Path | None = None
     host: str = ""
     apart: bool = False
+    transport: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self, locustfiles: Callable[[Path], str] = _here) -> Message:
         """As `loadtests.distribution.cells.Cells` takes it, with the Locust file's path where that runs."""
@@ -75,6 +79,8 @@ class LoadCell:
             "locustfile": locustfiles(self.locustfile) if self.locustfile is not None else None,
             "host": self.host,
             "apart": self.apart,
+            "transport": self.transport,
+            "options": dict(self.options),
         }
 
 

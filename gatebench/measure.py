@@ -165,6 +165,9 @@ class Block:
         if level.workload.steps:
             self._hold_idle(level)
             return
+        if level.workload.locustfile:
+            self._let_users_live(level, cells)
+            return
         self._observer.stage(f"{level.id}: warming up")
         try:
             self._load.spawn([self._load_cell(cell) for cell in cells])
@@ -174,11 +177,38 @@ class Block:
             for round_number in range(level.rounds):
                 self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
                 self._round(level, round_number, cells, last=round_number == level.rounds - 1)
-        except CellError as error:  # a Locust file that cannot be used, with any server
-            for cell in cells:
-                self._fail(cell.subject, ServerFailure("load", str(error)), cell)
         finally:
             self._load.stop()
+
+    def _let_users_live(self, level: LevelPlan, cells: Sequence[Cell]) -> None:
+        """A Locust file's users live from the warm-up to the last slice, so one server after the other."""
+        rounds_s = [0.0] * level.rounds
+        for position, cell in enumerate(round_order(self._plan, self._number, level, 0)):
+            if cell not in cells or cell.subject.id not in self._instances:
+                continue
+            try:
+                self._observer.stage(f"{level.id}: {cell.subject.id} warming up")
+                self._load.spawn([self._load_cell(cell)])
+                self._warm_up(level, cell)
+                self._settle([cell])
+                for round_number in range(level.rounds):
+                    if (instance := self._instances.get(cell.subject.id)) is None:
+                        break
+                    began = time.monotonic()
+                    self._observer.stage(
+                        f"{level.id}: {cell.subject.id}, slice {round_number + 1} of {level.rounds}"
+                    )
+                    last = round_number == level.rounds - 1
+                    place = Place(self._number, round_number, position, last)
+                    row = take_slice(self._load, cell, instance, place, cores=self._cores)
+                    self._keep(row, closely=last)
+                    rounds_s[round_number] += time.monotonic() - began
+            except CellError as error:
+                self._fail(cell.subject, ServerFailure("load", str(error)), cell)
+            finally:
+                self._load.stop()
+            self._flush_in_time()
+        self.spent.round_s.setdefault(level.id, []).extend(rounds_s)
 
     def _warm_up(self, level: LevelPlan, cell: Cell) -> None:
         """Unmeasured load; a search learns from a closed loop where to begin."""

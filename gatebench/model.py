@@ -242,6 +242,7 @@ class Workload:
         reference: ladder: the subject whose capacity the rates are shares of.
         steps: idle: numbers of connections, rising.
         locustfile: an ordinary Locust file that is the load, or None.
+        options: those of the Locust file's own command-line options that are set, name → value.
     """
 
     name: str
@@ -261,6 +262,7 @@ class Workload:
     reference: str = ""
     steps: tuple[int, ...] = ()
     locustfile: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

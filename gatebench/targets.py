@@ -31,6 +31,8 @@ def load_cell(
         locustfile=cell.workload.locustfile,
         host=f"http://{instance.host}:{instance.port}",
         # WebSockets wait for their handshakes, and `close` keeps no connection: they come one by one anyway.
+        transport=cell.workload.transport,
+        options=cell.workload.options,
         apart=instance.workers > 1 and cell.workload.transport == "keep-alive",
     )
 

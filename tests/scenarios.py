@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,26 @@ from pathlib import Path
 import gevent
 import loadtests.scenarios.scenario as module
 
-file, users, window_s, slices, patience_s, *hosts = sys.argv[1:]
+file, users, window_s, slices, patience_s, transport, options, *hosts = sys.argv[1:]
 module.START_S = module.DRAIN_S = float(patience_s)
+module.WARM_UP_MOST_S = 2 * float(patience_s)
 scenarios, reported, results = [], [], []
 try:
     for host in hosts:
-        scenarios.append(module.Scenario(Path(file), host, int(users)))
+        scenarios.append(module.Scenario(
+            Path(file), host, int(users), transport=transport, options=json.loads(options)))
         scenarios[-1].environment.events.request.add_listener(
             lambda response_time, exception=None, **_: exception or reported.append(response_time))
+    for scenario in scenarios:
+        scenario.run_slice(float(window_s))
+    reported.clear()
     for _ in range(int(slices)):
         for scenario in scenarios:
-            result = scenario.run_slice(float(window_s))
             total = scenario.environment.stats.total
-            results.append([result.to_json(), total.num_requests, total.num_failures])
+            before = total.num_requests, total.num_failures
+            result = scenario.run_slice(float(window_s))
+            after = total.num_requests, total.num_failures
+            results.append([result.to_json(), after[0] - before[0], after[1] - before[1]])
             gevent.sleep(0.2)
 except module.ScenarioError as error:
     print(json.dumps({"error": str(error)}))
@@ -67,7 +75,7 @@ print(json.dumps([refusal(file) for file in sys.argv[1:]]))
 
 HEAD = """
 import gevent
-from locust import FastHttpUser, HttpUser, LoadTestShape, User, constant, events, task
+from locust import FastHttpUser, HttpUser, LoadTestShape, User, constant, constant_pacing, events, task
 from locust.exception import StopUser
 """
 
@@ -120,7 +128,10 @@ class HonestServer(ContractServer):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a driver printed: results, response times as Locust reported them (ms), or the error."""
+    """What a driver printed: results, response times as Locust reported them (ms), or the error.
+
+    `statistics` are the requests and failures that Locust's own statistics gained in each slice.
+    """
 
     results: list[SliceResult]
     statistics: list[tuple[int, int]]
@@ -130,10 +141,17 @@ class Outcome:
 
 
 def drive(
-    file: Path, *ports: int, window_s: float = WINDOW_S, slices: int = 1, patience_s: float = PATIENCE_S
+    file: Path,
+    *ports: int,
+    users: int = USERS,
+    window_s: float = WINDOW_S,
+    slices: int = 1,
+    patience_s: float = PATIENCE_S,
+    transport: str = "keep-alive",
+    options: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Runs slices of the file's scenario, on one server after the other."""
-    figures = (USERS, window_s, slices, patience_s)
+    """Warms the file's scenario up and runs slices of it, on one server after the other."""
+    figures = (users, window_s, slices, patience_s, transport, json.dumps(options or {}))
     hosts = [f"http://{HOST}:{port}" for port in ports]
     command = [sys.executable, "-c", DRIVER, str(file), *map(str, figures), *hosts]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)

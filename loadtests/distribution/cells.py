@@ -50,8 +50,8 @@ def user_classes(
 class Cells:
     """What one process holds of a lab's cells.
 
-    A cell is a message of `cell` (its name), `connections`, and either `target` or `locustfile` and `host`;
-    `apart` where its connections are opened one by one.
+    A cell is a message of `cell` (its name), `connections`, and either `target` or `locustfile`, `host`,
+    `transport` and `options`; `apart` where its connections are opened one by one.
     """
 
     def __init__(self, environment: Environment, session: LoadSession) -> None:
@@ -70,7 +70,13 @@ class Cells:
             for cell in cells:
                 if cell["target"] is None and cell["connections"]:
                     file, name = Path(cell["locustfile"]), cell["cell"]
-                    self._scenarios[name] = Scenario(file, cell["host"], cell["connections"])
+                    self._scenarios[name] = Scenario(
+                        file,
+                        cell["host"],
+                        cell["connections"],
+                        transport=cell["transport"],
+                        options=cell["options"],
+                    )
             undo.pop_all()
         self._session.declare(
             {cell["cell"]: Target.from_json(cell["target"]) for cell in cells if cell["target"] is not None}

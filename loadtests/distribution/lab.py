@@ -28,8 +28,8 @@ MARGIN_S = 5.0
 BACK_S = 10.0
 LATE_SHARE = 0.2
 LATE_LEAST_S = 0.05
-DRAIN_S = 30.0
-"""Longer than any engine or Locust file drains where no target says how long."""
+DRAIN_S = 90.0
+"""Longer than a Locust file's warm-up lasts beyond what was asked, and its drain, together."""
 
 logger = logging.getLogger(__name__)
 

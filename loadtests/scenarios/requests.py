@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from http.client import responses
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary, WeakSet
 
 import gevent
 from gevent.event import Event
-from locust import FastHttpUser, HttpUser, User
+from locust.clients import HttpSession
+from locust.contrib.fasthttp import FastHttpSession
 from locust.event import Events
+from locust.exception import CatchResponseError, ResponseError
 
 from loadtests.engine.tally import Tally
-from loadtests.scenarios.failures import EXAMPLE_CHARACTERS, example, kind_of, lacked_port
+from loadtests.scenarios.failures import EXAMPLE_CHARACTERS, kind_of, lacked_port
+from loadtests.scenarios.members import Member, current_member, watch_tasks
+from loadtests.scenarios.sockets import Contact, address_text, install
+from loadtests.scenarios.turns import TurnsByClass
 
 _KEY = "gatebench-request"
 """Under this name a request travels in Locust's own `context`, from the call to the event that ends it."""
+NO_TRAFFIC = "an event without traffic of its own, such as a sum of others"
+OTHER_TRANSPORT = {
+    True: "an HTTP request; this workload counts WebSocket messages",
+    False: "went over a WebSocket; this workload counts HTTP requests",
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -27,121 +42,234 @@ class Request:
 
     Attributes:
         greenlet: who sent it.
-        what: method and name, for a person.
-        answered: the answer is whole and only the user's own verdict on it is missing.
+        method, url: as the file gave them.
+        name: what Locust's statistics call it.
+        member: whose it is.
+        contact: what it touched.
         error: what the client met, before the user's own checks hide it.
+        sent_ns: when it was sent.
+        answered: the answer is whole and only the user's own verdict on it is missing.
+        given_up: it was overdue and counted as that.
     """
 
     greenlet: Any
-    what: str
-    answered: bool = False
+    method: str
+    url: str
+    name: str
+    member: Member
+    streams: bool
+    contact: Contact = field(default_factory=Contact)
     error: BaseException | None = None
+    sent_ns: int = field(default_factory=time.perf_counter_ns)
+    answered: bool = False
+    given_up: bool = False
+
+    @property
+    def what(self) -> str:
+        """Method and name, for a person."""
+        return f"{self.method} {self.name}"
 
 
 @dataclass(slots=True)
-class Slice:
-    """What is known of the slice that is running.
+class Stray:
+    """Requests that did not go to the subject: how many, and the first one."""
 
-    Attributes:
-        sent: set by the first request; `began_ns` and `began_cpu_s` are of that moment.
-        over: the window is; nobody sends any more, except a user who takes leave (`on_stop`).
-        leaving: the greenlets that were told so.
-        last_ns: when the last answer or failure came.
-        raised: the first error of the file's own code outside of any request; empty without.
-    """
+    count: int
+    what: str
+    where: str
 
-    tally: Tally = field(default_factory=Tally)
-    sent: Event = field(default_factory=Event)
-    began_ns: int = 0
-    began_unix_ns: int = 0
-    began_cpu_s: float = 0.0
-    last_ns: int = 0
-    over: bool = False
-    raised: str = ""
-    open: set[Request] = field(default_factory=set)
-    leaving: set[Any] = field(default_factory=set)
 
-    @property
-    def in_flight(self) -> set[Any]:
-        """The greenlets that wait for an answer."""
-        return {request.greenlet for request in self.open if not request.answered}
-
-    def begin(self) -> None:
-        """Starts the clocks."""
-        self.began_unix_ns = time.time_ns()
-        self.began_cpu_s = time.process_time()
-        self.began_ns = self.last_ns = time.perf_counter_ns()
-        self.sent.set()
-
-    def fail(self, kind: str, text: str) -> None:
-        """Counts one failure."""
-        self.tally.fail(kind, text[:EXAMPLE_CHARACTERS])
-        self.last_ns = time.perf_counter_ns()
+Phase = Literal["between", "window", "drain"]
 
 
 class Requests:
-    """All requests of one scenario; ends the users who would send outside a slice."""
+    """All requests of one scenario.
 
-    def __init__(self, events: Events) -> None:
+    Args:
+        events: the file's.
+        host: the subject, `http://ADDRESS:PORT`.
+        transport: what must carry a request for it to count.
+
+    Attributes:
+        phase: `window` and `drain` of a slice, or `between` two of them. Answers between slices count for
+            nothing; failures, whenever they come, count for the next result.
+        tally: what the next result will tell.
+        turns: of the users.
+        members: in the order in which Locust started them.
+        open: requests without a verdict.
+        awaited: those of them that were open when the window ended.
+        disturbed: set when a user ended of itself, or the file ended the test.
+        quit_by_file: what the file called to end the test; empty otherwise.
+        first_failure: for a person; empty without one.
+    """
+
+    def __init__(self, events: Events, host: str, transport: str) -> None:
+        _watch_locust()
         self._events = events
-        self.slice: Slice | None = None
+        self._transport = transport
+        parts = urlsplit(host)
+        self._address, self._port = parts.hostname or host, parts.port or 80
+        self._subject = {
+            info[4][0] for info in socket.getaddrinfo(self._address, self._port, type=socket.SOCK_STREAM)
+        }
+        self._contacts: WeakKeyDictionary[Any, Contact] = WeakKeyDictionary()
+        self._by_greenlet: dict[Any, Request] = {}
+        self._sockets: WeakSet[Any] = WeakSet()
+        self.phase: Phase = "between"
+        self.tally = Tally()
+        self.turns = TurnsByClass()
+        self.members: list[Member] = []
+        self.open: set[Request] = set()
+        self.awaited: set[Request] = set()
+        self.disturbed = Event()
+        self.acted = Event()
+        self.stopping = False
+        self.quit_by_file = ""
+        self.first_failure = ""
+        self.raised = ""
+        self.judged = 0
+        self.stray: Stray | None = None
+        self.reused = self.fresh = self.over_http = 0
+        # A user may end in the midst of an event, so everybody else has to hear of it first.
+        events.request.add_listener(self._on_request)  # type: ignore[no-untyped-call] # Locust's
+        events.user_error.add_listener(self._on_user_error)  # type: ignore[no-untyped-call] # Locust's
 
-    def begin(self) -> Slice:
-        """Lets users send, and counts afresh."""
-        # A user may end in the midst of the event, so everybody else has to hear of it first.
-        self._events.request.add_listener(self._on_request)  # type: ignore[no-untyped-call] # Locust's
-        self._events.user_error.add_listener(self._on_user_error)  # type: ignore[no-untyped-call] # Locust's
-        self.slice = Slice()
-        return self.slice
+    def joined(self, member: Member) -> None:
+        """Locust has started one user more."""
+        self.members.append(member)
+        self.turns.joined(member.user_class)
 
-    def end(self) -> None:
-        """Lets nobody send any more."""
-        self.slice = None
-        self._events.request.remove_listener(self._on_request)  # type: ignore[no-untyped-call] # Locust's
-        self._events.user_error.remove_listener(self._on_user_error)  # type: ignore[no-untyped-call] # Locust's
+    def left(self, member: Member) -> None:
+        """A user has ended."""
+        if not self.stopping:
+            member.ended = member.ended or "its run was over"
+            self.disturbed.set()
 
-    def watched(self, user_class: type[User], joined: Callable[[User], None]) -> type[User]:
-        """The same class, whose users' requests are followed; `joined` hears of each new user."""
+    def file_quits(self, what: str) -> None:
+        """The file itself ends the test."""
+        self.quit_by_file = self.quit_by_file or what
+        self.disturbed.set()
 
-        def initialize(user: User, environment: Any) -> None:
-            user_class.__init__(user, environment)
-            if isinstance(user, FastHttpUser | HttpUser):
-                self._follow(user.client)
-            joined(user)
+    def begin(self) -> None:
+        """Opens a window; what failed before it is in its count."""
+        tally = self.tally
+        tally.completed = tally.drained = tally.bytes_sent = tally.bytes_received = 0
+        self.reused = self.fresh = self.over_http = 0
+        self.phase = "window"
 
-        content = {"__init__": initialize, "__module__": user_class.__module__, "__doc__": user_class.__doc__}
-        return type(user_class.__name__, (user_class,), content)
+    def end_window(self) -> None:
+        """Ends the window; what is open now is waited for."""
+        self.phase = "drain"
+        self.awaited = {each for each in self.open if not each.given_up}
+        self.tally.timed_in_window = len(self.tally.response_ns)
 
-    def _follow(self, client: Any) -> None:
-        send = client.request  # `get`, `post` and the rest all call it
+    def end(self) -> Tally:
+        """What was counted since the last time; from here on the next one is."""
+        self.phase = "between"
+        self.awaited.clear()
+        done, self.tally = self.tally, Tally()
+        return done
 
-        def request(method: str, url: str, *args: Any, **named: Any) -> Any:
-            current = self._admitted()
-            sent = Request(gevent.getcurrent(), f"{method} {named.get('name') or url}")
-            current.open.add(sent)
-            named["context"] = {**named.get("context", {}), _KEY: sent}
-            with ExitStack() as failing:
-                failing.callback(current.open.discard, sent)  # an error is told in that of its user
-                answer = send(method, url, *args, **named)
-                failing.pop_all()
-            if sent in current.open:  # a with-block has yet to judge the answer
-                sent.error = answer.request_meta["exception"] or getattr(answer, "error", None)
-                sent.answered = not named.get("stream")
-            return answer
+    def carry(self, failed: Tally) -> None:
+        """Counts for the next result, too, what failed in a result that is thrown away."""
+        for kind, count in failed.failures.items():
+            self.tally.failures[kind] += count
+        self.tally.examples.update({k: v for k, v in failed.examples.items() if k not in self.tally.examples})
+        self.tally.no_port += failed.no_port
+        for name, (_, failures) in failed.names.items():
+            if failures:
+                self.tally.names.setdefault(name, [0, 0])[1] += failures
 
-        client.request = request
+    def give_up(self, request: Request, kind: str, why: str) -> None:
+        """Counts an overdue request as failed, whatever becomes of it."""
+        request.given_up = True
+        self.awaited.discard(request)
+        self._fail(kind, request.what, f"{request.what}: {why}", request.member)
 
-    def _admitted(self) -> Slice:
-        """The slice to send in; ends the greenlet, as Locust itself would, where there is none."""
-        current, greenlet = self.slice, gevent.getcurrent()
-        if current is None:
-            raise gevent.GreenletExit
-        if current.over and greenlet not in current.leaving:
-            current.leaving.add(greenlet)
-            raise gevent.GreenletExit
-        if not current.sent.is_set():
-            current.begin()
-        return current
+    def overdue(self, members: list[Member], after_s: float) -> bool:
+        """Whether one of these users has waited for an answer for so long."""
+        since_ns = time.perf_counter_ns() - after_s * 1e9
+        return any(each.member in members and each.sent_ns < since_ns for each in self.open)
+
+    def contact(self) -> Contact:
+        """What the running greenlet's request has touched, or the greenlet since its last event."""
+        greenlet = gevent.getcurrent()
+        if (request := self._by_greenlet.get(greenlet)) is not None:
+            return request.contact
+        member = current_member()
+        contacts = member.contacts if member is not None else self._contacts
+        if (found := contacts.get(greenlet)) is None:
+            found = contacts[greenlet] = Contact()
+        return found
+
+    def is_subject(self, address: Any) -> bool:
+        """Whether a connection to that address is one to the subject."""
+        if not isinstance(address, tuple):
+            return False
+        host = str(address[0]).removeprefix("::ffff:")
+        return address[1] == self._port and host in self._subject
+
+    def opened(self, watched: Any) -> None:
+        """A connection was opened."""
+        self._sockets.add(watched)
+        self.tally.opened += watched.to_subject
+
+    def moved(self, *, sent: int = 0, received: int = 0) -> None:
+        """Bytes went to or from the subject."""
+        self.tally.bytes_sent += sent
+        self.tally.bytes_received += received
+
+    def ended_by_server(self) -> None:
+        """The subject ended a connection; under `close` it was asked to."""
+        if self._transport != "close" and not self.stopping:
+            self.tally.closed_by_server += 1
+
+    def close_connections(self) -> None:
+        """Closes what the users have left open."""
+        for each in list(self._sockets):
+            each.close()
+
+    def follow(
+        self,
+        send: Callable[..., Any],
+        member: Member,
+        method: str,
+        url: str,
+        args: Any,
+        named: dict[str, Any],
+    ) -> Any:
+        """Sends one request, and knows of it until it is judged."""
+        if self.stopping:
+            return send(method, url, *args, **named)
+        greenlet = gevent.getcurrent()
+        name = str(named.get("name") or url)
+        request = Request(greenlet, str(method), str(url), name, member, bool(named.get("stream")))
+        self.open.add(request)
+        outer = self._by_greenlet.get(greenlet)
+        self._by_greenlet[greenlet] = request
+        self.acted.set()
+        named["context"] = {**named.get("context", {}), _KEY: request}
+        if self._transport == "close":
+            given = dict(named.get("headers") or {})
+            named["headers"] = {k: v for k, v in given.items() if str(k).lower() != "connection"}
+            named["headers"]["Connection"] = "close"
+        with ExitStack() as failing:
+            failing.callback(self._close, request, outer)  # an error is told in that of its user
+            answer = send(method, url, *args, **named)
+            failing.pop_all()
+        if request in self.open:  # a with-block has yet to judge the answer
+            request.error = answer.request_meta["exception"] or getattr(answer, "error", None)
+            request.answered = not request.streams
+        return answer
+
+    def _close(self, request: Request, outer: Request | None = None) -> None:
+        self.open.discard(request)
+        self.awaited.discard(request)
+        if self._by_greenlet.get(request.greenlet) is request:
+            if outer is not None:
+                self._by_greenlet[request.greenlet] = outer
+            else:
+                del self._by_greenlet[request.greenlet]
 
     def _on_request(
         self,
@@ -153,41 +281,171 @@ class Requests:
         context: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Counts the request that ends; events that a file fires of its own accord are no answers."""
-        current, request = self.slice, (context or {}).get(_KEY)
-        if current is None or request not in current.open:
+        """Counts the request that ends, or what a file fires of its own accord."""
+        request, what = (context or {}).get(_KEY), f"{request_type} {name}"
+        if not isinstance(request, Request):
+            if self.stopping:
+                return
+            self._on_fired(what, response_time, exception)
             return
-        current.open.discard(request)
+        if request not in self.open:
+            return
+        awaited = request in self.awaited
+        self._close(request)
+        request.member.contacts.pop(request.greenlet, None)
+        if request.given_up or self.stopping:
+            return
+        if not self._went_to_subject(request):
+            return
         kind = _verdict(request, exception, response)
-        if kind is None:
-            current.last_ns = time.perf_counter_ns()
-            current.tally.response_ns.append(round(response_time * 1e6))
-            if current.over:
-                current.tally.drained += 1
-            else:
-                current.tally.completed += 1
-        else:
+        if kind is not None:
             error = request.error or exception or RuntimeError("no answer")
-            current.tally.no_port += lacked_port(error)
-            current.fail(kind, example(f"{request_type} {name}", exception or error))
-        if current.over and request.greenlet not in current.leaving:
-            current.leaving.add(request.greenlet)
-            raise gevent.GreenletExit
+            self.tally.no_port += lacked_port(error)
+            self._fail(kind, what, _example(what, kind, exception or error, response), request.member)
+        else:
+            self._answer(what, request.contact, response_time, awaited=awaited, member=request.member)
+        if self._transport == "close" and not request.streams:
+            _end_for_good(request.contact)
 
-    def _on_user_error(self, user_instance: User, exception: BaseException, tb: Any, **_: Any) -> None:
-        """Counts what a user's own code raised, most often over an answer that it did not expect."""
-        current = self.slice
-        if current is None:
+    def _went_to_subject(self, request: Request) -> bool:
+        contact = request.contact
+        if elsewhere := contact.elsewhere:
+            self._strays(request, elsewhere)
+            return False
+        if contact.to_subject:
+            return True
+        tried = [each for each in contact.tried if not self._may_be_subject(each)]
+        if tried:
+            self._strays(request, address_text(tried[0]))
+            return False
+        if request.error is None:
+            self._strays(request, "")
+            return False
+        return True
+
+    def _may_be_subject(self, address: Any) -> bool:
+        """Also an address of `localhost` at which nobody answered; the subject's may come next."""
+        return (
+            isinstance(address, tuple) and address[1] == self._port and address[0] in {"::1", *self._subject}
+        )
+
+    def _strays(self, request: Request, where: str) -> None:
+        if self.stray is None:
+            self.stray = Stray(0, f"{request.method} {request.url}", where)
+        self.stray.count += 1
+        request.member.acted(counts=False)
+
+    def _on_fired(self, what: str, response_time: float, exception: BaseException | None) -> None:
+        greenlet, member = gevent.getcurrent(), current_member()
+        contacts = member.contacts if member is not None else self._contacts
+        contact = contacts.pop(greenlet, None) or Contact()
+        if not contact.sockets and exception is None:
+            contact = _of_other_greenlets(contacts) or contact
+        # One message is one event, whichever greenlets of the user sent it, read it and told of it.
+        for other in contacts.values():
+            for each in contact.sockets:
+                other.sockets.pop(each, None)
+        self.acted.set()
+        if exception is not None:
+            text = f"{what}: {str(exception) or type(exception).__name__}"
+            self._fail(kind_of(exception), what, text, member)
+        elif contact.to_subject:
+            self._answer(what, contact, response_time, awaited=False, member=member)
+        elif contact.elsewhere:
+            self._uncounted(what, f"went to {contact.elsewhere}, not to the server")
+        else:
+            self._uncounted(what, NO_TRAFFIC)
+
+    def _answer(
+        self, what: str, contact: Contact, response_time: float, *, awaited: bool, member: Member | None
+    ) -> None:
+        self.judged += 1
+        websockets = self._transport == "websocket"
+        counts = contact.upgraded is websockets
+        if member is not None:
+            member.acted(counts=counts)
+        if counts and not websockets:
+            self._count_connections(contact)
+        if self.phase == "between":
             return
-        mine = {each for each in current.open if each.greenlet is gevent.getcurrent()}
-        current.open -= mine
+        self.tally.names.setdefault(what, [0, 0])[0] += 1
+        if not counts:
+            self._uncounted(what, OTHER_TRANSPORT[websockets])
+            return
+        if self.phase == "window":
+            self.tally.completed += 1
+        else:
+            self.tally.drained += 1
+        if self.phase == "window" or awaited:
+            self.tally.response_ns.append(round(response_time * 1e6))
+
+    def _count_connections(self, contact: Contact) -> None:
+        own = contact.to_subject
+        self.over_http += 1
+        self.reused += any(each.carried for each in own)
+        self.fresh += bool(contact.fresh)
+        for each in own:
+            each.carried += 1
+
+    def _fail(self, kind: str, what: str, text: str, member: Member | None) -> None:
+        self.judged += 1
+        self.tally.names.setdefault(what, [0, 0])[1] += 1
+        text = text[:EXAMPLE_CHARACTERS]
+        self.tally.fail(kind, text)
+        self.first_failure = self.first_failure or text
+        if member is not None:
+            member.acted(counts=False)
+
+    def _uncounted(self, what: str, why: str) -> None:
+        if self.phase != "between":
+            key = f"{what}: {why}"
+            self.tally.uncounted[key] = self.tally.uncounted.get(key, 0) + 1
+
+    def _on_user_error(self, user_instance: Any, exception: BaseException, tb: Any, **_: Any) -> None:
+        """Counts what a user's own code raised, most often over an answer that it did not expect."""
+        if self.stopping:
+            return
+        mine = [each for each in self.open if each.greenlet is gevent.getcurrent()]
+        for each in mine:
+            self._close(each)
         frame = traceback.extract_tb(tb)[-1]
-        what = ", ".join(each.what for each in mine) or type(user_instance).__name__
-        where = f"{type(exception).__name__} in {frame.name}, line {frame.lineno}"
-        text = f"{what}: {where}: {exception}"
-        if not mine:
-            current.raised = current.raised or text
-        current.fail(next((kind_of(each.error) for each in mine if each.error), "body"), text)
+        name = type(getattr(user_instance, "user", user_instance)).__name__
+        what = mine[0].what if mine else name
+        text = f"{what}: {type(exception).__name__} in {frame.name}, line {frame.lineno}: {exception}"
+        self.raised = self.raised or ("" if mine else text)
+        kind = next((kind_of(each.error) for each in mine if each.error), "body")
+        self._fail(kind, what, text, current_member())
+
+
+def _of_other_greenlets(contacts: MutableMapping[Any, Contact]) -> Contact | None:
+    """What another greenlet of the user received for the one that fires the event, as a reader does."""
+    for greenlet, contact in list(contacts.items()):
+        if contact.to_subject:
+            del contacts[greenlet]
+            return contact
+    return None
+
+
+def _end_for_good(contact: Contact) -> None:
+    """Has the client take another connection next time, whatever the server did with this one."""
+    for each in contact.to_subject:
+        if not each.upgraded:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the client, or the server, has closed it
+
+
+def _example(what: str, kind: str, error: BaseException, response: Any) -> str:
+    """`POST /auth/login: 404 Not Found`; with the file's own words where it has some."""
+    status = int(getattr(response, "status_code", 0) or 0)
+    answered = f"{status} {responses.get(status, '')}".strip() if status else ""
+    said = str(error) or type(error).__name__
+    if not answered:
+        return f"{what}: {said}"
+    if kind == "status" and not isinstance(error, CatchResponseError | ResponseError):
+        return f"{what}: {answered}"
+    return f"{what}: {said} ({answered})"
 
 
 def _verdict(request: Request, exception: BaseException | None, response: Any) -> str | None:
@@ -202,3 +460,30 @@ def _verdict(request: Request, exception: BaseException | None, response: Any) -
     if kind is not None:
         return kind
     return "status" if getattr(response, "status_code", 0) >= 400 else kind_of(exception)
+
+
+def _followed(send: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    def request(session: Any, method: str, url: str, *args: Any, **named: Any) -> Any:
+        member = current_member()
+        bound = functools.partial(send, session)
+        if member is None:
+            return bound(method, url, *args, **named)
+        return member.requests.follow(bound, member, method, url, args, named)
+
+    return request
+
+
+@functools.cache
+def _watch_locust() -> None:
+    """Once in a process: Locust's clients, its tasks and the sockets tell of what a user does."""
+    # `get`, `post` and the rest all call it, whoever made the session.
+    for session in (HttpSession, FastHttpSession):
+        session.request = _followed(session.request)  # type: ignore[method-assign]
+    watch_tasks()
+    install(_watch_of)
+
+
+def _watch_of() -> Requests | None:
+    member = current_member()
+    return member.requests if member is not None else None
