@@ -35,6 +35,19 @@ class LevelData:
     partial: bool
 
     @property
+    def rated(self) -> pd.DataFrame:
+        """The slices that give a rate each; all of a block are one where users live on between them.
+
+        A Locust file's pauses make its slices uneven. The logarithms of uneven counts, and the mean that is
+        trimmed of them, are too low; a block's whole count is not.
+        """
+        # Runs from before users lived on have no such variance; theirs are read as they were.
+        if self.plan.model != "locust" or not self.slices["pause_variance"].any():
+            return self.slices
+        whole = self.slices.groupby(["block", "subject"], as_index=False)[["counted", "counted_s"]].sum()
+        return whole.assign(round=0)
+
+    @property
     def rounds(self) -> tuple[int, int]:
         """The fewest and the most rounds of a block; the plan is made anew after each, from what it cost."""
         if self.slices.empty:
@@ -79,6 +92,7 @@ class Totals:
         port_use: highest share of the local ports towards the server that was taken; None where never read.
         no_port: connections that found no free local port.
         workers_missing: most Locust workers that gave no count, or a late one, in any slice.
+        pause_variance: of `counted`, the variance that the pauses of a Locust file's users alone bring.
         percentiles, service, last: of the clocks `response`, `service` and `last`
             (`loadtests.engine.tally.CLOCKS`).
     """
@@ -109,6 +123,7 @@ class Totals:
     percentiles: Percentiles
     service: Percentiles
     last: Percentiles
+    pause_variance: float = 0.0
 
     @property
     def rate_per_s(self) -> float:
@@ -145,7 +160,7 @@ def whole_blocks(run: Run, plan: LevelPlan) -> set[int]:
 def _whole(run: Run, plan: LevelPlan, slices: pd.DataFrame) -> set[int]:
     finished = set(run.finished_blocks)
     # One subject after the other: what the first got, the last may lack.
-    if run.meta.exclusive or plan.model == "idle":
+    if run.meta.exclusive or plan.model in {"idle", "locust"}:
         return finished
     rounds = slices.groupby("block")["round"].nunique()
     return finished | {int(block) for block in rounds.index[rounds >= plan.rounds]}
@@ -201,6 +216,7 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
         percentiles=of_histogram(clocks["response"]),
         service=service,
         last=of_histogram(clocks["last"]),
+        pause_variance=float(slices["pause_variance"].sum()),
     )
 
 

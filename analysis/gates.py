@@ -152,6 +152,13 @@ FEW_REQUESTS = Gate(
     "Make the workload's slice longer.",
 )
 
+FEW_TURNS = Gate(
+    "few-turns",
+    "a Locust file's users went through so few pauses that these alone leave over 5 % of the rate to chance",
+    0.05,
+    "Until then the rate is one of this run's pauses, and not the one that Locust alone would settle at.",
+)
+
 GATES: tuple[Gate, ...] = (
     CONTRACT,
     DIED,
@@ -172,6 +179,7 @@ GATES: tuple[Gate, ...] = (
     LITTLE,
     SERVER_IDLE,
     FEW_REQUESTS,
+    FEW_TURNS,
 )
 
 BUSY_IN_OPEN_LOOP = 0.70

@@ -54,7 +54,7 @@ def lead_table(data: LevelData) -> pd.DataFrame:
         return _by_block(data.slices, _log_found_rate)
     if data.plan.model == "idle":
         return _by_block(data.slices, _log_slope)
-    return log_rate_table(data.slices)
+    return log_rate_table(data.rated)
 
 
 def typical_percentiles(data: LevelData, subject: str) -> dict[str, float | None]:

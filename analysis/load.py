@@ -64,6 +64,7 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "workers_missing": _INTEGER,
     "throttled_s": _REAL,
     "server_memory_peak_mib": _REAL,
+    "pause_variance": _REAL,
 }
 SINCE_SCHEMA_2: Mapping[str, float | str] = {
     "rate_per_s": math.nan,
@@ -86,6 +87,8 @@ OF_CONTAINERS: Mapping[str, float | str] = {"throttled_s": math.nan, "server_mem
 
 They are still of schema 2: who does not know these columns reads the others as before.
 """
+OF_LOCUST_FILES: Mapping[str, float | str] = {"pause_variance": 0.0}
+"""What stands for the columns that runs have had since a Locust file's users live through a block."""
 _EVENT_KEYS = {
     "None": {"kind"},
     "block-finished": {"block"},
@@ -184,7 +187,7 @@ def load_run(folder: Path) -> Run:
     run_file = folder / "run.json"
     run_meta = parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
-    missing = {**OF_CONTAINERS, **(SINCE_SCHEMA_2 if run_meta.schema == 1 else {})}
+    missing = {**OF_CONTAINERS, **OF_LOCUST_FILES, **(SINCE_SCHEMA_2 if run_meta.schema == 1 else {})}
     slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
     files = _with_slices(folder)
     histograms, held = open_histograms(files, histogram_types(run_meta), missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from analysis.gates import (
@@ -10,6 +11,7 @@ from analysis.gates import (
     CEILING,
     ERRORS,
     FEW_REQUESTS,
+    FEW_TURNS,
     GENERATOR_BUSY,
     LITTLE,
     PORTS,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from analysis.steadiness import Drift
 
 _PROTOCOL_ERRORS = ("refused", "reset", "short", "status")
+_LIKELY = 1.96
+"""Standard errors to either side of an estimate that hold the truth 95 times of 100."""
 _LOCKED_SPREAD = 1.25
 """p90 within this ratio of p50: nearly every request takes the same time."""
 
@@ -68,6 +72,7 @@ def refusals(
         _little(totals, workload, plan),
         _server_idle(totals, workload, plan, server_cores),
         _few_requests(totals, plan),
+        _few_turns(totals, workload),
     )
     return tuple(refusal for refusal in found if refusal is not None)
 
@@ -298,3 +303,26 @@ def _few_requests(totals: Totals, plan: LevelPlan) -> Refusal | None:
         f"(at least {limit:.0f} are needed)."
     )
     return Refusal(FEW_REQUESTS, totals.typical_completed, text)
+
+
+def _few_turns(totals: Totals, workload: WorkloadMeta) -> Refusal | None:
+    """Pauses are drawn at random, so a rate over few of them is one of many that the file may have."""
+    limit = FEW_TURNS.limit
+    if not totals.pause_variance or not totals.counted:
+        return None
+    open_share = _LIKELY * math.sqrt(totals.pause_variance) / totals.counted
+    if open_share <= limit:
+        return None
+    # The variance grows with the time, its share of the count falls with the root of it. A longer slice gets
+    # fewer rounds of the same budget, but one in each block it always gets.
+    needed_s = totals.counted_s * (open_share / limit) ** 2 / totals.blocks
+    text = (
+        f"over {totals.counted_s:.0f} s of load the users' pauses alone leave the rate open by "
+        f'±{open_share:.0%} (95 times of 100; limit ±{limit:.0%}); slice = "{math.ceil(needed_s)}s" in the '
+        f"workload.toml of {workload.name} would do with this plan of {_blocks(totals.blocks)}."
+    )
+    return Refusal(FEW_TURNS, open_share, text)
+
+
+def _blocks(count: int) -> str:
+    return "1 block" if count == 1 else f"{count} blocks"

@@ -62,7 +62,7 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     data = level_data(run, plan)
     workload = run.meta.workload(plan.workload)
     cores = len(run.meta.cores["server"]) + len(run.meta.cores["engine"])
-    rates = log_rate_table(data.slices)
+    rates = log_rate_table(data.rated)
     judged = drifts(rates, exclusive=run.meta.exclusive) if plan.model == "closed" else {}
     tables = _Tables(rates, lead_table(data), judged)
     every = tuple(

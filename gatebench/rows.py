@@ -60,6 +60,7 @@ SLICES = pa.schema(
         ("workers_missing", pa.int64()),
         ("throttled_s", pa.float64()),
         ("server_memory_peak_mib", pa.float64()),
+        ("pause_variance", pa.float64()),
     ],
     metadata={"gatebench_schema": str(SCHEMA)},
 )
@@ -160,6 +161,7 @@ class SliceRow:
             "workers_missing": result.workers_missing,
             "throttled_s": observed.throttled_s,
             "server_memory_peak_mib": observed.memory_peak_mib,
+            "pause_variance": result.pause_variance,
         }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.load import ERROR_KINDS, OF_CONTAINERS, SINCE_SCHEMA_2
+from analysis.load import ERROR_KINDS, OF_CONTAINERS, OF_LOCUST_FILES, SINCE_SCHEMA_2
 from gatebench.search import Search
 from tests.synthetic_containers import PEAK_MIB
 from tests.synthetic_model import Load, Plan, Truth
@@ -58,7 +58,7 @@ def make_block(
     frame = pd.DataFrame([slices[index] for index in shuffled])
     parts = pd.concat(histograms, ignore_index=True) if histograms else pd.DataFrame()
     if plan.schema == 1:
-        later = [*SINCE_SCHEMA_2, *OF_CONTAINERS]
+        later = [*SINCE_SCHEMA_2, *OF_CONTAINERS, *OF_LOCUST_FILES]
         return frame.drop(columns=later, errors="ignore"), parts.drop(columns="clock")
     return frame, parts
 
@@ -98,6 +98,7 @@ def _whole(truth: Truth, load: Load, row: dict[str, Any]) -> dict[str, Any]:
         "timed_in_window_us": 0,
         "held_s": 0.0,
         "workers_missing": 0,
+        "pause_variance": 0.0,
     }
     return alike | row
 

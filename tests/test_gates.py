@@ -355,3 +355,19 @@ def test_a_movement_that_may_be_chance_is_not_held_against_a_server() -> None:
 def test_a_drift_that_cannot_be_judged_and_that_of_an_open_loop_refuse_nothing() -> None:
     assert unsteady(None) == []
     assert [code for code in unsteady(FALLING, replace(PLAN, model="objective")) if "unsteady" in code] == []
+
+
+def test_a_rate_over_too_few_pauses_is_refused_with_the_slice_that_would_do() -> None:
+    few = replace(HONEST, blocks=2, counted=90, counted_s=6.0, pause_variance=64.0)
+    (refusal,) = refusals(few, WORKLOAD, PLAN, 1)
+    assert refusal.gate.code == "few-turns"
+    assert "±17%" in refusal.text
+    # 1.96 · 8 / 90 is 3.48 times the limit, so 12.1 times the 6 s are needed, half of them in each block.
+    assert 'slice = "37s" in the workload.toml of keep-alive' in refusal.text
+    assert "2 blocks" in refusal.text
+
+
+def test_a_rate_over_many_pauses_is_not_refused() -> None:
+    # ±5 % of 1,000 answers is 50, or 25.5 standard errors of one.
+    assert codes(replace(HONEST, counted=1_000, pause_variance=25.0**2)) == []
+    assert codes(replace(HONEST, counted=1_000, pause_variance=26.0**2)) == ["few-turns"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.histograms import HISTOGRAM_COLUMNS
-from analysis.load import OF_CONTAINERS, SLICE_COLUMNS, load_run
+from analysis.load import OF_CONTAINERS, OF_LOCUST_FILES, SLICE_COLUMNS, load_run
 from gatebench.errors import GatebenchError
 from gatebench.model import Level
 from tests.summaries import all_rows
@@ -269,12 +269,13 @@ def test_a_published_run_is_still_read(name: str) -> None:
 
 def test_a_run_from_before_containers_has_nothing_in_their_columns(folder: Path) -> None:
     for part in (folder / "slices.parquet").iterdir():
-        pd.read_parquet(part).drop(columns=list(OF_CONTAINERS)).to_parquet(part)
+        pd.read_parquet(part).drop(columns=[*OF_CONTAINERS, *OF_LOCUST_FILES]).to_parquet(part)
 
     run = load_run(folder)
 
     assert list(run.slices.columns) == list(SLICE_COLUMNS)
     assert run.slices[list(OF_CONTAINERS)].isna().all(axis=None)
+    assert (run.slices[list(OF_LOCUST_FILES)] == 0).all(axis=None)
     assert (run.meta.in_containers, run.meta.container_engine, run.meta.limits) == (False, None, None)
     assert (run.meta.network, run.meta.load_image, run.meta.subjects[0].image) == ("", None, None)
 

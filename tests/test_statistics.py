@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from analysis.cells import LevelData
+from analysis.meta import LevelPlan
 from analysis.noise import noise_band
 from analysis.percentiles import percentiles
 from analysis.statistics import (
@@ -255,3 +257,21 @@ def test_no_sample_gives_no_percentile_at_all() -> None:
     empty = np.array([], dtype=np.int64)
 
     assert set(percentiles(empty, empty).values.values()) == {None}
+
+
+def test_the_slices_of_a_locust_file_are_one_in_a_block() -> None:
+    plan = LevelPlan("visit", "users16", 16, 3, 1.0, "locust")
+    slices = pd.DataFrame(
+        {
+            "block": [0, 0, 0, 1, 1, 1],
+            "round": [0, 1, 2, 0, 1, 2],
+            "subject": "a",
+            "counted": [10, 40, 10, 20, 20, 26],
+            "counted_s": 1.0,
+            "pause_variance": 4.0,
+        }
+    )
+    living = LevelData(plan, slices, slices, partial=False)
+    assert np.exp(log_rate_table(living.rated)["a"]).tolist() == pytest.approx([20.0, 22.0])
+    before = LevelData(plan, slices.assign(pause_variance=0.0), slices, partial=False)
+    assert len(log_rate_table(before.rated)) == 6
