@@ -1,5 +1,5 @@
 # Gatebench: `make` alone prints this help.
-# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 SERVER_CORES WORKERS THREADS ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS RUN A B INTERFACE ROUTE SERVER PORT NAME PACKAGE HOMEPAGE SUPPORTS COMMAND SERVERS_DIR APPS_DIR WORKLOADS_DIR PYTHON
+# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 SERVER_CORES WORKERS THREADS ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS LOCUST_OPTION RUN A B INTERFACE ROUTE SERVER PORT NAME PACKAGE HOMEPAGE SUPPORTS COMMAND SERVERS_DIR APPS_DIR WORKLOADS_DIR PYTHON
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -18,6 +18,7 @@ run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BU
 	$(if $(ENGINES),--engines '$(ENGINES)') $(if $(LOAD_WORKERS),--load-workers '$(LOAD_WORKERS)') \
 	$(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)') $(if $(NETWORK),--network '$(NETWORK)') \
 	$(if $(SERVER_HOST),--server-host '$(SERVER_HOST)') $(foreach file,$(CLAIMS),--claims '$(file)') \
+	$(foreach option,$(LOCUST_OPTION),--locust-option '$(option)') \
 	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
 	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
 check_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(WORKERS),--workers '$(WORKERS)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class WorkloadMeta:
         steps: idle: the numbers of connections.
         arrivals: open loops: `poisson` or `constant`.
         reference: ladder: the subject whose capacity the rates are shares of; empty elsewhere.
+        options: those of a Locust file's own options that were set.
     """
 
     name: str
@@ -135,6 +136,7 @@ class WorkloadMeta:
     steps: tuple[int, ...] = ()
     arrivals: str = "poisson"
     reference: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exchange(self) -> str:

@@ -89,6 +89,7 @@ def _workload(fields: Fields) -> WorkloadMeta:
         steps=tuple(fields.data.get("steps", ())),
         arrivals=fields.data.get("arrivals", "poisson"),
         reference=fields.data.get("reference") or "",
+        options=fields.text_map("options") if fields.has("options") else {},
     )
 
 

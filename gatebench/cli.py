@@ -20,6 +20,7 @@ from gatebench.compose_file import write as write_compose_file
 from gatebench.cores import cores_to_try
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.explain import DEFAULT_PATH, choose, explain
+from gatebench.locust_options import with_locust_options
 from gatebench.model import Subject
 from gatebench.new_server import NewServer, create, next_steps
 from gatebench.outcome import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
@@ -178,6 +179,10 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         int | None, typer.Option(help="Threads of servers that take a number of them. Default: 4.")
     ] = None,
     claims: Claims = None,
+    locust_option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of an option that the workloads' Locust files define; repeatable."),
+    ] = None,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="One server up at a time, for those who doubt co-residency.")
     ] = False,
@@ -198,6 +203,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         lambda: choose_server_options(server_cores, workers, threads),
     )
     references = hold_together(registry, chosen.subjects, chosen_workloads, words(workloads), options.workers)
+    chosen_workloads = with_locust_options(chosen_workloads, locust_option or ())
     request = RunRequest(
         subjects=chosen.subjects,
         workloads=chosen_workloads,

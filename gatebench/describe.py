@@ -160,6 +160,7 @@ def _workload_description(workload: Workload) -> dict[str, Any]:
         "locustfile": workload.locustfile.name if workload.locustfile else None,
         "levels": [level.id for level in workload.levels],
         "slice_s": workload.slice_s,
+        **({"options": dict(workload.options)} if workload.options else {}),
     }
 
 

@@ -101,6 +101,28 @@ def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path
 
 
 @pytest.mark.real
+def test_an_option_that_no_locust_file_defines_is_refused_with_the_near_one(tmp_path: Path) -> None:
+    folder = tmp_path / "workloads" / "shop"
+    folder.mkdir(parents=True)
+    (folder / "workload.toml").write_text(
+        'description = "Its own option"\ntransport = "keep-alive"\nslice = "1s"\nwarmup = "1s"\n'
+        'profiles = ["full"]\n\n[load]\nmodel = "locust"\nusers = [4]\n'
+    )
+    (folder / "locustfile.py").write_text(
+        "from locust import HttpUser, events, task\n\n\n"
+        "@events.init_command_line_parser.add_listener\n"
+        'def _(parser):\n    parser.add_argument("--page", default="/json")\n\n\n'
+        "class Shopper(HttpUser):\n    @task\n    def buy(self):\n        pass\n"
+    )
+    chosen = ("--workloads-dir", str(tmp_path / "workloads"), "--workloads", "shop")
+    said = refused(tmp_path, *chosen, "--locust-option", "pgae=/", "--locust-option", "page")
+    assert "no chosen Locust file has an option 'pgae' (did you mean \"page\"?)" in said
+    assert "'page' is not NAME=VALUE" in said
+    said = refused(tmp_path, "--workloads", "keep-alive", "--locust-option", "page=/")
+    assert "no chosen workload has a Locust file" in said
+
+
+@pytest.mark.real
 def test_more_server_cores_than_there_are_are_refused(tmp_path: Path) -> None:
     count = len(os.sched_getaffinity(0))
     said = refused(tmp_path, "--servers", "honest", "--workers", "1", "--server-cores", str(count))

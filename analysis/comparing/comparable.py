@@ -16,6 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from analysis.meta import LevelPlan, RunMeta, SubjectMeta
     from analysis.results import CellResult
 
@@ -77,6 +79,8 @@ def cell_refusals(
         found.append(f"application: {subjects[0].interface} in A and {subjects[1].interface} in B")
     if _hash_differs(a, b, f"workloads/{workload}"):
         found.append(f"workload: {workload} {_HOW_IT_DIFFERS}")
+    if (set_a := a.workload(workload).options) != (set_b := b.workload(workload).options):
+        found.append(f"options of the Locust file: {_set(set_a)} in A and {_set(set_b)} in B")
     if plans[0].model == "idle" and a.counts_anonymous != b.counts_anonymous:
         found.append("memory: PSS in the one run, anonymous memory in the other")
     if _load(plans[0]) != _load(plans[1]) or _rates_differ(*plans):
@@ -113,3 +117,7 @@ def _rates_differ(a: LevelPlan, b: LevelPlan) -> bool:
     if a.rate_per_s is None or b.rate_per_s is None:
         return a.rate_per_s != b.rate_per_s
     return abs(a.rate_per_s / b.rate_per_s - 1) > _SAME_RATE
+
+
+def _set(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items()) or "none"
