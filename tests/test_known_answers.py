@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from tests.known import Numbers, Truth
-from tests.lab import OWN_FOLDERS, Ended, Results, assert_done, blamed, gatebench
+from tests.lab import OWN_FOLDERS, Ended, Results, assert_done, assert_went_well, blamed, gatebench
 from tests.small_server.faults import DYING_WORDS
 
 pytestmark = pytest.mark.real
 
 CONNECTIONS = 64
+SIGNIFICANCE = 0.05
 WIDENED = 2.5
 """A 95 % interval misses the truth one time in twenty, which no test may. This much wider, one time in 400
 (Student's t with the four degrees of freedom of five blocks)."""
@@ -151,6 +152,12 @@ def test_a_listen_queue_that_overflows_is_told_apart_from_a_slow_server(waits: R
 
 
 def compared(results: Results, left: str, right: str) -> dict[str, Any]:
+    """The comparison of two subjects; skips where the machine has left one of them without a figure."""
+    cells = [results.cell(each, "known-capacity") for each in (left, right)]
+    for cell in cells:
+        assert_went_well(cell)
+    if any(cell["status"] != "ok" for cell in cells):
+        pytest.skip(f"others kept this machine too busy: {[cell['reasons'] for cell in cells]}")
     (found,) = (
         each for each in results.summary["comparisons"] if (each["left"], each["right"]) == (left, right)
     )
@@ -181,7 +188,10 @@ def test_ten_percent_of_cpu_time_are_ten_percent_of_throughput(
     truth = Truth(costs, right).cpu_us_per_request() / Truth(costs, left).cpu_us_per_request()
     low, high = widened(pair)
     assert low < truth < high
-    assert pair["verdict"] == verdict
+    (noise,) = (each["band"] for each in costs.summary["noise"])
+    # A machine that is busy with others may be too noisy to tell; the run's own twin says how noisy it was.
+    quiet = pair["p"] < SIGNIFICANCE and max(pair["ratio"], 1 / pair["ratio"]) > noise
+    assert pair["verdict"] in ({verdict} if quiet else {verdict, "tie"})
 
 
 def test_a_freeze_of_a_second_in_ten_is_in_the_tail_of_an_open_loop(tmp_path: Path) -> None:
