@@ -25,16 +25,21 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A gate that a cell failed."""
+    """A gate that a cell failed.
+
+    Attributes:
+        next_step: for the cause that was measured; empty where the gate's own fits every cause.
+    """
 
     gate: Gate
     measured: float
     text: str
+    next_step: str = ""
 
     @property
     def reason(self) -> str:
         """Code, finding and next step in one line, as `summary.json` keeps it."""
-        return f"{self.gate.code}: {self.text} {self.gate.next_step}"
+        return f"{self.gate.code}: {self.text} {self.next_step or self.gate.next_step}"
 
 
 CONTRACT = Gate(
@@ -53,7 +58,7 @@ ERRORS = Gate(
     "errors",
     "any timeout, or more than 0.01 % of the requests refused, reset, cut short or of a wrong status",
     0.0001,
-    "Read the server's log under logs/; a longer backlog or fewer connections may be needed.",
+    "Look at the first failure of each kind, which the reason quotes with the step that fits it.",
 )
 WRONG_BODY = Gate(
     "wrong-body",

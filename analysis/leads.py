@@ -29,15 +29,15 @@ MIN_SETTLED = 6
 KIB_PER_MIB = 1024
 
 
-def lead_metric(plan: LevelPlan, workload: WorkloadMeta) -> Metric:
-    """The metric that a level is ranked by."""
+def lead_metric(plan: LevelPlan, workload: WorkloadMeta, *, of_messages: bool = False) -> Metric:
+    """The metric that a level is ranked by; `of_messages` as for `analysis.metrics.throughput`."""
     if plan.paced:
         return RESPONSE_P99
     if plan.model == "objective":
         return WITHIN_OBJECTIVE
     if plan.model == "idle":
         return CONNECTION_MEMORY
-    return throughput(workload)
+    return throughput(workload, of_messages=of_messages)
 
 
 def lead_table(data: LevelData) -> pd.DataFrame:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from analysis.details import EveryDetail, read_details
 from analysis.histograms import CELL, Histograms, histogram_types, open_histograms
 from analysis.meta_file import parse
 from analysis.parts import parts_of, read_table
@@ -95,6 +96,7 @@ _EVENT_KEYS = {
     "failed": {"block", "subject", "code", "text"},
     "argv": {"subject", "argv"},
     "resumed": {"at", "block", "notices"},
+    "details": {"block", "subject", "workload", "level", "examples", "names", "uncounted"},
 }
 _SLICE_KEY = ["block", "round", "subject", "workload", "level"]
 
@@ -119,6 +121,7 @@ class Run:
         events: every whole line of `events.jsonl`, in order.
         slices: one row a slice, the columns of `SLICE_COLUMNS`.
         histograms: counts per whole microsecond, read level by level.
+        details: examples of failures, and what Locust files did by name.
     """
 
     folder: Path
@@ -126,6 +129,7 @@ class Run:
     events: tuple[Mapping[str, Any], ...]
     slices: pd.DataFrame
     histograms: Histograms
+    details: EveryDetail = field(default_factory=EveryDetail)
 
     def _of_kind(self, kind: str) -> list[Mapping[str, Any]]:
         return [event for event in self.events if event["kind"] == kind]
@@ -191,7 +195,8 @@ def load_run(folder: Path) -> Run:
     slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
     files = _with_slices(folder)
     histograms, held = open_histograms(files, histogram_types(run_meta), missing)
-    run = Run(folder, run_meta, events, slices, histograms)
+    details = read_details(events, folder / "events.jsonl")
+    run = Run(folder, run_meta, events, slices, histograms, details)
     _check_blocks(run)
     repeated = slices.loc[slices.duplicated(_SLICE_KEY), _SLICE_KEY]
     if not repeated.empty:

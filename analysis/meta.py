@@ -124,6 +124,7 @@ class WorkloadMeta:
         arrivals: open loops: `poisson` or `constant`.
         reference: ladder: the subject whose capacity the rates are shares of; empty elsewhere.
         options: those of a Locust file's own options that were set.
+        locustfile: name of the ordinary Locust file that is the load; empty where the load engine is.
     """
 
     name: str
@@ -137,10 +138,13 @@ class WorkloadMeta:
     arrivals: str = "poisson"
     reference: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    locustfile: str = ""
 
     @property
     def exchange(self) -> str:
-        """What a WebSocket is for; empty for HTTP."""
+        """What a WebSocket is for; empty for HTTP, and for a Locust file, which does what it likes."""
+        if self.locustfile:
+            return ""
         return str(self.request.get("exchange") or ("echo" if self.transport == "websocket" else ""))
 
     @property

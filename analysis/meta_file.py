@@ -90,6 +90,7 @@ def _workload(fields: Fields) -> WorkloadMeta:
         arrivals=fields.data.get("arrivals", "poisson"),
         reference=fields.data.get("reference") or "",
         options=fields.text_map("options") if fields.has("options") else {},
+        locustfile=fields.data.get("locustfile") or "",
     )
 
 

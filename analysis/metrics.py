@@ -48,6 +48,7 @@ class Metric:
 
 RPS = Metric("rps", "Throughput", "requests/s", "higher")
 ECHOES = Metric("rps", "Throughput", "echoes/s", "higher")
+MESSAGES = Metric("rps", "Throughput", "messages/s", "higher")
 BROADCASTS = Metric("rps", "Throughput", "broadcasts/s", "higher", decimals=1)
 HANDSHAKES = Metric("rps", "Throughput", "handshakes/s", "higher")
 HELD = Metric("rps", "Held", "connections", "higher")
@@ -101,7 +102,14 @@ DELAYS = _relabelled("To a subscriber")
 RESPONSE_P99 = replace(P99, label="Response time p99", noun="p99 of the response time")
 
 
-def throughput(workload: WorkloadMeta) -> Metric:
-    """The throughput metric of a workload: requests, or what its WebSockets are for."""
+def throughput(workload: WorkloadMeta, *, of_messages: bool = False) -> Metric:
+    """The throughput metric of a workload: requests, or what its WebSockets are for.
+
+    Args:
+        workload: which one.
+        of_messages: a Locust file counted messages; what it does over WebSockets, its names alone tell.
+    """
+    if workload.locustfile:
+        return MESSAGES if of_messages and workload.transport == "websocket" else RPS
     exchanges = {"echo": ECHOES, "broadcast": BROADCASTS, "handshake": HANDSHAKES, "idle": HELD}
     return exchanges.get(workload.exchange, RPS)

@@ -39,7 +39,7 @@ _NO_COLOR = "#808080"
 _APART = ("failed", "invalid", "unavailable", "unsupported")
 _RAW = (
     ("run.json", "plan, machine, versions, subjects and workloads as they were when the run began"),
-    ("events.jsonl", "what happened: blocks, failures, exact argument vectors"),
+    ("events.jsonl", "what happened: blocks, failures with their first examples, exact argument vectors"),
     ("slices.parquet", "one row a slice: the raw data"),
     ("histograms.parquet", "every latency, as counts per whole microsecond"),
     ("summary.json", "derived: every figure of this page, with its interval and its reasons"),
@@ -82,7 +82,9 @@ def render(
         "ending": run.ending,
         "resumptions": run.resumptions,
         "apart": _apart(summary),
-        "noted": [cell for cell in summary.cells if cell.status == "ok" and cell.reasons],
+        "noted": [
+            cell for cell in summary.cells if cell.status == "ok" and (cell.reasons or cell.details.examples)
+        ],
         "cells": len(summary.cells),
         "gates": GATES,
         "runner": runner_in_words(run.meta),

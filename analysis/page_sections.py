@@ -36,10 +36,21 @@ if TYPE_CHECKING:
     from analysis.results import CellResult, LevelResult, Summary
     from analysis.statistics import Comparison
 
+MOST_NAMES = 30
+"""Names that the page shows of one subject at one level; `summary.json` has all that were kept."""
 MOST_PAIRS = 300
 """Comparisons that the page shows of a level: all of 24 subjects. More would only make it slow."""
 _MENTIONED_BYTES = 1024
 """Bodies of a request and its answer from which on MiB/s say something."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRow:
+    """What a Locust file did under one name; of `counts` (answers, failures, not counted) None is neither."""
+
+    subject: str
+    name: str
+    counts: tuple[int | None, int | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,11 @@ class LevelSection:
     metrics: Sequence[Metric]
     pictures: Sequence[Shown]
     largest: float
+
+    @property
+    def named(self) -> Sequence[NamedRow]:
+        """What a Locust file did with each subject; of very many names, those that came most often."""
+        return [row for cell in self.level.cells for row in _named(cell)]
 
     def share(self, cell: CellResult) -> float:
         """The cell's leading figure in percent of the largest one."""
@@ -164,6 +180,20 @@ def _level(run: Run, level: LevelResult, pictures: Sequence[Shown]) -> LevelSect
         pictures=pictures,
         largest=max((cell.lead.estimate for cell in level.cells if cell.lead), default=0.0),
     )
+
+
+def _named(cell: CellResult) -> list[NamedRow]:
+    details, subject = cell.details, cell.subject
+    counted = sorted(details.names.items(), key=lambda item: -(item[1].answers + item[1].failures))
+    rows = [NamedRow(subject, name, (each.answers, each.failures, None)) for name, each in counted]
+    left = sorted(details.uncounted.items(), key=lambda item: -item[1])
+    others = [NamedRow(subject, what, (None, None, count)) for what, count in left]
+    cut = [
+        NamedRow(subject, f"{len(each) - MOST_NAMES} more names, in summary.json", (None, None, None))
+        for each in (rows, others)
+        if len(each) > MOST_NAMES
+    ]
+    return [*rows[:MOST_NAMES], *others[:MOST_NAMES], *cut]
 
 
 def _shown_metrics(meta: RunMeta, level: LevelResult, workload: WorkloadMeta) -> list[Metric]:

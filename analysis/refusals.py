@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from analysis.details import NONE
 from analysis.gates import (
     BACKLOG,
     BUSY_IN_OPEN_LOOP,
@@ -28,13 +30,33 @@ from analysis.gates import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from analysis.cells import Totals
+    from analysis.details import Details
     from analysis.meta import LevelPlan, WorkloadMeta
     from analysis.steadiness import Drift
 
 _PROTOCOL_ERRORS = ("refused", "reset", "short", "status")
 _LIKELY = 1.96
 """Standard errors to either side of an estimate that hold the truth 95 times of 100."""
+_BACKLOG_STEP = "Read the server's log under logs/; a longer backlog or fewer connections may be needed."
+_ENGINE_STEPS: Mapping[str, str] = {
+    "refused": _BACKLOG_STEP,
+    "reset": _BACKLOG_STEP,
+    "short": "Read the server's log under logs/ for workers that ended or gave up in the midst of an answer.",
+    "status": "The same request was answered rightly before the load: read the server's log under logs/ for "
+    "what it refuses under load.",
+    "timeout": "Find out what those requests wait for (the server's log under logs/, threads, a lock), or "
+    "send less at once.",
+}
+"""Kind of failure → what to do about it, where the load engine sent the request."""
+_LOCUST_FILE_STEPS: Mapping[str, str] = {
+    **_ENGINE_STEPS,
+    "status": "Hold that request against the routes of the application, and the file's own check against the "
+    "answer (`gatebench serve` keeps a server up).",
+}
+"""The same where a Locust file did, which nobody has held to a contract before."""
 _LOCKED_SPREAD = 1.25
 """p90 within this ratio of p50: nearly every request takes the same time."""
 
@@ -45,6 +67,7 @@ def refusals(
     plan: LevelPlan,
     server_cores: int,
     drift: Drift | None = None,
+    details: Details = NONE,
 ) -> tuple[Refusal, ...]:
     """Every gate that a cell with slices fails, in the order of `GATES`.
 
@@ -54,10 +77,11 @@ def refusals(
         plan: how it was loaded.
         server_cores: how many cores the server had.
         drift: of the cell's rate within its blocks (`analysis.steadiness`); None where it cannot be judged.
+        details: examples of the cell's failures.
     """
     found = (
-        _wrong_body(totals),
-        _errors(totals),
+        _wrong_body(totals, workload, details),
+        _errors(totals, workload, details),
         _workers(totals),
         _ports(totals),
         _steal(totals),
@@ -77,31 +101,49 @@ def refusals(
     return tuple(refusal for refusal in found if refusal is not None)
 
 
-def _wrong_body(totals: Totals) -> Refusal | None:
+def _wrong_body(totals: Totals, workload: WorkloadMeta, details: Details) -> Refusal | None:
     wrong = totals.errors["body"]
     if not wrong:
         return None
-    text = f"{wrong:,} of {totals.attempts:,} answers had another body than the contract's; none is allowed."
-    return Refusal(WRONG_BODY, wrong, text)
+    amount = f"{wrong:,} of {totals.attempts:,} answers"
+    first = _first(details, ("body",))
+    if workload.locustfile:
+        text = f"{amount} did not pass the Locust file's own checks; none may fail.{first}"
+        step = "Look at that check in the file, and at the answer (`gatebench serve` keeps a server up)."
+        return Refusal(WRONG_BODY, wrong, text, step)
+    return Refusal(
+        WRONG_BODY, wrong, f"{amount} had another body than the contract's; none is allowed.{first}"
+    )
 
 
-def _errors(totals: Totals) -> Refusal | None:
+def _errors(totals: Totals, workload: WorkloadMeta, details: Details) -> Refusal | None:
     limit = ERRORS.limit
     counted = {kind: totals.errors[kind] for kind in _PROTOCOL_ERRORS}
     timeouts = totals.errors["timeout"]
     share = sum(counted.values()) / totals.attempts if totals.attempts else 0.0
     if timeouts == 0 and share <= limit:
         return None
-    listed = ", ".join(
-        f"{count:,} {kind}" for kind, count in (*counted.items(), ("timeout", timeouts)) if count
-    )
-    failed = sum(counted.values()) + timeouts
+    kinds = {kind: count for kind, count in (*counted.items(), ("timeout", timeouts)) if count}
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    failed = sum(kinds.values())
     measured = failed / totals.attempts
     text = (
         f"{failed:,} of {totals.attempts:,} requests failed ({measured:.3%}: {listed}); "
-        f"allowed are {limit:.2%} and no timeout."
+        f"allowed are {limit:.2%} and no timeout.{_first(details, kinds)}"
     )
-    return Refusal(ERRORS, measured, text)
+    return Refusal(ERRORS, measured, text, _steps(kinds, workload))
+
+
+def _first(details: Details, kinds: Iterable[str]) -> str:
+    """A sentence with the first failure of each kind; empty for a run that kept none."""
+    firsts = [f"{kind}: {details.examples[kind][0]}" for kind in kinds if details.examples.get(kind)]
+    return f" First {'; first '.join(firsts)}." if firsts else ""
+
+
+def _steps(kinds: Mapping[str, int], workload: WorkloadMeta) -> str:
+    """What to do about each kind of failure, the most frequent first."""
+    steps = _LOCUST_FILE_STEPS if workload.locustfile else _ENGINE_STEPS
+    return " ".join(dict.fromkeys(steps[kind] for kind in sorted(kinds, key=lambda kind: -kinds[kind])))
 
 
 def _workers(totals: Totals) -> Refusal | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from analysis.details import NONE, Details
 from analysis.meta import LevelPlan
 from analysis.metrics import Metric
 from analysis.statistics import Comparison, Estimate
@@ -33,6 +34,7 @@ class CellResult:
         memory_mib: of processes or of a container; `analysis.wording.memory_note` says which.
         memory_peak_mib: of containers only.
         fit: R² of the line through memory over idle connections, of the worst block.
+        details: examples of its failures, and what a Locust file did by name.
     """
 
     subject: str
@@ -58,6 +60,7 @@ class CellResult:
     cpu_us_per_request: float | None = None
     memory_mib: float | None = None
     memory_peak_mib: float | None = None
+    details: Details = NONE
 
     @property
     def code(self) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import level_data, totals
+from analysis.details import together
 from analysis.leads import fit, lead_metric, lead_table, typical_percentiles, why_no_lead
 from analysis.noise import noise_band
 from analysis.parallel import forked_map
@@ -64,7 +65,10 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     cores = len(run.meta.cores["server"]) + len(run.meta.cores["engine"])
     rates = log_rate_table(data.rated)
     judged = drifts(rates, exclusive=run.meta.exclusive) if plan.model == "closed" else {}
-    tables = _Tables(rates, lead_table(data), judged)
+    # All servers of a level have one unit: what the file did with one of them tells what it is.
+    named = [run.details.of(subject.id, plan.workload, plan.level) for subject in run.meta.subjects]
+    metric = lead_metric(plan, workload, of_messages=together(named).counts_messages)
+    tables = _Tables(rates, lead_table(data), judged, metric)
     every = tuple(
         _cell(run, data, subject, totals(data, subject.id, workload.transport, cores), tables)
         for subject in run.meta.subjects
@@ -74,7 +78,7 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     noise = _noise(run, every, tables)
     return LevelResult(
         plan=plan,
-        metric=lead_metric(plan, workload),
+        metric=metric,
         rounds=data.rounds,
         cells=cells,
         comparisons=tuple(compare_all(tables.leads, valid, noise.band if noise else MIN_EFFECT)),
@@ -100,11 +104,13 @@ class _Tables:
 
     Attributes:
         drifts: how each subject's rate moves within blocks, of those for which that can be told.
+        metric: what the leading figures are.
     """
 
     rates: pd.DataFrame
     leads: pd.DataFrame
     drifts: Mapping[str, Drift]
+    metric: Metric
 
 
 def _cell(
@@ -121,17 +127,18 @@ def _cell(
         return _failed(run, plan, subject, failures, added)
     if added is None:
         return _unmeasured(run, plan, subject)
-    found = refusals(added, workload, plan, run.meta.server_cores, tables.drifts.get(subject.id))
+    slices = data.slices[data.slices["subject"] == subject.id]
+    details = run.details.of(subject.id, plan.workload, plan.level, {int(each) for each in slices["block"]})
+    found = refusals(added, workload, plan, run.meta.server_cores, tables.drifts.get(subject.id), details)
     timed, nothing = plan.model not in _WITHOUT_ONE_RATE, dict.fromkeys(LATENCY_NAMES)
     estimate = rate(tables.rates[subject.id]) if timed else None
     lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
-    reasons += _notes(data, added, lead, lead_metric(plan, workload))
+    reasons += _notes(data, added, lead, tables.metric)
     if plan.model == "closed" and subject.id not in tables.drifts:
         reasons.append(f"not-measured: steadiness needs {MIN_BLOCKS} blocks with {MIN_ROUNDS} rounds")
     if run.meta.in_containers:
         reasons += _container_notes(added)
-    slices = data.slices[data.slices["subject"] == subject.id]
     return CellResult(
         **_identity(plan, subject),
         status="invalid" if found else "ok",
@@ -151,6 +158,7 @@ def _cell(
         cpu_us_per_request=added.cpu_us_per_request,
         memory_mib=added.memory_mib,
         memory_peak_mib=added.memory_peak_mib,
+        details=details,
     )
 
 
@@ -181,6 +189,7 @@ def _failed(
         blocks=blocks,
         requests=added.requests if added else None,
         errors=added.errors if added else None,
+        details=run.details.of(subject.id, plan.workload, plan.level),
     )
 
 
@@ -297,6 +306,9 @@ def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
         "blocks": cell.blocks,
         "requests": cell.requests,
         "errors": dict(cell.errors) if cell.errors is not None else None,
+        "examples": {kind: list(texts) for kind, texts in cell.details.examples.items()},
+        "names": {name: asdict(each) for name, each in cell.details.names.items()},
+        "uncounted": dict(cell.details.uncounted),
         "rps": {
             "estimate": _rounded(rps.estimate if rps else None),
             "low": _rounded(rps.low if rps else None),

@@ -13,16 +13,23 @@ from analysis.leads import why_no_lead
 from analysis.metrics import P50, P99
 from analysis.standings import standings
 from analysis.wording import interval, short_reason
+from gatebench.details import TEXT_CHARACTERS
 
 if TYPE_CHECKING:
-    from analysis.results import LevelResult
+    from collections.abc import Iterator, Sequence
+
+    from analysis.results import CellResult, LevelResult
+
+MOST_LINES = 5
+"""Different failures that a terminal shows of one level, and different things that were not counted."""
 
 
 def standings_table(level: LevelResult) -> Group:
     """One level: a table of the valid cells, and below it a line for each reason that others are not in it.
 
     A `=` marks the leader and everything that cannot be told apart from it; a line says what a dash means.
-    Idle connections have no latencies, and a search has none of one rate.
+    Idle connections have no latencies, and a search has none of one rate. Below the reasons stand the first
+    failures of those cells, and what a Locust file did that no figure counts.
     """
     metric = level.metric
     timed = [] if level.plan.model in {"idle", "objective"} else [P50, P99]
@@ -41,7 +48,7 @@ def standings_table(level: LevelResult) -> Group:
     for row in rows:
         cell = row.cell
         if cell.status != "ok":
-            apart[short_reason(cell)].append(cell.subject)
+            apart[short_reason(cell, TEXT_CHARACTERS)].append(cell.subject)
             continue
         if cell.lead is None or any(cell.figure(each.name) is None for each in others):
             dashes.add("too few samples" if timed else why_no_lead(level.plan.model))
@@ -56,4 +63,33 @@ def standings_table(level: LevelResult) -> Group:
         )
     notes = [Text(f"  —: {'; '.join(sorted(dashes))}", style="dim")] if dashes else []
     lines = [Text(f"  {reason}: {', '.join(subjects)}", style="dim") for reason, subjects in apart.items()]
-    return Group(title, table, *notes, *lines, Text())
+    cells = [row.cell for row in rows]
+    return Group(title, table, *notes, *lines, *_failures(cells), *_uncounted(cells), Text())
+
+
+def _failures(cells: Sequence[CellResult]) -> Iterator[Text]:
+    """The first failures of cells that are not valid, those that are alike together."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        if cell.status == "ok":
+            continue
+        for kind, texts in cell.details.examples.items():
+            for text in texts:
+                alike[f"{kind}: {text}"].append(cell.subject)
+    yield from _lines(alike, "more failures")
+
+
+def _uncounted(cells: Sequence[CellResult]) -> Iterator[Text]:
+    """What a Locust file did that no figure counts; that is no failure, and also true of a valid cell."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        for what, count in cell.details.uncounted.items():
+            alike[f"not counted: {what}"].append(f"{cell.subject} ({count:,} times)")
+    yield from _lines(alike, "more that was not counted")
+
+
+def _lines(alike: dict[str, list[str]], rest: str) -> Iterator[Text]:
+    for what, whose in [*alike.items()][:MOST_LINES]:
+        yield Text(f"    {what} [{', '.join(whose)}]", style="dim")
+    if len(alike) > MOST_LINES:
+        yield Text(f"    {len(alike) - MOST_LINES} {rest}; the report has them", style="dim")

@@ -8,6 +8,7 @@ from analysis.gates import CEILING, GENERATOR_BUSY, RATE_MISSED
 from analysis.metrics import RPS
 from analysis.standings import compared, standings, verdict_on
 from analysis.statistics import MIN_BLOCKS
+from gatebench.details import visible
 
 if TYPE_CHECKING:
     from analysis.meta import WorkloadMeta
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from analysis.statistics import Comparison, Estimate
 
 
-def short_reason(cell: CellResult) -> str:
-    """Why a cell is not `ok`, short enough for one line of a chart."""
+CHART_CHARACTERS = 76
+
+
+def short_reason(cell: CellResult, most: int = CHART_CHARACTERS) -> str:
+    """Why a cell is not `ok`, in one line; a failure is told in `most` characters at the most."""
     if not cell.reasons:
         return cell.status
     code, _, text = cell.reasons[0].partition(": ")
@@ -27,11 +31,9 @@ def short_reason(cell: CellResult) -> str:
         return f"overloaded at this rate (invalid: {code})"
     if cell.status == "invalid":
         return f"invalid: {code}"
-    return _cut(f"{cell.status}: {text}" if code == cell.status else f"{cell.status}: {code}: {text}", 76)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    return visible(
+        f"{cell.status}: {text}" if code == cell.status else f"{cell.status}: {code}: {text}", most
+    )
 
 
 def interval(estimate: Estimate | None, metric: Metric) -> str:

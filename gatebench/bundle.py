@@ -123,6 +123,10 @@ _KEPT = frozenset({"path", "request", "homepage", "image", "load_image", "packag
 """Keys whose texts are the project's own, such as a workload's request path."""
 
 
+_BY_REQUEST = frozenset({"names", "uncounted"})
+"""Objects whose keys begin with a request, as do the texts in `examples` (`gatebench.details`)."""
+
+
 def _cleaned(value: Any, key: str = "") -> Any:
     if key in _KEPT:
         return value
@@ -130,6 +134,29 @@ def _cleaned(value: Any, key: str = "") -> Any:
         return private_removed(value)
     if isinstance(value, list):
         return [_cleaned(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _cleaned(each, name) for name, each in value.items()}
-    return value
+    return _object_cleaned(value, key) if isinstance(value, dict) else value
+
+
+def _object_cleaned(value: dict[str, Any], key: str) -> dict[str, Any]:
+    if key in _BY_REQUEST:
+        return _keyed_by_request(value)
+    if key == "examples":
+        return {kind: [_but_its_request(text) for text in texts] for kind, texts in value.items()}
+    return {name: _cleaned(each, name) for name, each in value.items()}
+
+
+def _keyed_by_request(counts: dict[str, Any]) -> dict[str, Any]:
+    cleaned: dict[str, Any] = {}
+    for name, count in counts.items():
+        what = _but_its_request(name)
+        # Two that differ in nothing but an address stay two.
+        cleaned[f"{what} #{len(cleaned)}" if what in cleaned else what] = count
+    return cleaned
+
+
+def _but_its_request(text: str) -> str:
+    """What is private removed from a text, but for the method and path with which it begins."""
+    what, colon, rest = text.partition(": ")
+    if re.match(r"[A-Z]+ /", what):
+        return f"{_IP.sub('<address>', what)}{colon}{private_removed(rest)}"
+    return private_removed(text)

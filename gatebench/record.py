@@ -13,11 +13,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gatebench.details import Details
 from gatebench.errors import ConfigurationError, GatebenchError
 from gatebench.rows import HISTOGRAMS, SCHEMA, SLICES, SliceRow, histogram_rows, parquet
 
@@ -35,6 +36,7 @@ class Record:
         self.folder = folder
         self.logs = folder / "logs"
         self._rows: list[SliceRow] = []
+        self._details = Details()
         self._parts = 0
         self._lock: BinaryIO | None = None
 
@@ -133,10 +135,17 @@ class Record:
         Raises:
             RecordError: it could not be written.
         """
-        line = json.dumps({"at": utc_now(), "kind": kind, **details}, ensure_ascii=False)
+        self._append(kind, [details])
+
+    def _append(self, kind: str, events: Iterable[Mapping[str, Any]]) -> None:
+        """Appends a line for each of them, all of which have reached the disk when it returns."""
+        at = {"at": utc_now(), "kind": kind}
+        lines = "".join(json.dumps({**at, **details}, ensure_ascii=False) + "\n" for details in events)
+        if not lines:
+            return
         try:
             with (self.folder / EVENTS).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                file.write(lines)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -145,6 +154,7 @@ class Record:
     def add(self, row: SliceRow) -> None:
         """Takes one slice; `flush` writes it."""
         self._rows.append(row)
+        self._details.add(row)
 
     @property
     def pending(self) -> int:
@@ -152,7 +162,7 @@ class Record:
         return sum(len(counts) for row in self._rows for counts in row.result.histograms.values())
 
     def flush(self) -> None:
-        """Writes what was added since the last time as one part.
+        """Writes what was added since the last time as one part, and what it tells beside as events.
 
         Raises:
             RecordError: it could not be written. The rows are kept for another attempt.
@@ -170,6 +180,7 @@ class Record:
             raise record_error(self.folder, error) from error
         self._parts += 1
         self._rows.clear()
+        self._append("details", self._details.events())
 
 
 def new_run_id() -> str:

@@ -16,13 +16,14 @@ from analysis.page_sections import workload_names
 from analysis.summary import summarize
 from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, failure
 from tests.synthetic import BROADCAST, IDLE, SEARCH, STEADY, VISIT, make_run
-from tests.synthetic_model import Load, Plan
+from tests.synthetic_model import CONNECTIONS, Load, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PLAN = Plan(blocks=3, rounds=4)
 CHOSEN = [BY_ID[name] for name in ("uvicorn", "granian-wsgi", "gunicorn-sync", "uwsgi-http11")]
+LEVEL = f"c{CONNECTIONS}"
 HOSTILE = '</script></style>"\'><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 SVG = """<?xml version="1.0"?>
 <svg xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg" width="1152pt"
@@ -115,6 +116,16 @@ def cut_off_page(folder: Path) -> Path:
     return make_page(made)
 
 
+def tell(
+    folder: Path, subject: str, workload: str, level: str = f"c{CONNECTIONS}", **details: object
+) -> None:
+    """Adds details of a cell in the first block to the events of a run."""
+    event = {"kind": "details", "block": 0, "subject": subject, "workload": workload, "level": level}
+    empty: dict[str, object] = {"examples": {}, "names": {}, "uncounted": {}}
+    with (folder / "events.jsonl").open("a") as events:
+        events.write(json.dumps({**event, **empty, **details}) + "\n")
+
+
 def hostile_page(folder: Path) -> Path:
     """Every name and every text of the run is an attempt to get into the page as markup."""
     subjects = [
@@ -151,6 +162,8 @@ def hostile_page(folder: Path) -> Path:
     for workload in told["workloads"]:
         workload["description"] = HOSTILE
     (made / "run.json").write_text(json.dumps(told))
+    told = {"examples": {"status": [f"\x1b[2J\u202e{HOSTILE}"]}, "names": {HOSTILE: [1, 2]}}
+    tell(made, subjects[1].id, load.name, **told, uncounted={f"{HOSTILE}: why": 3})
     (made / "logs").mkdir()
     (made / "logs" / "a<b>&.log").write_text("")
     odd = ClaimResult(HOSTILE, HOSTILE, f"javascript:{HOSTILE}", "supported", HOSTILE)

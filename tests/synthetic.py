@@ -235,6 +235,7 @@ def _workload_json(load: Load) -> dict[str, Any]:
         "arrivals": "poisson",
         "reference": None,
         "steps": list(load.steps),
+        "locustfile": "locustfile.py" if load.level.model == "locust" else None,
         "levels": [load.level.id],
         "slice_s": load.slice_s,
     }

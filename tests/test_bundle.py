@@ -80,6 +80,24 @@ def test_a_bundle_holds_no_logs_and_no_page(tmp_path: Path) -> None:
         assert json.loads(archive.read("events.jsonl"))["argv"] == ["<path>/uvicorn"]
 
 
+def test_a_bundle_names_the_requests_that_failed_and_nothing_private_beside_them(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    event = {
+        "kind": "details",
+        "examples": {"status": ["POST /auth/login: 404 at http://10.1.2.3/auth/login", "in /home/me/x.py"]},
+        "names": {"GET /v1/json": [1, 0], "GET http://a.example/": [2, 0], "GET http://b.example/": [3, 0]},
+        "uncounted": {"WS /ws/echo: sent to 10.1.2.3": 4},
+    }
+    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
+    with zipfile.ZipFile(bundle(run, tmp_path / "x.zip")) as archive:
+        found = json.loads(archive.read("events.jsonl"))
+    assert found["examples"] == {"status": ["POST /auth/login: 404 at <address>", "in <path>/x.py"]}
+    assert found["names"] == {"GET /v1/json": [1, 0], "GET <address>": [2, 0], "GET <address> #2": [3, 0]}
+    assert found["uncounted"] == {"WS /ws/echo: sent to <address>": 4}
+
+
 def test_a_file_is_never_written_over(tmp_path: Path) -> None:
     file = tmp_path / "x.zip"
     file.write_text("precious")

@@ -177,7 +177,8 @@ def test_every_refusal_begins_with_its_code_and_ends_with_its_next_step() -> Non
     assert len(failed) == 6
     for refusal in failed:
         assert refusal.reason.startswith(f"{refusal.gate.code}: ")
-        assert refusal.reason.endswith(refusal.gate.next_step)
+        assert refusal.reason.endswith(refusal.next_step or refusal.gate.next_step)
+        assert refusal.reason.endswith(".")
 
 
 def test_no_two_gates_share_a_code() -> None:

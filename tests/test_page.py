@@ -135,6 +135,8 @@ def test_nothing_hostile_gets_into_the_page_as_markup(tmp_path: Path) -> None:
     assert "evil.example" not in html[html.index("<style>") : html.index("</style>")]
     assert not [link for link in page.links if link.startswith("javascript")]
     assert html.count("&lt;img src=x onerror=") > 50
+    assert r"\x1b[2J\u202e&lt;/script&gt;" in html
+    assert not {"\x1b", "\u202e"} & set(html)
 
 
 def test_local_links_point_at_files_of_the_run(plain: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ class Raiser(FastHttpUser):
     def work(self):
         raise RuntimeError("its own fault")
 """
+LOGGING_IN = """
+from locust import FastHttpUser, constant, task
+
+class Member(FastHttpUser):
+    wait_time = constant(0.01)
+
+    @task
+    def visit(self):
+        self.client.post("/auth/login", json={"email": "a@example.org"})
+        self.client.get("/json")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +58,10 @@ def loads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Results]:
     raising.mkdir()
     (raising / "workload.toml").write_text(BROKEN)
     (raising / "locustfile.py").write_text(RAISING)
+    member = broken.with_name("kind-member")
+    member.mkdir()
+    (member / "workload.toml").write_text(BROKEN)
+    (member / "locustfile.py").write_text(LOGGING_IN)
     out = folder / "run"
     arguments = run_arguments(out, HONEST, "kind-*")
     return gatebench(folder, *arguments, "--workloads-dir", str(broken.parent)), Results(out)
@@ -165,3 +181,21 @@ def test_two_engines_and_two_workers_are_added_up(tmp_path: Path) -> None:
     assert set(slices(results, "kind-open")["offered"]) == {60}
     assert set(slices(results, "kind-open")["workers_missing"]) == {0}
     assert cell(results, "steady-close")["requests"] > 0
+
+
+def test_a_login_that_the_application_does_not_have_is_named_wherever_a_person_looks(
+    loads: tuple[Ended, Results],
+) -> None:
+    ended, results = loads
+    found = results.cell(HONEST, "kind-member")
+    assert found["status"] == "invalid"
+    assert "errors" in blamed(found)
+    assert found["errors"]["status"] > 0
+    (example,) = found["examples"]["status"]
+    assert example.startswith("POST /auth/login: ")
+    assert "404" in example
+    (reason,) = [reason for reason in found["reasons"] if reason.startswith("errors:")]
+    assert f" First status: {example}. Hold that request against the routes" in reason
+    assert "backlog" not in reason
+    assert f"status: {example} [{HONEST}]" in " ".join(ended.said.split())
+    assert html.escape(example) in (results.folder / "report.html").read_text()

@@ -280,9 +280,9 @@ def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> Non
     for found in content["cells"]:
         assert list(found) == [
             "subject", "server", "app", "interface", "workload", "level", "metric", "rate_per_s", "status",
-            "reasons", "blocks", "requests", "errors", "rps", "lead", "latency_us", "service_us", "last_us",
-            "mib_per_s", "fit", "requests_per_connection", "cpu_us_per_request", "memory_mib",
-            "memory_peak_mib",
+            "reasons", "blocks", "requests", "errors", "examples", "names", "uncounted", "rps", "lead",
+            "latency_us", "service_us", "last_us", "mib_per_s", "fit", "requests_per_connection",
+            "cpu_us_per_request", "memory_mib", "memory_peak_mib",
         ]  # fmt: skip
         assert list(found["rps"]) == list(found["lead"]) == ["estimate", "low", "high"]
         for clock in ("latency_us", "service_us", "last_us"):
