@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gatebench.commands import fill, fill_files
+from gatebench.commands import fill, fill_table
 from gatebench.compose import (
     MEMORY_MIB,
     PIDS,
@@ -23,7 +23,7 @@ from gatebench.compose import (
 from gatebench.model import Subject
 from gatebench.registry import Registry, load_registry
 from gatebench.runner import HOST, Budget
-from gatebench.staging import SOURCES, app_file, python_path
+from gatebench.staging import SOURCES, app_file, python_path, server_folder
 
 FILE = "docker-compose.yml"
 FILES_VARIABLE = "GATEBENCH_FILES"
@@ -116,12 +116,18 @@ def server_service(
         "workers": str(budget.workers),
         "threads": str(budget.threads),
         "work": WORK,
+        "folder": server_folder(subject.server),
     }
     command = fill([escaped(word) for word in variant.command], values)
-    variables = {"PYTHONPATH": python_path(subject.application), **(environment or {}), **variant.environment}
+    own = fill_table({name: escaped(text) for name, text in variant.environment.items()}, values)
+    variables: dict[str, str] = {
+        "PYTHONPATH": python_path(subject.application),
+        **(environment or {}),
+        **{name: Interpolated(text) for name, text in own.items()},
+    }
     if variant.files:
         command = (*LAUNCHER, *command)
-        files = fill_files({name: escaped(content) for name, content in variant.files.items()}, values)
+        files = fill_table({name: escaped(content) for name, content in variant.files.items()}, values)
         variables[FILES_VARIABLE] = Interpolated(json.dumps(files, ensure_ascii=False))
     return Service(
         name=service_name(subject.id),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import takewhile
+from json import dumps
 from pathlib import Path
 
+from gatebench.commands import other_braces, placeholders
 from gatebench.errors import ConfigurationError
 from gatebench.model import (
     CAPABILITIES,
@@ -21,15 +24,20 @@ from gatebench.strict import Table, listed, near
 
 SERVER_FILE = "server.toml"
 APPLICATION_FILES = ("wsgi.py", "asgi.py")
-PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work")
+PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work", "folder")
+_KNOWN = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
 STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "KILL")
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_WORD_IN_BRACES = re.compile(r"(?<![$%])\{[A-Za-z_][A-Za-z0-9_]*\}")
+_IN_FOLDER = re.compile(r"\{folder\}/(?P<rest>(?P<path>[A-Za-z0-9_./-]*).*)")
+_SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
+_SHELL_WORDS = frozenset({"cd", "exec", "export", "source", ".", "set", "unset", "ulimit", "eval"})
+_ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)", re.DOTALL)
+_OPERATOR = re.compile(r"&&|\|\|?|&|;|(\d|&)?(>>?|<<?)(&\d|[^ ]*)")
+_VARIABLE = re.compile(r"\$\{?[A-Z_][A-Z0-9_]*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -54,7 +62,7 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
         homepage = table.string("homepage")
         remedies = table.mapping("remedies")
         drops_root = table.boolean("drops_root", default=False)
-        variants = tuple(_variant(name, entry) for name, entry in table.tables("variants").items())
+        variants = tuple(_variant(name, entry, folder) for name, entry in table.tables("variants").items())
         if not variants:
             table.problem("variants", "has no variant; add a table such as [variants.default]")
         table.finish()
@@ -109,7 +117,7 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
     )
 
 
-def _variant(name: str, table: Table) -> Variant:
+def _variant(name: str, table: Table, folder: Path) -> Variant:
     if not HYPHENATED.fullmatch(name):
         table.problem("", "a variant's name is of lower-case letters, digits and -, a letter first")
     variant = Variant(
@@ -126,8 +134,16 @@ def _variant(name: str, table: Table) -> Variant:
         files=table.mapping("files"),
     )
     table.finish()
-    _check_command(table, variant.command)
-    _check_files(table, variant.files)
+    _check_command(table, name, variant.command)
+    for key, text in _texts(variant):
+        _check_text(table, key, text, folder)
+    words = {word for _, text in _texts(variant) for word in placeholders(text)}
+    if variant.command and "port" not in words and words.issubset(PLACEHOLDERS):
+        table.problem(
+            "command",
+            "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
+            "or in environment or files; in a shell, ${PORT:-{port}}",
+        )
     if variant.tuned and not variant.why:
         table.problem("why", 'is missing; class = "tuned" must say what was changed and why')
     if variant.why and not variant.tuned:
@@ -139,41 +155,78 @@ def _variant(name: str, table: Table) -> Variant:
     for variable in variant.environment:
         if not _ENVIRONMENT_NAME.fullmatch(variable):
             table.problem("environment", f'"{variable}" cannot be the name of an environment variable')
+    for file in variant.files:
+        if not _FILE_NAME.fullmatch(file):
+            table.problem(
+                "files",
+                f'"{file}" is not a plain file name: letters, digits, _, . and -, no . or - first',
+            )
     return variant
 
 
-def _check_command(table: Table, command: tuple[str, ...]) -> None:
+def _texts(variant: Variant) -> Iterator[tuple[str, str]]:
+    """Every text of a variant that is filled in, with its key."""
+    yield from (("command", word) for word in variant.command)
+    yield from ((f"environment.{name}", text) for name, text in variant.environment.items())
+    yield from ((f"files.{name}", text) for name, text in variant.files.items())
+
+
+def _check_command(table: Table, name: str, command: tuple[str, ...]) -> None:
     if "command" in table and not command:
         table.problem("command", "must name the program to start")
-    known = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
     for word in command:
-        for found in _PLACEHOLDER.findall(word):
-            if found not in known:
-                text = f'unknown placeholder "{found}"{near(found, known)}; allowed: {listed(known)}'
-                table.problem("command", text)
-        if set(_PLACEHOLDER.sub("", word)) & set("{}"):
+        braces = other_braces(word)
+        if braces.count("{") != braces.count("}"):
             table.problem("command", f'"{word}" has a brace that belongs to no placeholder')
+    if not command or Path(command[0]).name in _SHELLS:
+        return
+    set_first = list(takewhile(bool, map(_ASSIGNMENT.fullmatch, command)))
+    if set_first:
+        lines = "".join(f"\n{found['name']} = {dumps(found['value'])}" for found in set_first if found)
+        table.problem(
+            "command",
+            f'"{command[0]}" is no program: a shell would set a variable, and no shell sees the command. '
+            f"Begin with the program, and write this into {SERVER_FILE}:\n"
+            f"[variants.{name}.environment]{lines}",
+        )
+    program = command[len(set_first) : len(set_first) + 1]
+    shells = [word for word in command if _OPERATOR.fullmatch(word) or _VARIABLE.search(word)]
+    for word in dict.fromkeys((*(each for each in program if each in _SHELL_WORDS), *shells)):
+        table.problem(
+            "command",
+            f'"{word}" is for a shell, and no shell sees the command. Leave it out, use a placeholder '
+            f"({listed(_KNOWN)}), or start a shell: "
+            'command = ["sh", "-c", "exec …"]',
+        )
 
 
-def _check_files(table: Table, files: Mapping[str, str]) -> None:
-    """Notes names that are no plain file names, and words in braces that are no placeholders.
+def _check_text(table: Table, key: str, text: str, folder: Path) -> None:
+    """Notes words in braces that are no placeholders, and files of the folder that are not there.
 
     A configuration file may be full of braces of its own: nginx's blocks, which are no lone words, and
-    variables such as `${HOME}` and Apache's `%{Referer}i`. A bare `{word}` is a placeholder misspelt.
+    variables such as `${HOME}` and Apache's `%{Referer}i`. A bare `{word}` is a placeholder misspelt, or the
+    file's own, which has to say so.
     """
-    known = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
-    for name, text in files.items():
-        if not _FILE_NAME.fullmatch(name):
+    for word in placeholders(text):
+        found = f"{{{word}}}"
+        if word not in PLACEHOLDERS:
             table.problem(
-                "files",
-                f'"{name}" is not a plain file name: letters, digits, _, . and -, no . or - first',
+                key,
+                f'unknown placeholder "{found}"{near(found, _KNOWN)}; allowed: {listed(_KNOWN)}. '
+                f'If "{found}" is to stay as it is, write "{{{found}}}"',
             )
-        for found in dict.fromkeys(_WORD_IN_BRACES.findall(text)):
-            if found not in known:
-                table.problem(
-                    f"files.{name}",
-                    f'unknown placeholder "{found}"{near(found, known)}; allowed: {listed(known)}',
-                )
+    for named in _IN_FOLDER.finditer(text):
+        path = next((each for each in (named["rest"], named["path"]) if (folder / each).exists()), None)
+        if path is None:
+            table.problem(key, f'there is no file "{named["path"]}" in {folder}, which {{folder}} stands for')
+        elif any(part.startswith(".") and part.strip(".") for part in Path(path).parts):
+            table.problem(
+                key, f'"{path}" is hidden, and neither an image nor a bundle holds hidden files; rename it'
+            )
+        elif not (folder / path).resolve().is_relative_to(folder.resolve()):
+            table.problem(
+                key, f'"{path}" lies outside {folder}, which is all that an image and a bundle hold'
+            )
 
 
 def _color(table: Table) -> str | None:

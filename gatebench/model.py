@@ -33,6 +33,7 @@ class Variant:
 
     Attributes:
         command: argument vector with placeholders such as `{port}`; see `gatebench.config.PLACEHOLDERS`.
+        environment: variables, with the same placeholders.
         tuned: False where it is what the server's quickstart gives; True comes with a `why`.
         stop: name of the signal that ends the server for good, without its `SIG`.
         needs: system commands that must be on PATH.
@@ -53,8 +54,13 @@ class Variant:
 
     @property
     def takes_workers(self) -> bool:
-        """Whether its command, or a file of its own, says how many worker processes there are to be."""
-        return takes_workers((*self.command, *self.files.values()))
+        """Whether what it is started with says how many worker processes there are to be."""
+        return takes_workers(self.texts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Everything in which placeholders are filled in."""
+        return (*self.command, *self.environment.values(), *self.files.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gatebench.commands import placeholders
 from gatebench.config import SERVER_FILE, parse_server
 from gatebench.errors import ConfigurationError
 from gatebench.installer import InstallError, pin
@@ -28,6 +29,8 @@ WIDTH = 110
 
 _LOOSE, _PINNED = "requirements.in", "requirements.txt"
 _STAND_IN = "server"
+_FOR_A_SHELL = re.compile(r"""^~|[*?]|\[.*\]|^(['"]).*\1$|\$\(|`""")
+"""What a shell would replace: a home, names of files, quotes, another command's output."""
 _PACKAGE = re.compile(r"[A-Za-z0-9][^\r\n]*")
 
 
@@ -115,6 +118,11 @@ def next_steps(server: Server, root: Path) -> tuple[str, ...]:
     folder = "" if shipped else str(near_by)
     lines = (
         f"{server.folder}: {SERVER_FILE}, {_LOOSE} and {_PINNED}",
+        *(
+            f"{word} is passed to the server as it stands: no shell sees the command."
+            for word in variant.command[1:]
+            if _FOR_A_SHELL.search(word)
+        ),
         f"It declares {listed(sorted(variant.supports))}: `verify` says which of these do not hold.",
         f"Next, in {root}:",
         *(f"  {_next_command(verb, server.name, folder)}" for verb in ("verify", "bench")),
@@ -194,10 +202,9 @@ def _own_problems(wanted: NewServer, command: Sequence[str], directory: Path, ro
                 f'--package: "{package}" is no package such as "uvicorn[standard]" or "uvicorn==0.34.0"; '
                 f"for a working copy name a package first, and then write -e FOLDER into {_PINNED}"
             )
-    for place in ("{host}", "{port}"):
-        if command and not any(place in word for word in command):
-            yield f"COMMAND: has no {place}; the lab chooses where the server listens, and nowhere else"
-    if command and not any("{app}" in word or "{app_file}" in word for word in command):
+    if command and not any("host" in placeholders(word) for word in command):
+        yield "COMMAND: has no {host}; the lab chooses where the server listens, and nowhere else"
+    if command and not any({"app", "app_file"} & {*placeholders(word)} for word in command):
         yield "COMMAND: has neither {app}, the application's import path, nor {app_file}, its file"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gatebench.commands import fill, fill_files
+from gatebench.commands import fill, fill_table
 from gatebench.cores import Cores
 from gatebench.environments import Environment, Unavailable, missing_needs, prepare, remedy_for
 from gatebench.errors import ServerFailure
@@ -234,8 +234,9 @@ class ProcessRunner:
             "workers": str(self._budget.workers),
             "threads": str(self._budget.threads),
             "work": str(work),
+            "folder": str(subject.server.folder),
         }
-        for name, text in fill_files(subject.variant.files, values).items():
+        for name, text in fill_table(subject.variant.files, values).items():
             (work / name).write_text(text, encoding="utf-8")
         argv = fill(subject.variant.command, values)
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -246,7 +247,7 @@ class ProcessRunner:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             OWNER_VARIABLE: str(self._owner),
-            **subject.variant.environment,
+            **fill_table(subject.variant.environment, values),
         }
         executable = shutil.which(argv[0], path=variables["PATH"])
         if executable is None:

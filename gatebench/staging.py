@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatebench.commands import placeholders
 from gatebench.errors import ConfigurationError
 from gatebench.model import Application, Interface, Server, Workload
 from gatebench.selection import ROOT
@@ -60,6 +61,7 @@ def stage_server(server: Server, applications: Sequence[Application], folder: Pa
     files.problems += _editables_outside(server)
     if (server.folder / _DOCKERFILE).exists():
         dockerfile = f"{target}/{_DOCKERFILE}"
+        files.problems += _folder_not_copied(server, server.folder / _DOCKERFILE)
         files.add_file(ROOT / "requirements" / "build.txt", "requirements/build.txt")
     else:
         dockerfile = f"servers/{_DOCKERFILE}"
@@ -97,6 +99,11 @@ def stage_loadgen(workloads: Sequence[Workload], folder: Path) -> Staged:
     return files.write(folder, f"loadtests/{_DOCKERFILE}", {})
 
 
+def server_folder(server: Server) -> str:
+    """The path in an image of a server's folder, for the placeholder `{folder}`."""
+    return f"{SOURCES}/servers/{server.name}"
+
+
 def app_file(application: Application, interface: Interface) -> str:
     """The path in an image of the application's source file, for the placeholder `{app_file}`."""
     return f"{SOURCES}/{_parent(application)}/{application.name}/{interface}.py"
@@ -124,6 +131,16 @@ def _is_shipped_workload(workload: Workload) -> bool:
 def _add_contract(files: _Files) -> None:
     for name in ("__init__.py", "contract.toml"):
         files.add_file(ROOT / "apps" / name, f"apps/{name}")
+
+
+def _folder_not_copied(server: Server, dockerfile: Path) -> list[str]:
+    """What is wrong with a Dockerfile that does not copy the folder, where a variant names it."""
+    place = server_folder(server)
+    named = any("folder" in placeholders(text) for variant in server.variants for text in variant.texts)
+    if not named or place in dockerfile.read_text(encoding="utf-8"):
+        return []
+    copy = f"COPY servers/{server.name}/ {place}/"
+    return [f"{dockerfile}: a variant names {{folder}}, which an image has at {place}; add: {copy}"]
 
 
 def _editables_outside(server: Server) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from gatebench.commands import placeholders
+
 WORKERS_PLACEHOLDER = "{workers}"
 
 
 def takes_workers(texts: Iterable[str]) -> bool:
-    """Whether a command, or a file that it reads, says how many worker processes there are to be."""
-    return any(WORKERS_PLACEHOLDER in text for text in texts)
+    """Whether a command, or what it reads, says how many worker processes there are to be."""
+    return any(WORKERS_PLACEHOLDER.strip("{}") in placeholders(text) for text in texts)
 
 
 def one_process_only(subject_id: str, takes: bool, workers: int) -> str:

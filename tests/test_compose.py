@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped]  # the tests alone read YAML, and ne
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatebench.commands import fill, fill_files
+from gatebench.commands import fill, fill_table
 from gatebench.compose import Build, Interpolated, Project, Service, render, service_name
 from gatebench.compose_file import FILE, MOST_SUBJECTS, for_people, server_service, text, write
 from gatebench.model import Application, Subject
@@ -254,7 +254,7 @@ def test_the_command_of_a_service_is_that_of_its_variant(subject: Subject) -> No
     expected = fill(subject.variant.command, values)
     if subject.variant.files:
         expected = ("python", "/srv/servers/launch.py", *expected)
-        assert json.loads(variables.pop("GATEBENCH_FILES")) == fill_files(subject.variant.files, values)
+        assert json.loads(variables.pop("GATEBENCH_FILES")) == fill_table(subject.variant.files, values)
     assert command == expected
     assert variables == {"PYTHONPATH": "/srv", **subject.variant.environment}
     assert got["stop_signal"] == f"SIG{subject.variant.stop}"

@@ -129,7 +129,8 @@ def test_an_engine_that_stops_during_a_build_ends_the_run(tmp_path: Path, own_re
     (own / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo {uuid.uuid4()} && sleep 100\n")
     (own / "server.toml").write_text(
         'homepage = "https://example.org/"\n'
-        '[variants.default]\ninterface = "wsgi"\ncommand = ["serve", "{app}"]\nsupports = ["close"]\n'
+        '[variants.default]\ninterface = "wsgi"\ncommand = ["serve", "{app}", "{port}"]\n'
+        'supports = ["close"]\n'
     )
     arguments = run_arguments(
         tmp_path / "run", "--servers-dir", str(own.parent), servers="slow", budget=BUDGET

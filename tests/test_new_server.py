@@ -247,8 +247,29 @@ def test_a_misspelt_placeholder_is_refused_with_the_allowed_ones(wanted: NewServ
     (told,) = refused(replace(wanted, command=("demo", "{host}:{port}", "{app}", "{hots}")))
     assert told == (
         'COMMAND: unknown placeholder "{hots}" (did you mean "{host}"?); '
-        "allowed: {app}, {app_file}, {host}, {port}, {workers}, {threads}, {work}"
+        "allowed: {app}, {app_file}, {host}, {port}, {workers}, {threads}, {work}, {folder}. "
+        'If "{hots}" is to stay as it is, write "{{hots}}"'
     )
+
+
+def test_a_variable_set_in_front_of_the_command_is_refused_with_the_lines_to_write(
+    wanted: NewServer,
+) -> None:
+    (told,) = refused(replace(wanted, command=("DEMO_WORKERS=2 demo --bind {host}:{port} {app}",)))
+    assert told.startswith('COMMAND: "DEMO_WORKERS=2" is no program')
+    assert told.endswith('write this into server.toml:\n[variants.default.environment]\nDEMO_WORKERS = "2"')
+
+
+def test_a_shells_variables_and_operators_are_refused(wanted: NewServer) -> None:
+    said = refused(replace(wanted, command=("demo --bind {host}:{port} {app} --log $LOG > log",)))
+    assert [problem.split('"')[1] for problem in said] == ["$LOG", ">"]
+
+
+def test_what_a_shell_would_replace_and_a_server_may_want_is_said(shelf: Shelf, wanted: NewServer) -> None:
+    command = ("demo", "{host}:{port}", "{app}", "--allow=*", "~/x")
+    lines = next_steps(create(replace(wanted, command=command), ROOT), ROOT)
+    for word in ("--allow=*", "~/x"):
+        assert f"{word} is passed to the server as it stands: no shell sees the command." in lines
 
 
 def test_every_problem_is_told_at_once(wanted: NewServer) -> None:

@@ -24,7 +24,7 @@ SERVER = """
 homepage = "https://example.org/"
 [variants.default]
 interface = "wsgi"
-command = ["python", "-m", "http.server"]
+command = ["python", "-m", "http.server", "{port}"]
 supports = ["close"]
 """
 NO_PYTHON = "FROM debian:trixie-slim\nENTRYPOINT []\n"

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from gatebench import holding, runner_process
-from gatebench.commands import fill, fill_files
+from gatebench.commands import fill, fill_table
 from gatebench.contract import load_contract
 from gatebench.environments import Environment
 from gatebench.errors import ServerFailure
@@ -69,7 +69,7 @@ def test_placeholders_are_filled_wherever_they_stand_in_an_argument() -> None:
 def test_placeholders_in_a_file_are_filled_among_its_own_braces() -> None:
     files = {"demo.conf": "events { listen {host}:{port}; }"}
     values = {"host": "127.0.0.1", "port": "8000"}
-    assert fill_files(files, values) == {"demo.conf": "events { listen 127.0.0.1:8000; }"}
+    assert fill_table(files, values) == {"demo.conf": "events { listen 127.0.0.1:8000; }"}
 
 
 def test_a_fresh_port_is_free_never_given_twice_and_no_ephemeral_one() -> None:

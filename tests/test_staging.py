@@ -36,7 +36,7 @@ SERVER_TOML = """
 homepage = "https://example.org/"
 [variants.default]
 interface = "wsgi"
-command = ["python", "{app_file}"]
+command = ["python", "{app_file}", "{port}"]
 supports = ["close"]
 """
 NOBODY = 65534
