@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from analysis.claims_file import METRICS, PER_THREAD, PER_WORKER
 from analysis.statistics import MIN_BLOCKS, MIN_EFFECT
+from gatebench.registry import matches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis.claims_file import CapabilityCondition, Chosen, FigureCondition, Limit, ServesCondition
-    from analysis.meta import RunMeta, SubjectMeta
+    from analysis.meta import RunMeta, SubjectMeta, WorkloadMeta
     from analysis.results import CellResult, LevelResult, Summary
 
 _WAITING = {PER_WORKER, PER_THREAD}
@@ -87,8 +88,8 @@ def figures(
 ) -> tuple[str, list[Observation]]:
     """What the condition asks, in words, and the figure of each chosen subject in each level."""
     where = f"{condition.workload}/{condition.level}" if condition.level else condition.workload
-    title = f"{METRICS[condition.metric]} under {where}, {condition.limit}"
     levels = levels_of(summary, condition.workload, condition.level)
+    title = f"{_counts(condition.metric, levels)} under {where}, {condition.limit}"
     if not levels:
         return title, [absent(meta, condition.workload, condition.level)]
     if condition.metric in _WAITING and not meta.workload(condition.workload).waits:
@@ -102,6 +103,12 @@ def figures(
             seen = _figure(condition, subject, cells[subject.id], level, _Setting(meta, threads))
             found.append(Observation(name, seen.holds, seen.detail, seen.counts))
     return title, found
+
+
+def _counts(metric: str, levels: Sequence[LevelResult]) -> str:
+    """What a metric counts, in the levels' own unit where it is their throughput."""
+    units = {level.metric.unit for level in levels if metric == level.metric.name == "rps"}
+    return units.pop() if len(units) == 1 else METRICS[metric]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,8 @@ class _Setting:
 def _figure(
     condition: FigureCondition, subject: SubjectMeta, cell: CellResult, level: LevelResult, setting: _Setting
 ) -> Observation:
-    refused = _without_figure(cell)
+    workload = setting.meta.workload(level.workload)
+    refused = _without_figure(cell) or not_of_its_transport(workload, cell)
     if refused is not None:
         return refused
     found = _measured(condition.metric, cell, level)
@@ -194,10 +202,37 @@ def capabilities(
         elif condition.capability not in subject.supports:
             found.append(Observation(subject.id, holds=False, detail="verified"))
         else:
-            using = [cell for cell in cells if condition.capability in meta.workload(cell.workload).needs]
+            using = [
+                cell for cell in cells if shows(condition.capability, meta.workload(cell.workload), cell)
+            ]
             found.append(_with_capability(subject, condition.capability, using))
     interface = f" over {condition.chosen.interface.upper()}" if condition.chosen.interface else ""
     return f"{condition.capability}{interface}", found
+
+
+def shows(capability: str, workload: WorkloadMeta, cell: CellResult) -> bool:
+    """Whether a cell's answers went by a capability, and not only its workload's name for itself.
+
+    The load engine uses what its workload needs. What a Locust file did, its counted names tell, and nothing
+    but the transport of it.
+    """
+    if capability not in workload.needs:
+        return False
+    if not workload.locustfile:
+        return True
+    if capability != workload.transport:
+        return False
+    details = cell.details
+    # Runs that kept no names counted requests over HTTP, whatever their workload said.
+    return details.counts_messages if capability == "websocket" else not details.counts_messages
+
+
+def not_of_its_transport(workload: WorkloadMeta, cell: CellResult) -> Observation | None:
+    """Why a Locust file's figure does not speak of the WebSockets that its workload declares."""
+    if not workload.locustfile or workload.transport != "websocket" or cell.details.counts_messages:
+        return None
+    text = "what its Locust file counted are no messages over WebSockets"
+    return Observation(cell.subject, None, text)
 
 
 def _with_capability(subject: SubjectMeta, capability: str, cells: Sequence[CellResult]) -> Observation:
@@ -259,13 +294,14 @@ def _serving(server: str, subjects: Sequence[SubjectMeta], summary: Summary) -> 
 
 
 def chosen(meta: RunMeta, wanted: Chosen) -> tuple[list[SubjectMeta], list[Observation]]:
-    """The subjects that a condition is about, and those that it names and the run does not have."""
+    """The subjects that a condition is about, and the names in it that fit none of the run's."""
     known = {subject.id: subject for subject in meta.competitors}
-    missing = [Observation(name, None, "not in this run") for name in wanted.subjects if name not in known]
+    named = {each: matches(each, tuple(known), whole_servers=True) for each in wanted.subjects}
+    missing = [Observation(name, None, "not in this run") for name, found in named.items() if not found]
+    every = set(known) if not named else set[str]().union(*named.values())
     subjects = [
         subject
         for subject in known.values()
-        if wanted.interface in {None, subject.interface}
-        and (subject.id in wanted.subjects or not wanted.subjects)
+        if wanted.interface in {None, subject.interface} and subject.id in every
     ]
     return subjects, missing

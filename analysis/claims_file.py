@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
-import loadtests
 from gatebench.config import HYPHENATED
 from gatebench.errors import ConfigurationError
 from gatebench.model import CAPABILITIES, INTERFACES, Capability, Interface
-from gatebench.strict import Table, listed, near
+from gatebench.strict import Table, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
 
 SCHEMA = 1
 CLAIMS_FILE = Path(__file__).with_name("claims.toml")
-WORKLOADS = Path(loadtests.__file__).with_name("workloads")
 REFUSABLE: tuple[Capability, ...] = ("keep-alive", "websocket")
 """Capabilities whose absence the verification checks as well (`gatebench.verify`)."""
 PER_WORKER, PER_THREAD = "waiting_per_worker", "waiting_per_thread"
@@ -56,7 +54,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The subjects that a condition is about: those of an interface, those named, or all."""
+    """The subjects that a condition is about: those of an interface, those named, or all.
+
+    Attributes:
+        subjects: names and globs; a server's bare name stands for all of its subjects.
+    """
 
     interface: Interface | None
     subjects: tuple[str, ...]
@@ -138,40 +140,60 @@ class Claim:
     threads: Mapping[str, int]
 
 
-def load_claims(paths: Iterable[Path] = (), workloads: Iterable[str] = ()) -> tuple[Claim, ...]:
+def load_claims(
+    paths: Iterable[Path] = (), check: NameCheck | None = None, kept: Iterable[Path] = ()
+) -> tuple[Claim, ...]:
     """The repository's own claims and those of more files, in that order.
 
     Args:
         paths: files beside `CLAIMS_FILE`; the numbers under `threads` of a later file win.
-        workloads: names of workloads beside the repository's, such as the run's.
+        check: held against the names in `paths` (`analysis.claims_names`); None where there is nothing to
+            hold them against.
+        kept: files that a run keeps, read before `paths`. Their names were checked when it began, against
+            folders that need not be there any more.
 
     Raises:
         ConfigurationError: with every problem of every file, each with file and key.
     """
     problems: list[str] = []
-    known = sorted({*(file.parent.name for file in WORKLOADS.glob("*/workload.toml")), *workloads})
     found: dict[str, tuple[Path, _Body]] = {}
     threads: dict[str, int] = {}
-    for path in dict.fromkeys((CLAIMS_FILE, *paths)):
+    own = tuple(paths)
+    for path in dict.fromkeys((CLAIMS_FILE, *kept, *own)):
         table = Table.load(path, problems)
         if table is None:
             continue
+        asked = check if path in own else None
         if table.integer("schema", 0, 0) != SCHEMA:
             table.problem("schema", f"must be {SCHEMA}, the version that this Gatebench reads")
         counts = table.table("threads", required=False)
         threads |= {subject: counts.integer(subject, 1, 1) for subject in counts}
+        if asked is not None:
+            for subject in counts:
+                if problem := asked.subject(subject):
+                    counts.problem(subject, problem)
         for name, entry in table.tables("claims").items():
             if not HYPHENATED.fullmatch(name):
                 table.problem(f"claims.{name}", "a claim's ID has lower-case letters, digits and -")
             if name in found:
                 table.problem(f"claims.{name}", f"is in {found[name][0]} already; choose another ID")
-            found[name] = (path, _claim(entry, known))
+            found[name] = (path, _claim(entry, asked))
         table.finish()
     if problems:
         raise ConfigurationError(problems)
     return tuple(
         Claim(name, body.text, body.source, body.conditions, threads) for name, (_, body) in found.items()
     )
+
+
+class NameCheck(Protocol):
+    """Knows which names there are."""
+
+    def condition(self, condition: Condition) -> Iterator[tuple[str, str]]:
+        """Every key of a condition that names what does not exist, and what is to be told of it."""
+
+    def subject(self, name: str) -> str:
+        """What is to be told of a name that is no subject's ID; empty where it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,42 +203,45 @@ class _Body:
     conditions: tuple[Condition, ...]
 
 
-def _claim(table: Table, workloads: Sequence[str]) -> _Body:
+def _claim(table: Table, check: NameCheck | None) -> _Body:
     text, source = table.string("text"), table.string("source")
-    conditions = tuple(_condition(each, workloads) for each in table.tables("conditions").values())
+    conditions = tuple(_condition(each, check) for each in table.tables("conditions").values())
     if "conditions" in table and not conditions:
         table.problem("conditions", "has none; add a table such as [claims.ID.conditions.NAME]")
     table.finish()
     return _Body(text, source, conditions)
 
 
-def _condition(table: Table, workloads: Sequence[str]) -> Condition:
+def _condition(table: Table, check: NameCheck | None) -> Condition:
     kind = table.choice("kind", KINDS)
     condition: Condition
     if kind == "figure":
-        condition = _figure(table, workloads)
+        condition = _figure(table)
     elif kind == "capability":
         condition = _capability(table)
     elif kind == "serves":
         condition = ServesCondition(table.strings("servers"), table.choice("interface", INTERFACES))
     elif kind == "ratio":
         left, right = table.string("left"), table.string("right")
-        workload, level = _workload(table, workloads), table.text("level")
+        workload, level = table.string("workload"), table.text("level")
         condition = RatioCondition(left, right, workload, level, _limit(table))
     else:
         application, bare = table.string("application"), table.string("bare")
         limit = Limit(table.number("at_most", 0.0) if "at_most" in table else 1.0, above=True)
         if not 0 < limit.value < 1:
             table.problem("at_most", "is a share of a request's time, over 0 and under 1; it must be given")
-        condition = ApplicationCostCondition(application, bare, _workload(table, workloads), limit)
+        condition = ApplicationCostCondition(application, bare, table.string("workload"), limit)
+    if check is not None:
+        for key, text in check.condition(condition):
+            table.problem(key, text)
     table.finish()
     return condition
 
 
-def _figure(table: Table, workloads: Sequence[str]) -> FigureCondition:
+def _figure(table: Table) -> FigureCondition:
     return FigureCondition(
         metric=table.choice("metric", tuple(METRICS)),
-        workload=_workload(table, workloads),
+        workload=table.string("workload"),
         level=table.text("level"),
         chosen=_chosen(table),
         scope=table.choice("of", SCOPES),
@@ -233,15 +258,12 @@ def _capability(table: Table) -> CapabilityCondition:
 
 
 def _chosen(table: Table) -> Chosen:
-    interface = table.choice("interface", INTERFACES) if "interface" in table else None
+    interface: Interface | None = None
+    if "interface" in table:
+        before = len(table.problems)
+        chosen = table.choice("interface", INTERFACES)
+        interface = chosen if len(table.problems) == before else None
     return Chosen(interface, table.strings("subjects", ()))
-
-
-def _workload(table: Table, known: Sequence[str]) -> str:
-    name = table.string("workload")
-    if name and name not in known:
-        table.problem("workload", f'unknown workload "{name}"{near(name, known)}; known: {listed(known)}')
-    return name
 
 
 def _limit(table: Table) -> Limit:

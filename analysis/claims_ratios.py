@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.claims_evidence import Figure, Observation, absent, keeps, levels_of, shown
+from analysis.claims_evidence import (
+    Figure,
+    Observation,
+    absent,
+    keeps,
+    levels_of,
+    not_of_its_transport,
+    shown,
+)
 from analysis.claims_file import Limit
 
 if TYPE_CHECKING:
     from analysis.claims_file import ApplicationCostCondition, RatioCondition
-    from analysis.meta import RunMeta
+    from analysis.meta import RunMeta, WorkloadMeta
     from analysis.results import LevelResult, Summary
     from analysis.statistics import Comparison
 
@@ -24,11 +32,16 @@ def ratio(condition: RatioCondition, meta: RunMeta, summary: Summary) -> tuple[s
     missing = [name for name in (condition.left, condition.right) if name not in known]
     if missing:
         return title, [Observation(name, None, "not in this run") for name in missing]
-    return title, [_ratio(level, condition) for level in levels]
+    workload = meta.workload(condition.workload)
+    return title, [_ratio(level, condition, workload) for level in levels]
 
 
-def _ratio(level: LevelResult, condition: RatioCondition) -> Observation:
+def _ratio(level: LevelResult, condition: RatioCondition, workload: WorkloadMeta) -> Observation:
     wanted = (condition.left, condition.right)
+    for cell in level.cells:
+        other = not_of_its_transport(workload, cell) if cell.subject in wanted else None
+        if other is not None and cell.status == "ok":
+            return other
     pair = next((each for each in level.comparisons if {each.left, each.right} == set(wanted)), None)
     if pair is None:
         cells = [cell for cell in level.cells if cell.subject in wanted and cell.status != "ok"]

@@ -14,10 +14,12 @@ from analysis.charts.registry import charts
 from analysis.charts.view import View
 from analysis.claims import check
 from analysis.claims_file import load_claims
+from analysis.claims_names import Known
 from analysis.load import load_run
 from analysis.page import Picture, render
 from analysis.summary import as_json, summarize
 from gatebench.record import record_error
+from gatebench.selection import open_registry
 from gatebench.sources import FOLDER as SOURCES
 from gatebench.sources import claims_of
 
@@ -51,8 +53,8 @@ def build_report(
     """
     run = load_run(folder)
     summary = summarize(run)
-    files = (*claims_of(folder / SOURCES), *claims_files)
-    claims = check(load_claims(files, [each.name for each in run.meta.workloads]), run.meta, summary)
+    known = Known.of_run(run.meta) | Known.of_registry(open_registry()) if claims_files else None
+    claims = check(load_claims(claims_files, known, claims_of(folder / SOURCES)), run.meta, summary)
     content = as_json(summary, claims)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     _replace(folder, "summary.json", f"{text}\n".encode(errors="replace"))

@@ -192,8 +192,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
-    claim_files = check_claims(claims or (), registry)
-    choice, chosen_profile, chosen, chosen_workloads, load, containers, options = all_of(
+    choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = all_of(
         lambda: choose_runner(runner),
         lambda: choose_profile(profile, budget),
         lambda: select_subjects(registry, words(servers), words(apps)),
@@ -201,6 +200,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         lambda: choose_load(engines, load_workers, load_bind),
         lambda: choose_containers(network, server_host),
         lambda: choose_server_options(server_cores, workers, threads),
+        lambda: check_claims(claims or (), registry),
     )
     references = hold_together(registry, chosen.subjects, chosen_workloads, words(workloads), options.workers)
     chosen_workloads = with_locust_options(chosen_workloads, locust_option or ())

@@ -33,8 +33,9 @@ def check_claims(paths: Sequence[Path], registry: Registry) -> tuple[Path, ...]:
     if paths:
         # numpy and scipy are heavy, and most runs have no claims but the project's.
         from analysis.claims_file import load_claims  # noqa: PLC0415
+        from analysis.claims_names import Known  # noqa: PLC0415
 
-        load_claims(paths, registry.workloads)
+        load_claims(paths, Known.of_registry(registry))
     return tuple(path.resolve() for path in paths)
 
 

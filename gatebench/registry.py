@@ -118,7 +118,7 @@ def select(patterns: Sequence[str], known: Iterable[str], kind: str) -> tuple[st
     selected: set[str] = set()
     problems = []
     for pattern in patterns:
-        found = _matches(pattern, names, whole_servers=kind == "server")
+        found = matches(pattern, names, whole_servers=kind == "server")
         if not found:
             problems.append(f'unknown {kind} "{pattern}"{near(pattern, names)}; known: {listed(names)}')
         selected |= found
@@ -191,7 +191,7 @@ class _Crossing:
             ConfigurationError: it names no server, or no application.
         """
         left, plus, right = pattern.partition("+")
-        servers = _matches(left, tuple(self._servers), whole_servers=True)
+        servers = matches(left, tuple(self._servers), whole_servers=True)
         names = self._applications(right) if plus else self._chosen
         subjects = [
             Subject(*self._servers[server], self._registry.applications[name])
@@ -281,7 +281,8 @@ def _is_glob(pattern: str) -> bool:
     return any(character in pattern for character in GLOB_CHARACTERS)
 
 
-def _matches(pattern: str, names: Sequence[str], *, whole_servers: bool) -> set[str]:
+def matches(pattern: str, names: Sequence[str], *, whole_servers: bool) -> set[str]:
+    """The names that a name or a glob selects; with `whole_servers` as `select` does it for servers."""
     if _is_glob(pattern):
         return set(fnmatch.filter(names, pattern))
     if pattern in names or not whole_servers:

@@ -93,7 +93,7 @@ def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]
     table = Table(title="Claims", title_justify="left", box=None, pad_edge=False)
     for column in ("claim", "there", "here", ""):
         table.add_column(column, overflow="fold")
-    claims = load_claims(files, [each.name for each in a.meta.workloads])
+    claims = load_claims(kept=files)
     flipped = 0
     for there, here in zip(check(claims, a.meta, a.summary), check(claims, b.meta, b.summary), strict=True):
         told = "undecided" not in {there.verdict, here.verdict}

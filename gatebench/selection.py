@@ -29,6 +29,7 @@ _D = TypeVar("_D")
 _E = TypeVar("_E")
 _F = TypeVar("_F")
 _G = TypeVar("_G")
+_H = TypeVar("_H")
 
 NETWORKS = ("auto", "host", "bridge")
 ROOT = Path(gatebench.__file__).resolve().parent.parent
@@ -116,7 +117,8 @@ def all_of(
     fifth: Callable[[], _E],
     sixth: Callable[[], _F],
     seventh: Callable[[], _G],
-) -> tuple[_A, _B, _C, _D, _E, _F, _G]:
+    eighth: Callable[[], _H],
+) -> tuple[_A, _B, _C, _D, _E, _F, _G, _H]:
     """What the choices give.
 
     Raises:
@@ -124,14 +126,15 @@ def all_of(
     """
     results: list[Any] = []
     problems: list[str] = []
-    for choose in (first, second, third, fourth, fifth, sixth, seventh):
+    for choose in (first, second, third, fourth, fifth, sixth, seventh, eighth):
         try:
             results.append(choose())
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
         raise ConfigurationError(problems)
-    return results[0], results[1], results[2], results[3], results[4], results[5], results[6]
+    a, b, c, d, e, f, g, h = results
+    return a, b, c, d, e, f, g, h
 
 
 def open_registry(

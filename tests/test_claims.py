@@ -9,12 +9,18 @@ from typing import Any
 
 import pytest
 
-from analysis.claims import ClaimResult, load_claims, scoped
-from analysis.claims_evidence import Observation, keeps
+from analysis.claims import ClaimResult, check, load_claims, scoped
+from analysis.claims_evidence import Observation, keeps, shows
 from analysis.claims_file import Limit, Scope
+from analysis.details import Details, Named
+from analysis.load import load_run
+from analysis.meta import WorkloadMeta
+from analysis.results import CellResult
+from analysis.summary import summarize
 from tests.claiming import BY_ID, GRANIAN, WAITING, verdicts
+from tests.pages import tell
 from tests.summaries import QUIET, failure
-from tests.synthetic import LOADS
+from tests.synthetic import LOADS, VISIT, make_run
 from tests.synthetic_model import Plan
 
 KEEP_ALIVE = LOADS[0]
@@ -300,3 +306,51 @@ def test_an_interval_across_the_limit_decides_nothing(
     limit: Limit, low: float, high: float, expected: bool | None
 ) -> None:
     assert keeps(limit, low, high) is expected
+
+
+@pytest.mark.parametrize(
+    ("transport", "names", "capability", "shown"),
+    [
+        ("websocket", {"WS echo": [900, 0]}, "websocket", True),
+        ("websocket", {"GET /json": [900, 0]}, "websocket", False),
+        ("websocket", {"WS echo": [0, 900]}, "websocket", False),
+        ("websocket", {}, "websocket", False),
+        ("keep-alive", {"GET /json": [900, 0]}, "keep-alive", True),
+        ("keep-alive", {}, "keep-alive", True),
+        ("keep-alive", {"WS echo": [900, 0]}, "keep-alive", False),
+        ("keep-alive", {"GET /json": [900, 0]}, "websocket", False),
+        ("keep-alive", {"GET /json": [900, 0]}, "streaming", False),
+    ],
+)
+def test_what_a_locust_file_shows_of_a_capability_its_counted_names_tell(
+    transport: str, names: dict[str, list[int]], capability: str, shown: bool
+) -> None:
+    needs = frozenset({"websocket", "keep-alive", "streaming"})
+    workload = WorkloadMeta("chat", "", transport, {}, needs, False, 0.0, locustfile="locustfile.py")
+    details = Details(names={name: Named(*counts) for name, counts in names.items()})
+    cell = CellResult("uvicorn", "uvicorn", "plain", "asgi", "chat", "users8", "ok", details=details)
+    assert shows(capability, workload, cell) is shown
+
+
+def test_requests_over_http_do_not_support_a_claim_about_websockets(tmp_path: Path) -> None:
+    load = replace(VISIT, name="chat", transport="websocket", needs=("websocket",))
+    subjects = [replace(BY_ID["uvicorn"], rates={"chat": 900.0})]
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'schema = 1\n[claims.fast]\ntext = "It is."\nsource = "us"\n[claims.fast.conditions.one]\n'
+        'kind = "figure"\nmetric = "rps"\nworkload = "chat"\nof = "every"\nat_least = 100\n'
+    )
+    found = {}
+    for name in ("GET /json", "WS echo"):
+        folder = tmp_path / name.partition(" ")[0]
+        run = make_run(folder, QUIET, subjects, [load])
+        tell(run, "uvicorn", "chat", load.level.id, names={name: [9_000, 0]})
+        raw = load_run(run)
+        for claim in check(load_claims([own]), raw.meta, summarize(raw)):
+            found[name, claim.id] = claim
+    assert "measured under chat" not in found["GET /json", "asgi-websocket"].evidence
+    assert "uvicorn (measured under chat)" in found["WS echo", "asgi-websocket"].evidence
+    assert found["GET /json", "fast"].verdict == "undecided"
+    assert "no messages over WebSockets" in found["GET /json", "fast"].evidence
+    assert found["WS echo", "fast"].verdict == "supported"
+    assert found["WS echo", "fast"].evidence.startswith("messages/s under chat")

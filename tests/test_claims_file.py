@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from analysis.claims import load_claims
+from analysis.claims_names import Known
+from analysis.load import load_run
+from analysis.report import build_report
 from gatebench.errors import ConfigurationError
+from gatebench.selection import open_registry
 from tests.claiming import BY_ID, GRANIAN, verdicts
+from tests.summaries import QUIET
+from tests.synthetic import LOADS, make_run
 
 HEAD = "schema = 1\n"
 CLAIM = HEAD + '[claims.mine]\ntext = "It is so."\nsource = "https://example.org/"\n'
@@ -25,9 +31,12 @@ def own_file(folder: Path, text: str, name: str = "own.toml") -> Path:
     return file
 
 
+KNOWN = Known.of_registry(open_registry())
+
+
 def problems(folder: Path, text: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        load_claims([own_file(folder, text)])
+        load_claims([own_file(folder, text)], KNOWN)
     assert all(str(folder / "own.toml") in problem for problem in caught.value.problems)
     return str(caught.value)
 
@@ -135,8 +144,128 @@ def test_every_problem_of_every_file_is_told_at_once(tmp_path: Path) -> None:
     assert "claims.mine: is in" in told
 
 
-def test_a_workload_of_the_runs_own_may_be_named(tmp_path: Path) -> None:
-    file = own_file(tmp_path, FIGURE.replace('"keep-alive"', '"checkout"') + "at_most = 1\n")
+RATIO = CONDITION + 'kind = "ratio"\nworkload = "keep-alive"\nat_least = 3\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            FIGURE + 'at_most = 1\nlevel = "c512"\n',
+            'conditions.one.level: keep-alive has no level "c512"; it has c64',
+        ),
+        (
+            FIGURE + 'at_most = 1\nlevel = "c46"\n',
+            'keep-alive has no level "c46" (did you mean "c64"?); it has c64',
+        ),
+        (
+            RATIO + 'left = "uvicorm"\nright = "uvicorn-h11"\n',
+            'conditions.one.left: unknown subject "uvicorm" (did you mean "uvicorn"?)',
+        ),
+        (
+            RATIO + 'left = "uvicorn"\nright = "gunicorn"\n',
+            'conditions.one.right: "gunicorn" is no subject but has several: gunicorn-',
+        ),
+        (
+            FIGURE + 'at_most = 1\nsubjects = ["uvicorn", "gunicorn-snyc"]\n',
+            'conditions.one.subjects: unknown subject "gunicorn-snyc" (did you mean "gunicorn-sync"?)',
+        ),
+        (
+            FIGURE + 'at_most = 1\nsubjects = ["unicorn-*"]\n',
+            'conditions.one.subjects: unknown subject "unicorn-*"',
+        ),
+        (
+            FIGURE + 'at_most = 1\ninterface = "wsgi"\nsubjects = ["uvicorn"]\n',
+            '"uvicorn" names no subject of interface = "wsgi"',
+        ),
+        (
+            CONDITION + 'kind = "capability"\ncapability = "websocket"\nof = "some"\nsubjects = ["daphen"]\n',
+            'unknown subject "daphen" (did you mean "daphne"?)',
+        ),
+        (
+            CLAIM + SERVES.replace('"gunicorn"', '"gunicron"'),
+            'conditions.one.servers: unknown server "gunicron" (did you mean "gunicorn"?); known: ',
+        ),
+        (
+            CLAIM + SERVES.replace('"gunicorn"', '"uvicorn"'),
+            "uvicorn has no variant for wsgi; it has asgi",
+        ),
+        (
+            CONDITION + COST.replace('"bare"', '"bear"') + "at_most = 0.2\n",
+            'conditions.one.bare: unknown application "bear" (did you mean "bare"?); known: ',
+        ),
+        (
+            CLAIM.replace(HEAD, HEAD + "[threads]\nwaitres = 4\n") + SERVES,
+            'threads.waitres: unknown subject "waitres" (did you mean "waitress"?)',
+        ),
+    ],
+)
+def test_a_name_that_nothing_bears_is_refused_with_the_near_one(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert expected in problems(tmp_path, text)
+
+
+def test_every_unknown_name_of_a_condition_is_told_at_once(tmp_path: Path) -> None:
+    text = RATIO.replace("at_least = 3", 'level = "c512"\nat_least = 0') + 'left = "a"\nright = "b"\n'
+    told = problems(tmp_path, text)
+    assert [key for key in ("left", "right", "level", "at_least") if f"one.{key}: " in told] == [
+        "left",
+        "right",
+        "level",
+        "at_least",
+    ]
+
+
+def test_a_wrong_interface_is_not_told_of_the_subjects_as_well(tmp_path: Path) -> None:
+    told = problems(tmp_path, FIGURE + 'at_most = 1\ninterface = "wsgy"\nsubjects = ["uvicorn"]\n')
+    assert "names no subject" not in told
+
+
+def test_names_of_folders_of_ones_own_and_of_the_run_may_be_named(tmp_path: Path) -> None:
+    own = FIGURE.replace('"keep-alive"', '"checkout"') + 'at_most = 1\nlevel = "c7"\nsubjects = ["mine"]\n'
+    file = own_file(tmp_path, own)
     with pytest.raises(ConfigurationError, match='unknown workload "checkout"'):
-        load_claims([file])
-    assert load_claims([file], ["checkout"])[-1].id == "mine"
+        load_claims([file], KNOWN)
+    ours = Known({"mine": "asgi"}, {}, frozenset(), {"checkout": ("c7",)})
+    assert load_claims([file], KNOWN | ours)[-1].id == "mine"
+    assert load_claims([file], ours | KNOWN)[-1].id == "mine"
+
+
+def test_a_level_of_the_run_and_one_of_the_folders_are_both_known(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "run", QUIET, GRANIAN, [LOADS[0]]))
+    here = Known.of_run(run.meta)
+    assert here.levels["keep-alive"] == ("c64",)
+    assert here.subjects == {"granian-wsgi": "wsgi", "granian-asgi": "asgi"}
+    other = Known({}, {}, frozenset(), {"keep-alive": ("c512",)})
+    assert (here | other).levels["keep-alive"] == ("c64", "c512")
+
+
+@pytest.mark.parametrize("pattern", ["granian-*", "granian"])
+def test_a_pattern_and_a_servers_bare_name_stand_for_their_subjects(tmp_path: Path, pattern: str) -> None:
+    file = own_file(tmp_path, FIGURE + f'subjects = ["{pattern}"]\nat_least = 10_000\n')
+    assert load_claims([file], KNOWN)[-1].id == "mine"
+    found = verdicts(tmp_path, [*GRANIAN, BY_ID["daphne"]], files=[file])["mine"]
+    assert found.verdict == "supported", found.evidence
+    assert "granian-asgi" in found.evidence
+    assert "granian-wsgi" in found.evidence
+    assert "daphne" not in found.evidence
+
+
+def test_a_report_refuses_names_that_neither_the_run_nor_a_folder_has(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", QUIET, GRANIAN, [LOADS[0]])
+    file = own_file(tmp_path, RATIO + 'left = "uvicorn"\nright = "gunicorn"\nlevel = "c512"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        build_report(run, [file], interim=True)
+    assert len(caught.value.problems) == 2
+    assert not (run / "summary.json").exists()
+
+
+def test_claims_that_a_run_keeps_are_not_refused_when_a_folder_of_theirs_is_gone(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", QUIET, GRANIAN, [LOADS[0]])
+    kept = run / "sources" / "claims"
+    kept.mkdir(parents=True)
+    own_file(kept, FIGURE + 'at_most = 1\nsubjects = ["of-another-folder"]\n', "0-own.toml")
+    (found,) = [claim for claim in build_report(run, interim=True)["claims"] if claim["id"] == "mine"]
+    assert found["verdict"] == "undecided"
+    assert "of-another-folder (not in this run)" in found["evidence"]

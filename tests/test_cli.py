@@ -45,6 +45,22 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
 
 
 @pytest.mark.real
+def test_claims_about_what_does_not_exist_are_refused_with_every_other_problem(tmp_path: Path) -> None:
+    file = tmp_path / "claims.toml"
+    file.write_text(
+        'schema = 1\n[claims.faster]\ntext = "Faster."\nsource = "a post"\n[claims.faster.conditions.a]\n'
+        'kind = "ratio"\nleft = "honest-wsgy"\nright = "gunicorn"\nworkload = "keep-alive"\n'
+        'level = "c512"\nat_least = 3\n'
+    )
+    said = " ".join(refused(tmp_path, "--claims", str(file), "--budget", "soon").split())
+    where = f"{file}: claims.faster.conditions.a"
+    assert f'{where}.left: unknown subject "honest-wsgy" (did you mean "honest-wsgi"?)' in said
+    assert f'{where}.right: "gunicorn" is no subject but has several: ' in said
+    assert f'{where}.level: keep-alive has no level "c512"; it has c64' in said
+    assert '--budget: "soon" is not a time' in said
+
+
+@pytest.mark.real
 def test_a_workload_that_asks_what_the_contract_does_not_answer_is_refused_before_anything_is_made(
     tmp_path: Path,
 ) -> None:
