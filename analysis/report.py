@@ -10,8 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.charts.drawing import draw_all
-from analysis.charts.registry import charts
-from analysis.charts.view import View
 from analysis.claims import check
 from analysis.claims_file import load_claims
 from analysis.claims_names import Known
@@ -26,12 +24,8 @@ from gatebench.sources import claims_of
 CHARTS = "charts"
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
-
-    from analysis.charts.output import Chart
-    from analysis.load import Run
-    from analysis.results import LevelResult
 
 
 def build_report(
@@ -80,11 +74,6 @@ def build_report(
         render(run, summary, of_level, of_workload, of_run, claims, drawn.left_out).encode(errors="replace"),
     )
     return content
-
-
-def level_charts(run: Run, level: LevelResult) -> Iterator[Chart]:
-    """The charts of one level: the leading figure in the form that suits the load, then its latencies."""
-    return charts("level", View(run, (level,)))
 
 
 def _remove_others(charts: Path, drawn: Collection[str]) -> None:

@@ -159,7 +159,6 @@ class ProcessRunner:
         owner: the lab whose mark the servers carry.
         scratch: folder for the servers' working folders; its owner removes it.
         cache: folder for the servers' environments.
-        roots: folders that hold applications, for the servers' PYTHONPATH.
         report: called with a line of progress.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
@@ -236,6 +237,70 @@ def test_every_file_of_the_repository_that_is_named_exists(document: str) -> Non
     for name in re.findall(r"`([\w.-]+/[\w./*-]*)`", text):
         if name.split("/")[0] in folders - {"results"}:
             assert list(ROOT.glob(name.rstrip("/"))), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_name_of_a_module_is_in_it(document: str) -> None:
+    for name, path in re.findall(r"`(\w+)`\s+(?:of|in)\s+`([\w/]+\.py)`", TEXTS[document]):
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), (name, path)
+
+
+MODULES = [
+    path
+    for folder in ("analysis", "apps", "gatebench", "loadtests", "servers", "tests", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+def test_every_place_in_the_method_that_the_code_names_is_there() -> None:
+    headings = set(re.findall(r"^#+ (.+)$", TEXTS["METHOD.md"], re.MULTILINE))
+    named = [
+        (title, path.relative_to(ROOT).as_posix())
+        for path in MODULES
+        for title in re.findall(r'METHOD\.md,\s+"([^"]+)"', path.read_text(encoding="utf-8"))
+    ]
+    assert named
+    assert [each for each in named if each[0] not in headings] == []
+
+
+def parameters_told(docstring: str | None) -> list[str]:
+    """The names in the part `Args:` of a docstring."""
+    part = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", docstring or "", re.MULTILINE)
+    return re.findall(r"^ {4}\**(\w+): ", part[1], re.MULTILINE) if part else []
+
+
+def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[str]:
+    """What a function takes; of a class, its `__init__`, or the fields of a dataclass."""
+    if isinstance(node, ast.ClassDef):
+        for each in node.body:
+            if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+                return parameters_of(each)
+        return {each.target.id for each in node.body if isinstance(each, ast.AnnAssign)}  # type: ignore[union-attr]
+    taken = node.args
+    several = [each for each in (taken.vararg, taken.kwarg) if each is not None]
+    return {each.arg for each in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs, *several)}
+
+
+def gone(source: str) -> list[str]:
+    """The parameters that docstrings of a module tell of and that are not there, with their owners."""
+    return [
+        f"{node.name}: {name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for name in parameters_told(ast.get_docstring(node))
+        if name not in parameters_of(node)
+    ]
+
+
+def test_a_parameter_that_is_gone_is_found() -> None:
+    source = 'class A:\n    """One.\n\n    Args:\n        a: one.\n        b: gone.\n    """\n'
+    assert gone(source + "    def __init__(self, a):\n        pass\n") == ["A: b"]
+    assert gone(source + "    a: int\n    b: int\n") == []
+
+
+def test_every_parameter_that_a_docstring_tells_of_is_there() -> None:
+    told = {path.relative_to(ROOT).as_posix(): gone(path.read_text(encoding="utf-8")) for path in MODULES}
+    assert {path: names for path, names in told.items() if names} == {}
 
 
 def test_every_code_of_a_reason_is_explained_in_the_method() -> None:
