@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from analysis.meta import LevelPlan
 
 
+MOST_SHARED = 0.2
+"""So many of a cell's slices may be left out because others had the server's cores; with more, none is."""
 MIN_TURNS = 3
 """Timed answers that a slice must hold for each connection before Little's law can be asked of it."""
 
@@ -27,12 +29,14 @@ class LevelData:
 
     Attributes:
         partial: True where no block was whole, so that the figures rest on a part of the first one.
+        left_out: slices of these blocks that do not count, since others had the server's cores.
     """
 
     plan: LevelPlan
     slices: pd.DataFrame
     histograms: pd.DataFrame
     partial: bool
+    left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def rated(self) -> pd.DataFrame:
@@ -93,6 +97,10 @@ class Totals:
         no_port: connections that found no free local port.
         workers_missing: most Locust workers that gave no count, or a late one, in any slice.
         pause_variance: of `counted`, the variance that the pauses of a Locust file's users alone bring.
+        slices: how many there are, those left out included.
+        shared: in how many of them others had the server's cores.
+        others_share: the part of the server's cores that others had in these, 1.0 for one core.
+        others: who had most of it → in how many slices, the most frequent first; without the unknown.
         percentiles, service, last: of the clocks `response`, `service` and `last`
             (`loadtests.engine.tally.CLOCKS`).
     """
@@ -124,6 +132,10 @@ class Totals:
     service: Percentiles
     last: Percentiles
     pause_variance: float = 0.0
+    slices: int = 0
+    shared: int = 0
+    others_share: float | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rate_per_s(self) -> float:
@@ -147,9 +159,29 @@ def level_data(run: Run, plan: LevelPlan) -> LevelData:
     whole = _whole(run, plan, slices)
     counts = slices["block"].isin(whole)
     if not counts.any():
-        return LevelData(plan, slices, histograms, partial=not slices.empty)
+        return _undisturbed(LevelData(plan, slices, histograms, partial=not slices.empty))
     kept = histograms["block"].isin(whole)
-    return LevelData(plan, slices[counts], histograms[kept], partial=False)
+    return _undisturbed(LevelData(plan, slices[counts], histograms[kept], partial=False))
+
+
+def _undisturbed(data: LevelData) -> LevelData:
+    """Without the slices in which others had the server's cores, by a rule that looks at no answer.
+
+    Where these are more than `MOST_SHARED` of a subject's slices, all of them stay, and the gate
+    `shared-core` refuses the cell. What idle connections hold in memory is the same whoever has the core.
+    """
+    if data.plan.model == "idle" or not data.slices["shared"].any():
+        return data
+    share = data.slices.groupby("subject")["shared"].mean()
+    cleared = share.index[share <= MOST_SHARED]
+    out = data.slices["shared"] & data.slices["subject"].isin(cleared)
+    out_too = data.histograms["shared"] & data.histograms["subject"].isin(cleared)
+    return replace(
+        data,
+        slices=data.slices[~out],
+        histograms=data.histograms[~out_too],
+        left_out=data.slices[out],
+    )
 
 
 def whole_blocks(run: Run, plan: LevelPlan) -> set[int]:
@@ -174,6 +206,8 @@ def of_level(frame: pd.DataFrame, plan: LevelPlan) -> pd.DataFrame:
 def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Totals | None:
     """The totals of one subject in one level; None where it has no slice.
 
+    Failures, memory and ports are those of all slices: others on the server's core do not explain them away.
+
     Args:
         data: the level.
         subject: which one.
@@ -186,6 +220,10 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
     histogram = data.histograms[data.histograms["subject"] == subject]
     clocks = {clock: histogram[histogram["clock"] == clock] for clock in CLOCKS}
     service = of_histogram(clocks["service"])
+    every = slices
+    if not data.left_out.empty:
+        every = pd.concat([slices, data.left_out[data.left_out["subject"] == subject]])
+    shared = every[every["shared"]]
     steal_share = _share(slices, "steal_s")
     requests = int(slices["completed"].sum() + slices["drained"].sum())
     cpu_share, cpu_us = _cpu(slices)
@@ -195,29 +233,38 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
         requests=requests,
         counted=int(slices["counted"].sum()),
         counted_s=float(slices["counted_s"].sum()),
-        errors={kind: int(slices[f"errors_{kind}"].sum()) for kind in ERROR_KINDS},
+        errors={kind: int(every[f"errors_{kind}"].sum()) for kind in ERROR_KINDS},
         closed_by_server=int(slices["closed_by_server"].sum()),
         listen_drops=int(slices["listen_drops"].sum()),
         requests_per_connection=_reuse(slices, requests, data.plan.connections, transport),
         busy_share=float(slices["engine_busy_share"].median()),
         cpu_share=cpu_share,
         cpu_us_per_request=cpu_us,
-        memory_mib=_highest(slices["server_memory_mib"]),
-        memory_peak_mib=_highest(slices["server_memory_peak_mib"]),
+        memory_mib=_highest(every["server_memory_mib"]),
+        memory_peak_mib=_highest(every["server_memory_peak_mib"]),
         typical_completed=float(slices["completed"].median()),
         missed_share=_missed(slices, clocks["service"]) if data.plan.paces else 0.0,
         lag_us=quantile(clocks["lag"], 0.99),
         in_flight=_in_flight(slices, data.plan),
         steal_share=None if steal_share is None else steal_share / cores,
         throttled_share=_share(slices, "throttled_s"),
-        port_use=_highest(slices["port_use"]),
-        no_port=int(slices["no_port"].sum()),
-        workers_missing=int(slices["workers_missing"].max()),
+        port_use=_highest(every["port_use"]),
+        no_port=int(every["no_port"].sum()),
+        workers_missing=int(every["workers_missing"].max()),
         percentiles=of_histogram(clocks["response"]),
         service=service,
         last=of_histogram(clocks["last"]),
         pause_variance=float(slices["pause_variance"].sum()),
+        slices=len(every),
+        shared=len(shared),
+        others_share=_share(shared, "others_s"),
+        others=_who(shared["others"]),
     )
+
+
+def _who(names: pd.Series[str]) -> dict[str, int]:
+    """Name → in how many slices, the most frequent first."""
+    return {str(name): int(count) for name, count in names[names != ""].value_counts().items()}
 
 
 def _share(slices: pd.DataFrame, column: str) -> float | None:

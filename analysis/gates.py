@@ -114,6 +114,13 @@ STEAL = Gate(
     0.05,
     "Measure on a machine that is less shared, or at another time.",
 )
+SHARED_CORE = Gate(
+    "shared-core",
+    "others had over 5 % of the server's cores in more than a fifth of the slices (fewer are left out)",
+    0.2,
+    "Measure it with --exclusive, or apart from servers that work at rest; keep other programs off the "
+    "server's cores (taskset), or take another machine.",
+)
 THROTTLED = Gate(
     "throttled",
     "a CPU quota held up the server's container during the slices, for any time at all",
@@ -173,6 +180,7 @@ GATES: tuple[Gate, ...] = (
     FILES,
     PORTS,
     STEAL,
+    SHARED_CORE,
     THROTTLED,
     GENERATOR_BUSY,
     CEILING,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from analysis.parts import Type
 
 CELL = ("block", "subject", "workload", "level")
-HISTOGRAM_COLUMNS = (*CELL, "clock", "latency_us", "count")
+HISTOGRAM_COLUMNS = (*CELL, "clock", "latency_us", "count", "shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ def histogram_types(run: RunMeta) -> dict[str, Type]:
         "clock": pd.CategoricalDtype(list(CLOCKS)),
         "latency_us": "int32",
         "count": "int32",
+        "shared": "bool",
     }
 
 

@@ -66,6 +66,9 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "throttled_s": _REAL,
     "server_memory_peak_mib": _REAL,
     "pause_variance": _REAL,
+    "others_s": _REAL,
+    "others": _TEXT,
+    "shared": "bool",
 }
 SINCE_SCHEMA_2: Mapping[str, float | str] = {
     "rate_per_s": math.nan,
@@ -90,6 +93,8 @@ They are still of schema 2: who does not know these columns reads the others as 
 """
 OF_LOCUST_FILES: Mapping[str, float | str] = {"pause_variance": 0.0}
 """What stands for the columns that runs have had since a Locust file's users live through a block."""
+OF_OTHERS: Mapping[str, float | str] = {"others_s": math.nan, "others": "", "shared": False}
+"""What stands for the columns that runs have had since they know who else had the server's cores."""
 _EVENT_KEYS = {
     "None": {"kind"},
     "block-finished": {"block"},
@@ -97,6 +102,7 @@ _EVENT_KEYS = {
     "argv": {"subject", "argv"},
     "resumed": {"at", "block", "notices"},
     "details": {"block", "subject", "workload", "level", "examples", "names", "uncounted"},
+    "notice": {"block", "subject", "text"},
 }
 _SLICE_KEY = ["block", "round", "subject", "workload", "level"]
 
@@ -169,6 +175,14 @@ class Run:
         return next((event for event in last if event["kind"] == "finished"), None)
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What the run noticed on its way: the first of each subject, in order."""
+        first: dict[str, str] = {}
+        for event in self._of_kind("notice"):
+            first.setdefault(str(event["subject"]), str(event["text"]))
+        return tuple(first.values())
+
+    @property
     def resumptions(self) -> tuple[Mapping[str, Any], ...]:
         """The `resumed` events: where the run was ended early, and went on later."""
         return tuple(self._of_kind("resumed"))
@@ -191,7 +205,8 @@ def load_run(folder: Path) -> Run:
     run_file = folder / "run.json"
     run_meta = parse(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
-    missing = {**OF_CONTAINERS, **OF_LOCUST_FILES, **(SINCE_SCHEMA_2 if run_meta.schema == 1 else {})}
+    older = SINCE_SCHEMA_2 if run_meta.schema == 1 else {}
+    missing = {**OF_CONTAINERS, **OF_LOCUST_FILES, **OF_OTHERS, **older}
     slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
     files = _with_slices(folder)
     histograms, held = open_histograms(files, histogram_types(run_meta), missing)

@@ -81,6 +81,7 @@ def render(
         "blocks": max((cell.blocks for cell in summary.cells), default=0),
         "ending": run.ending,
         "resumptions": run.resumptions,
+        "notices": (*run.meta.notices, *run.notices),
         "apart": _apart(summary),
         "noted": [
             cell for cell in summary.cells if cell.status == "ok" and (cell.reasons or cell.details.examples)

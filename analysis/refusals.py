@@ -21,6 +21,7 @@ from analysis.gates import (
     REUSE,
     SEND_LAG,
     SERVER_IDLE,
+    SHARED_CORE,
     STEAL,
     THROTTLED,
     UNSTEADY,
@@ -28,6 +29,7 @@ from analysis.gates import (
     WRONG_BODY,
     Refusal,
 )
+from gatebench.rows import SHARED_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from analysis.meta import LevelPlan, WorkloadMeta
     from analysis.steadiness import Drift
 
+_NAMED = 3
+"""So many of those who had the server's core are named."""
 _PROTOCOL_ERRORS = ("refused", "reset", "short", "status")
 _LIKELY = 1.96
 """Standard errors to either side of an estimate that hold the truth 95 times of 100."""
@@ -79,12 +83,14 @@ def refusals(
         drift: of the cell's rate within its blocks (`analysis.steadiness`); None where it cannot be judged.
         details: examples of the cell's failures.
     """
+    shared = _shared_core(totals, plan, server_cores)
     found = (
         _wrong_body(totals, workload, details),
         _errors(totals, workload, details),
         _workers(totals),
         _ports(totals),
         _steal(totals),
+        shared,
         _throttled(totals),
         _generator_busy(totals, plan),
         _ceiling(totals, plan),
@@ -98,7 +104,25 @@ def refusals(
         _few_requests(totals, plan),
         _few_turns(totals, workload),
     )
-    return tuple(refusal for refusal in found if refusal is not None)
+    return tuple(
+        refusal
+        for refusal in found
+        if refusal is not None and not (shared and _is_others_doing(refusal, totals, plan, server_cores))
+    )
+
+
+def _is_others_doing(refusal: Refusal, totals: Totals, plan: LevelPlan, server_cores: int) -> bool:
+    """Whether those who had the server's core explain a refusal, so that the server is not to be blamed.
+
+    They explain a rate that the server would have CPU time for if it had its cores to itself, an idle server
+    on a core that was full, and a drift of its rate.
+    """
+    full = SERVER_IDLE.limit * server_cores
+    if refusal.gate is RATE_MISSED:
+        return (plan.rate_per_s or 0.0) * (totals.cpu_us_per_request or 0.0) / 1e6 < full
+    if refusal.gate is SERVER_IDLE:
+        return (totals.cpu_share or 0.0) + (totals.others_share or 0.0) >= full
+    return refusal.gate is UNSTEADY
 
 
 def _wrong_body(totals: Totals, workload: WorkloadMeta, details: Details) -> Refusal | None:
@@ -173,6 +197,27 @@ def _steal(totals: Totals) -> Refusal | None:
         f"(limit {limit:.0%})."
     )
     return Refusal(STEAL, totals.steal_share, text)
+
+
+def _shared_core(totals: Totals, plan: LevelPlan, server_cores: int) -> Refusal | None:
+    limit = SHARED_CORE.limit
+    share = totals.shared / totals.slices if totals.slices else 0.0
+    if plan.model == "idle" or share <= limit:
+        return None
+    text = f"{shared_in_words(totals, server_cores)} (limit {limit:.0%} of the slices)."
+    return Refusal(SHARED_CORE, share, text)
+
+
+def shared_in_words(totals: Totals, server_cores: int) -> str:
+    """In how many slices others had the server's cores, how much, and who."""
+    known = [f"{name} ({count:,} slice{'s' if count > 1 else ''})" for name, count in totals.others.items()]
+    who = f"; among them {', '.join(known[:_NAMED])}" if known else ""
+    cores = "core" if server_cores == 1 else "cores"
+    had = (totals.others_share or 0.0) / server_cores
+    return (
+        f"in {totals.shared:,} of {totals.slices:,} slices others than the server had over "
+        f"{SHARED_LIMIT:.0%} of its {cores}, in the mean of these {had:.0%}{who}"
+    )
 
 
 def _throttled(totals: Totals) -> Refusal | None:

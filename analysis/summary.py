@@ -11,7 +11,7 @@ from analysis.details import together
 from analysis.leads import fit, lead_metric, lead_table, typical_percentiles, why_no_lead
 from analysis.noise import noise_band
 from analysis.parallel import forked_map
-from analysis.refusals import refusals
+from analysis.refusals import refusals, shared_in_words
 from analysis.results import LATENCY_NAMES, CellResult, LevelResult, Noise, Summary
 from analysis.statistics import (
     MIN_BLOCKS,
@@ -134,6 +134,9 @@ def _cell(
     estimate = rate(tables.rates[subject.id]) if timed else None
     lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
+    if added.shared and not data.left_out.empty and subject.id in set(data.left_out["subject"]):
+        why = shared_in_words(added, run.meta.server_cores)
+        reasons.append(f"left-out: {why}. The figures rest on the other slices")
     reasons += _notes(data, added, lead, tables.metric)
     if plan.model == "closed" and subject.id not in tables.drifts:
         reasons.append(f"not-measured: steadiness needs {MIN_BLOCKS} blocks with {MIN_ROUNDS} rounds")

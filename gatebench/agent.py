@@ -23,7 +23,14 @@ from gatebench.contract import load_contract
 from gatebench.cores import available_cores, hyper_threads
 from gatebench.errors import GatebenchError
 from gatebench.facts import machine
-from gatebench.kernel import listen_drops, open_file_limit, port_use, raise_open_file_limit, steal_s
+from gatebench.kernel import (
+    core_time,
+    listen_drops,
+    open_file_limit,
+    port_use,
+    raise_open_file_limit,
+    steal_s,
+)
 from gatebench.ports import fresh_port
 from gatebench.site import Check, fetch_all, ready, verify_all
 from loadtests.engine.messages import Message, receive_message, send_message
@@ -142,12 +149,23 @@ class Agent:
 
     def _usage(self, message: Message) -> Message:
         """A container's use of CPU and memory, and the machine's counters, as close together as can be."""
-        container = message["container"]
+        found = self._cgroup(message["container"])
+        usage = cgroup.Usage() if found is None else found.usage()
+        core = core_time(message["server_cores"], CGROUPS)
+        neighbours = {each: self._cgroup(each) for each in message["neighbours"]}
+        used_s = {each: group.cpu_s() for each, group in neighbours.items() if group is not None}
+        return {
+            "usage": asdict(usage),
+            "listen_drops": listen_drops(),
+            "steal_s": steal_s(message["cores"]),
+            "core": None if core is None else asdict(core),
+            "used_s": {each: seconds for each, seconds in used_s.items() if seconds is not None},
+        }
+
+    def _cgroup(self, container: str) -> cgroup.Cgroup | None:
         if container not in self._cgroups:
             self._cgroups[container] = cgroup.find(container, CGROUPS)
-        found = self._cgroups[container]
-        usage = cgroup.Usage() if found is None else found.usage()
-        return {"usage": asdict(usage), "listen_drops": listen_drops(), "steal_s": steal_s(message["cores"])}
+        return self._cgroups[container]
 
     @staticmethod
     def _port_use(message: Message) -> Message:

@@ -51,11 +51,18 @@ class Cgroup:
         """What it tells now."""
         return self._usage_v2() if self.version == 2 else self._usage_v1()
 
-    def _usage_v1(self) -> Usage:
+    def cpu_s(self) -> float | None:
+        """CPU seconds of all of its processes, now; None where it does not tell."""
+        if self.version == 2:
+            used_us = _fields(self.cpu / "cpu.stat").get("usage_usec")
+            return None if used_us is None else used_us / 1e6
         used_ns = _number(self.cpuacct / "cpuacct.usage")
+        return None if used_ns is None else used_ns / 1e9
+
+    def _usage_v1(self) -> Usage:
         throttled_ns = _fields(self.cpu / "cpu.stat").get("throttled_time")
         return Usage(
-            cpu_s=None if used_ns is None else used_ns / 1e9,
+            cpu_s=self.cpu_s(),
             throttled_s=None if throttled_ns is None else throttled_ns / 1e9,
             anonymous_mib=_mib(_fields(self.memory / "memory.stat").get("total_rss")),
             peak_mib=_mib(_number(self.memory / "memory.max_usage_in_bytes")),
@@ -65,11 +72,10 @@ class Cgroup:
 
     def _usage_v2(self) -> Usage:
         cpu = _fields(self.cpu / "cpu.stat")
-        used_us = cpu.get("usage_usec")
         # Without a quota there is no such line, and nothing that could be throttled.
         throttled_us = cpu.get("throttled_usec", 0) if cpu else None
         return Usage(
-            cpu_s=None if used_us is None else used_us / 1e6,
+            cpu_s=self.cpu_s(),
             throttled_s=None if throttled_us is None else throttled_us / 1e6,
             anonymous_mib=_mib(_fields(self.memory / "memory.stat").get("anon")),
             peak_mib=_mib(_number(self.memory / "memory.peak")),

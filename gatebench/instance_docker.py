@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from gatebench.cgroup import usage_of
 from gatebench.compose import service_name
 from gatebench.compose_file import memory_limit_mib
 from gatebench.engine import EngineRefusedError, engine_errors
-from gatebench.runner import Budget, Counters, Launch, Memory
+from gatebench.runner import Around, Budget, Counters, Launch, Memory
 from gatebench.site_container import ContainerSite
 
 LOG_TAIL_LINES = 12
@@ -109,9 +109,14 @@ class DockerInstance:
             return "the container was started anew"
         return ""
 
-    def counters(self, cores: Sequence[int]) -> Counters:
-        """The counters of the server's container and of its machine's `cores`, now."""
-        seen = self._site.see(str(self.container.id), cores)
+    def counters(self, around: Around) -> Counters:
+        """The counters of the server's container and of what is around it on its machine, now."""
+        neighbours = {
+            str(each.container.id): each.subject.id
+            for each in around.neighbours
+            if isinstance(each, DockerInstance)
+        }
+        seen = self._site.see(str(self.container.id), around.measured, around.server, list(neighbours))
         usage = seen.usage
         if usage.oom_kills:
             self._missing = self._killed_for_memory
@@ -124,11 +129,17 @@ class DockerInstance:
             # On a bridge the server has a listen queue in a network namespace that the agent is not in.
             seen.listen_drops if self._on_loopback else None,
             seen.steal_s,
+            seen.core,
+            {neighbours[container]: used_s for container, used_s in seen.used_s.items()},
         )
+
+    def processes(self) -> tuple[int, ...]:
+        """None: they are of another namespace, perhaps of another machine."""
+        return ()
 
     def memory(self) -> Memory:
         """Anonymous memory of the server's container, and the most it has had."""
-        usage = self._site.see(str(self.container.id), ()).usage
+        usage = self._site.see(str(self.container.id)).usage
         return Memory(usage.anonymous_mib, usage.peak_mib)
 
     def port_use(self) -> float | None:

@@ -1,4 +1,4 @@
-"""What the kernel tells of its limits and of what it did to a measurement: drops, steal, ports, open files.
+"""What the kernel tells of its limits and of what it did to a measurement: drops, steal, run time, ports.
 
 Most functions read one file of /proc; their `text` parameters are the contents, for the tests.
 """
@@ -9,16 +9,93 @@ import os
 import re
 import resource
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gatebench.sock_diag import local_ports_towards
 
 NETSTAT = Path("/proc/net/netstat")
 STAT = Path("/proc/stat")
+SCHEDSTAT = Path("/proc/schedstat")
+CGROUPS = Path("/sys/fs/cgroup")
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 STEAL_FIELD = 8
 """Position of `steal` in a `cpuN` line, after user, nice, system, idle, iowait, irq and softirq (proc(5))."""
+BUSY_FIELDS = (1, 2, 3, 6, 7)
+"""Positions of user, nice, system, irq and softirq; user has the time of guests in it."""
+INTERRUPT_FIELDS = (6, 7, STEAL_FIELD)
+RUN_FIELD = 7
+"""Position in a `cpuN` line of /proc/schedstat of the nanoseconds that tasks ran there (sched-stats.rst)."""
+TICKS_OFF = 3
+"""A slice's busy ticks may be wrong by so many on each core: the kernel samples who runs at each tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreTime:
+    """How long tasks have run on some cores since a start that does not matter.
+
+    Attributes:
+        run_s: seconds, all cores and all tasks together.
+        off_s: by so much a difference of two readings may be too large.
+        source: where it is from: `cpuacct`, `schedstat` or `ticks`.
+    """
+
+    run_s: float
+    off_s: float
+    source: str
+
+
+def core_time(cores: Sequence[int], cgroups: Path = CGROUPS) -> CoreTime | None:
+    """How long tasks have run on `cores`, from the finest source that the kernel has.
+
+    The root control group of version 1 counts nanoseconds for each core, by the clock that a process's CPU
+    time has. /proc/schedstat counts them too, but by one that runs on in interrupts and while the hypervisor
+    runs somebody else; /proc/stat has that in ticks. Where there is neither, its busy ticks remain.
+
+    Args:
+        cores: core numbers.
+        cgroups: the machine's control groups.
+
+    Returns:
+        None where the kernel does not say for each of these cores.
+    """
+    cpuacct = cgroups / "cpuacct"
+    # A container sees its own group at this place. Only the root of the hierarchy has a release agent.
+    if (cpuacct / "release_agent").exists():
+        found = core_time_of_cpuacct(cores, _content(cpuacct / "cpuacct.usage_percpu"))
+        if found is not None:
+            return found
+    stat = _content(STAT)
+    return core_time_of_schedstat(cores, _content(SCHEDSTAT), stat) or core_time_of_ticks(cores, stat)
+
+
+def core_time_of_cpuacct(cores: Sequence[int], text: str) -> CoreTime | None:
+    """From the content of `cpuacct.usage_percpu`: nanoseconds, one number a core."""
+    words = text.split()
+    if not cores or max(cores) >= len(words):
+        return None
+    return CoreTime(sum(int(words[core]) for core in cores) / 1e9, 0.0, "cpuacct")
+
+
+def core_time_of_schedstat(cores: Sequence[int], text: str, stat: str) -> CoreTime | None:
+    """From the contents of /proc/schedstat and /proc/stat.
+
+    Interrupts, which are a part of what the server's own traffic costs, and steal are nobody's run time.
+    """
+    lines = _by_core(text)
+    interrupted = _ticks_s(cores, INTERRUPT_FIELDS, stat)
+    of_cores = [lines.get(f"cpu{core}", []) for core in cores]
+    if interrupted is None or any(len(words) <= RUN_FIELD for words in of_cores):
+        return None
+    run_ns = sum(int(words[RUN_FIELD]) for words in of_cores)
+    return CoreTime(run_ns / 1e9 - interrupted, _tick_s() * len(cores), "schedstat")
+
+
+def core_time_of_ticks(cores: Sequence[int], stat: str) -> CoreTime | None:
+    """From the content of /proc/stat."""
+    busy_s = _ticks_s(cores, BUSY_FIELDS, stat)
+    return None if busy_s is None else CoreTime(busy_s, TICKS_OFF * _tick_s() * len(cores), "ticks")
 
 
 def listen_drops(text: str | None = None) -> int | None:
@@ -54,15 +131,28 @@ def steal_s(cores: Sequence[int], text: str | None = None) -> float | None:
     Returns:
         None where the kernel does not say for each of these cores.
     """
-    text = _content(STAT) if text is None else text
-    lines = {words[0]: words for line in text.splitlines() if (words := line.split())}
+    return _ticks_s(cores, (STEAL_FIELD,), _content(STAT) if text is None else text)
+
+
+def _ticks_s(cores: Sequence[int], fields: Sequence[int], stat: str) -> float | None:
+    """The sum of some fields of the cores' lines in /proc/stat, in seconds; None where one is missing."""
+    lines = _by_core(stat)
     ticks = 0
     for core in cores:
         words = lines.get(f"cpu{core}", [])
-        if len(words) <= STEAL_FIELD:
+        if len(words) <= max(fields):
             return None
-        ticks += int(words[STEAL_FIELD])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        ticks += sum(int(words[field]) for field in fields)
+    return ticks * _tick_s()
+
+
+def _tick_s() -> float:
+    return 1 / os.sysconf("SC_CLK_TCK")
+
+
+def _by_core(text: str) -> dict[str, list[str]]:
+    """First word of a line → its words."""
+    return {words[0]: words for line in text.splitlines() if (words := line.split())}
 
 
 def port_use(port: int, host: str = "127.0.0.1") -> float | None:

@@ -17,11 +17,12 @@ from gatebench.load import CellError, LoadCell, LoadProcess
 from gatebench.model import Cell, Subject
 from gatebench.plan import LevelPlan, Plan, arrival_seed, hash_seed, level_order, round_order
 from gatebench.record import Record
+from gatebench.resting import at_work, in_words
 from gatebench.rows import SliceRow
-from gatebench.runner import Instance, Launch, Runner, start_one
+from gatebench.runner import Around, Instance, Launch, Runner, start_one
 from gatebench.search import Search, keeps_to
 from gatebench.site import Site
-from gatebench.slicing import Place, take_slice
+from gatebench.slicing import Place, Strangers, take_slice
 from gatebench.targets import load_cell
 from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult
@@ -78,6 +79,7 @@ class Block:
 
     Args:
         asks_interfaces: also asks every server, before its load, what it hands the application.
+        noted: IDs of the subjects of which a person knows that they work at rest; gets those found now.
 
     Attributes:
         spent: where its wall time went.
@@ -93,6 +95,7 @@ class Block:
         record: Record,
         observer: Observer,
         asks_interfaces: bool = False,
+        noted: set[str] | None = None,
     ) -> None:
         self._number = number
         self._plan = plan
@@ -101,7 +104,8 @@ class Block:
         self._record = record
         self._observer = observer
         self._asks_interfaces = asks_interfaces
-        self._cores = (*means.cores.server, *means.cores.engine)
+        self._noted = set() if noted is None else noted
+        self._strangers = Strangers()
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
         self._missing = 0
@@ -153,6 +157,16 @@ class Block:
         if self._asks_interfaces:
             for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
                 self._record.event("interface", block=self._number, **asdict(handed))
+        if len(self._instances) > 1:
+            self._name_those_at_work()
+
+    def _name_those_at_work(self) -> None:
+        for subject, share in at_work(tuple(self._instances.values())).items():
+            text = in_words(subject, share)
+            self._record.event("notice", block=self._number, subject=subject, text=text)
+            if subject not in self._noted:
+                self._noted.add(subject)
+                self._observer.note(text)
 
     def _launch(self, subject: Subject, purpose: str = "") -> Launch:
         log = self._record.logs / f"{subject.id}-b{self._number}{purpose}.log"
@@ -200,7 +214,14 @@ class Block:
                     )
                     last = round_number == level.rounds - 1
                     place = Place(self._number, round_number, position, last)
-                    row = take_slice(self._load, cell, instance, place, cores=self._cores)
+                    row = take_slice(
+                        self._load,
+                        cell,
+                        instance,
+                        place,
+                        around=self._around(instance),
+                        strangers=self._strangers,
+                    )
                     self._keep(row, closely=last)
                     rounds_s[round_number] += time.monotonic() - began
             except CellError as error:
@@ -236,12 +257,14 @@ class Block:
                 cell,
                 instance,
                 Place(self._number, round_number, position, last),
-                cores=self._cores,
+                around=self._around(instance),
+                strangers=self._strangers,
                 arrivals=self._arrivals(level, cell, round_number),
             )
             if level.level.objective:
                 met = keeps_to(level.level.objective, row.result)
-                self._searches[cell.subject.id].step(met=met)
+                if not row.observed.shared:  # else it says little of the server, and the rate is tried again
+                    self._searches[cell.subject.id].step(met=met)
                 row = replace(row, objective_met=met)
             self._keep(row, closely=last)
         self.spent.round_s.setdefault(level.id, []).append(time.monotonic() - began)
@@ -285,7 +308,15 @@ class Block:
     def _hold_step(self, cell: Cell, instance: Instance, place: Place, connections: int) -> None:
         self._load.spawn([load_cell(cell, instance, self._means.contract, connections=connections)])
         try:
-            row = take_slice(self._load, cell, instance, place, cores=self._cores, connections=connections)
+            row = take_slice(
+                self._load,
+                cell,
+                instance,
+                place,
+                around=self._around(instance),
+                strangers=self._strangers,
+                connections=connections,
+            )
         finally:
             self._load.stop()
         self._record.add(row)
@@ -293,6 +324,11 @@ class Block:
         self._observer.measured(cell, row.result)
         if fault := instance.fault(closely=True):
             raise failed(instance, "died", fault)
+
+    def _around(self, instance: Instance) -> Around:
+        cores = self._means.cores
+        neighbours = [each for each in self._instances.values() if each.subject.id != instance.subject.id]
+        return Around((*cores.server, *cores.engine), cores.server, neighbours)
 
     def _keep(self, row: SliceRow, *, closely: bool) -> None:
         self._record.add(row)

@@ -11,7 +11,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +59,18 @@ class Owner:
 
 def _start_ticks(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot (proc(5), field 22 of `stat`), or None."""
+    stat = _stat(pid)
+    return None if not stat or stat[1] == "Z" else int(stat[20])
+
+
+def _stat(pid: int) -> list[str]:
+    """Name, state and all that follows in a process's `stat` (proc(5) counts from 2 here); empty if gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
+        return []
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    return [name, *rest.split()]
 
 
 def pid_namespace(pid: int | str = "self") -> str:
@@ -177,6 +183,62 @@ def cpu_s(pids: Sequence[int]) -> float:
         except OSError as error:
             raise ProcessLookupError(pid, f"process {pid} is gone") from error
     return total
+
+
+def ended_children_s(pids: Sequence[int]) -> float:
+    """CPU seconds of children of these processes that have ended, such as a program that a request runs.
+
+    The kernel adds them up at each child's end and tells them in ticks (proc(5), `cutime` and `cstime`).
+    """
+    ticks = 0
+    for pid in pids:
+        if stat := _stat(pid):
+            ticks += int(stat[14]) + int(stat[15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a process has done.
+
+    Attributes:
+        cpu_s: its CPU seconds, in whole ticks.
+        core: the core that it ran on last.
+    """
+
+    name: str
+    cpu_s: float
+    core: int
+
+
+def everything_running() -> dict[int, Running]:
+    """Every process of this machine that can be seen, the kernel's own included: process ID → what it did."""
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    found: dict[int, Running] = {}
+    for pid in psutil.pids():
+        if stat := _stat(pid):
+            found[pid] = Running(stat[0], (int(stat[12]) + int(stat[13])) * tick_s, int(stat[37]))
+    return found
+
+
+def busiest(
+    before: Mapping[int, Running], after: Mapping[int, Running], cores: Sequence[int], but: Collection[int]
+) -> str:
+    """The process that ran most on `cores` between two looks: `python3 (process 4711)`; empty for none.
+
+    Args:
+        before: the first look.
+        after: the second one.
+        cores: where a process must have run last.
+        but: IDs of processes that are not meant.
+    """
+    gained = {
+        pid: running.cpu_s - (before[pid].cpu_s if pid in before else 0.0)
+        for pid, running in after.items()
+        if running.core in cores and pid not in but
+    }
+    pid = max(gained, key=lambda each: gained[each], default=None)
+    return "" if pid is None or gained[pid] <= 0 else f"{after[pid].name} (process {pid})"
 
 
 def memory_mib(pids: Sequence[int]) -> float:

@@ -16,6 +16,8 @@ from gatebench.model import Cell
 from loadtests.engine.tally import FAILURES, SliceResult
 
 SCHEMA = 2
+SHARED_LIMIT = 0.05
+"""Others may have this share of the server's cores in a slice; METHOD.md tells what honest runs showed."""
 
 # Arrow's own allocators keep what they once held; a run writes little and lasts long.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -61,6 +63,9 @@ SLICES = pa.schema(
         ("throttled_s", pa.float64()),
         ("server_memory_peak_mib", pa.float64()),
         ("pause_variance", pa.float64()),
+        ("others_s", pa.float64()),
+        ("others", pa.string()),
+        ("shared", pa.bool_()),
     ],
     metadata={"gatebench_schema": str(SCHEMA)},
 )
@@ -73,6 +78,7 @@ HISTOGRAMS = pa.schema(
         ("clock", pa.string()),
         ("latency_us", pa.int64()),
         ("count", pa.int64()),
+        ("shared", pa.bool_()),
     ],
     metadata={"gatebench_schema": str(SCHEMA)},
 )
@@ -88,6 +94,9 @@ class Observed:
         throttled_s: time for which a CPU quota held up the server's container; None without a container.
         memory_peak_mib: the most memory that the server's container has had since its start, page cache
             included; None without a container.
+        others_s: time for which anybody but the server had the server's cores, all of them together.
+        others: who had most of it, where that is known.
+        shared: whether that was too much, so that the slice tells of others too.
     """
 
     server_cpu_s: float | None = None
@@ -97,6 +106,9 @@ class Observed:
     port_use: float | None = None
     throttled_s: float | None = None
     memory_peak_mib: float | None = None
+    others_s: float | None = None
+    others: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +174,24 @@ class SliceRow:
             "throttled_s": observed.throttled_s,
             "server_memory_peak_mib": observed.memory_peak_mib,
             "pause_variance": result.pause_variance,
+            "others_s": observed.others_s,
+            "others": observed.others,
+            "shared": observed.shared,
         }
 
 
 def histogram_rows(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
-    """The latencies of these slices, added up for each block and cell, as rows of `histograms.parquet`."""
-    merged: dict[tuple[int, str, str, str, str], Counter[int]] = {}
+    """The latencies of these slices, added up for each block and cell, as rows of `histograms.parquet`.
+
+    Those of slices in which others had the server's core are kept apart: they can be left out later.
+    """
+    merged: dict[tuple[int, str, str, str, str, bool], Counter[int]] = {}
     for row in rows:
         cell = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
         for clock, counts in row.result.histograms.items():
-            merged.setdefault((*cell, clock), Counter()).update(counts)
+            merged.setdefault((*cell, clock, row.observed.shared), Counter()).update(counts)
     for values, histogram in merged.items():
-        key = dict(zip(("block", "subject", "workload", "level", "clock"), values, strict=True))
+        key = dict(zip(("block", "subject", "workload", "level", "clock", "shared"), values, strict=True))
         for latency_us in sorted(histogram):
             yield {**key, "latency_us": latency_us, "count": histogram[latency_us]}
 

@@ -247,6 +247,7 @@ class Run:
         request, record = self._request, self._record
         asked = self._earlier is not None and self._earlier.asked_interfaces
         budget_s = plan.profile.budget_s * len(turns) / plan.profile.blocks
+        noted: set[str] = set()
         began = time.monotonic()
         for done, turn in enumerate(turns, start=1):
             block_began = time.monotonic()
@@ -260,6 +261,7 @@ class Run:
                 record=record,
                 observer=self._observer,
                 asks_interfaces=done == 1 and not asked,
+                noted=noted,
             )
             try:
                 block.run(

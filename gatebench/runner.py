@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from gatebench.errors import ServerFailure
+from gatebench.kernel import CoreTime
 from gatebench.model import Subject
 
 HOST = "127.0.0.1"
@@ -28,6 +29,21 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """What of a server's surroundings is read together with the server.
+
+    Attributes:
+        measured: cores of server and engine, from which a hypervisor might steal.
+        server: the servers' cores.
+        neighbours: the other servers that are up on these.
+    """
+
+    measured: Sequence[int] = ()
+    server: Sequence[int] = ()
+    neighbours: Sequence[Instance] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
     """What has been counted since a start that does not matter; None where it cannot be read.
 
@@ -36,12 +52,18 @@ class Counters:
         throttled_s: seconds for which a quota kept the server from its CPU.
         listen_drops: connection attempts that full listen queues dropped.
         steal_s: seconds that a hypervisor took from the measured cores.
+        core: how long tasks have run on the servers' cores.
+        neighbours_s: ID of another server's subject → CPU seconds of that server, where they can be read.
+        children_s: CPU seconds of the server's processes that have ended, where `cpu_s` is without them.
     """
 
     cpu_s: float | None = None
     throttled_s: float | None = None
     listen_drops: int | None = None
     steal_s: float | None = None
+    core: CoreTime | None = None
+    neighbours_s: Mapping[str, float] = field(default_factory=dict)
+    children_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +123,11 @@ class Instance(Protocol):
             closely: however long that takes; else it may miss a process that was replaced at once.
         """
 
-    def counters(self, cores: Sequence[int]) -> Counters:
-        """The counters of the server and of the machine's `cores`, now."""
+    def counters(self, around: Around) -> Counters:
+        """The counters of the server and of what is around it, now."""
+
+    def processes(self) -> tuple[int, ...]:
+        """IDs of its processes on this machine; none where they have others here, as in a container."""
 
     def memory(self) -> Memory:
         """What the server holds now."""

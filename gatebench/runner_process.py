@@ -19,7 +19,7 @@ from gatebench.commands import fill, fill_table
 from gatebench.cores import Cores
 from gatebench.environments import Environment, Unavailable, missing_needs, prepare, remedy_for
 from gatebench.errors import ServerFailure
-from gatebench.kernel import listen_drops, open_file_limit, port_use, steal_s
+from gatebench.kernel import core_time, listen_drops, open_file_limit, port_use, steal_s
 from gatebench.model import Server, Subject
 from gatebench.ports import fresh_port, is_free
 from gatebench.processes import (
@@ -27,12 +27,13 @@ from gatebench.processes import (
     Owner,
     anonymous_mib,
     cpu_s,
+    ended_children_s,
     kill,
     signal_number,
     sweep,
     tree,
 )
-from gatebench.runner import HOST, Budget, Counters, Instance, Launch, Memory, Readiness
+from gatebench.runner import HOST, Around, Budget, Counters, Instance, Launch, Memory, Readiness
 from gatebench.watch import watched
 
 STOP_GRACE_S = 3.0
@@ -105,13 +106,22 @@ class ProcessInstance:
             return f"a worker of the server ended: process {error.errno}"
         return ""
 
-    def counters(self, cores: Sequence[int]) -> Counters:
-        """The counters of the server's processes and of this machine's `cores`, now."""
-        try:
-            used_s = cpu_s(self._pids)
-        except ProcessLookupError:
-            used_s = None
-        return Counters(used_s, None, listen_drops(), steal_s(cores))
+    def counters(self, around: Around) -> Counters:
+        """The counters of the server's processes and of what is around them on this machine, now."""
+        neighbours = {each.subject.id: _cpu_s(each.processes()) for each in around.neighbours}
+        return Counters(
+            _cpu_s(self._pids),
+            None,
+            listen_drops(),
+            steal_s(around.measured),
+            core_time(around.server),
+            {subject: used_s for subject, used_s in neighbours.items() if used_s is not None},
+            ended_children_s(self._pids),
+        )
+
+    def processes(self) -> tuple[int, ...]:
+        """IDs of the server's processes."""
+        return self._pids
 
     def memory(self) -> Memory:
         """Anonymous memory of all of the server's processes."""
@@ -288,6 +298,14 @@ class ProcessRunner:
                 raise ServerFailure("start", f"{argv[0]}: {error.strerror}") from error
             finally:
                 os.sched_setaffinity(0, before)
+
+
+def _cpu_s(pids: Sequence[int]) -> float | None:
+    """CPU seconds that these processes have used; None where one of them has ended."""
+    try:
+        return cpu_s(pids)
+    except ProcessLookupError:
+        return None
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from gatebench.cgroup import Usage
+from gatebench.kernel import CoreTime
 from gatebench.load import LoadProcess
 from gatebench.readiness import Heard
 from gatebench.site import Address, Check, Fetched
@@ -18,11 +19,18 @@ VERIFY_MARGIN_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the agent read at one moment; None where it could not."""
+    """What the agent read at one moment; None where it could not.
+
+    Attributes:
+        core: how long tasks have run on the servers' cores.
+        used_s: container → its CPU seconds, of the others that were asked for.
+    """
 
     usage: Usage
     listen_drops: int | None
     steal_s: float | None
+    core: CoreTime | None = None
+    used_s: Mapping[str, float] = field(default_factory=dict)
 
 
 class ContainerSite:
@@ -64,10 +72,30 @@ class ContainerSite:
         answers = self._load.ask(message, timeout_s=timeout_s * len(addresses))["answers"]
         return [Fetched(each["status"], each["latin1"].encode("latin-1"), each["error"]) for each in answers]
 
-    def see(self, container: str, cores: Sequence[int]) -> Seen:
-        """A container's use of CPU and memory, and the machine's counters, now."""
-        reply = self._load.ask({"op": "site.usage", "container": container, "cores": list(cores)})
-        return Seen(Usage(**reply["usage"]), reply["listen_drops"], reply["steal_s"])
+    def see(
+        self,
+        container: str,
+        measured: Sequence[int] = (),
+        server: Sequence[int] = (),
+        neighbours: Sequence[str] = (),
+    ) -> Seen:
+        """A container's use of CPU and memory, and what is around it (`gatebench.runner.Around`), now."""
+        message = {
+            "op": "site.usage",
+            "container": container,
+            "cores": list(measured),
+            "server_cores": list(server),
+            "neighbours": list(neighbours),
+        }
+        reply = self._load.ask(message)
+        core = reply["core"]
+        return Seen(
+            Usage(**reply["usage"]),
+            reply["listen_drops"],
+            reply["steal_s"],
+            None if core is None else CoreTime(**core),
+            reply["used_s"],
+        )
 
     def port_use(self, host: str, port: int) -> float | None:
         """Share of the load generator's local ports that connections to a server occupy."""

@@ -26,11 +26,12 @@ PATIENCE_S = 120.0
 
 RUNNERS = {"run", "verify"}
 """Commands that would take containers where an engine answers."""
-NOTES = frozenset({"not-measured", "too-few-blocks", "too-few-samples"})
-"""Codes of figures that so short a run cannot give."""
+NOTES = frozenset({"not-measured", "too-few-blocks", "too-few-samples", "left-out"})
+"""Codes of figures that so short a run cannot give, and of slices that were disturbed and left out."""
 OF_THE_MACHINE = frozenset(
     {
-        *("steal", "generator-busy", "ceiling", "send-lag"),  # the engine or its core was held up
+        *("steal", "shared-core"),  # somebody else had a core
+        *("generator-busy", "ceiling", "send-lag"),  # the engine or its core was held up
         *("server-idle", "little", "rate-missed", "unsteady"),  # so was the server, for a part of a slice
     }
 )

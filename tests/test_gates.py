@@ -281,6 +281,43 @@ def test_a_connection_without_a_local_port_fails_ports_however_many_were_seen_fr
     assert "3 connections found no free local port" in text
 
 
+def test_a_core_that_others_had_in_over_a_fifth_of_the_slices_is_refused_with_who_it_was() -> None:
+    shared = replace(HONEST, slices=40, others_share=0.38, others={"uvicorn+busy": 8, "cc1 (process 7)": 1})
+    assert found(replace(shared, shared=8), PLAN) == []
+    ((code, text),) = found(replace(shared, shared=9), PLAN)
+    assert code == "shared-core"
+    assert "in 9 of 40 slices" in text
+    assert "in the mean of these 38%; among them uvicorn+busy (8 slices), cc1 (process 7) (1 slice)" in text
+
+
+def test_others_share_of_several_cores_is_of_all_of_them() -> None:
+    shared = replace(HONEST, cpu_share=3.9, slices=4, shared=4, others_share=0.4)
+    (refusal,) = refusals(shared, WORKLOAD, PLAN, 4)
+    assert "of its cores, in the mean of these 10%" in refusal.text
+
+
+def test_memory_of_idle_connections_is_the_same_whoever_has_the_core() -> None:
+    idle = replace(PLAN, model="idle")
+    shared = replace(HONEST, slices=4, shared=4, others_share=0.4)
+    assert found(shared, idle, replace(WORKLOAD, saturates=False)) == []
+
+
+def test_a_server_whose_core_somebody_else_had_is_not_blamed_for_what_they_did() -> None:
+    slow = replace(PUNCTUAL, missed_share=0.4, slices=10, shared=10, others_share=0.6)
+    assert [code for code, _ in found(slow, OPEN, PACED)] == ["shared-core"]
+    idle = replace(HONEST, cpu_share=0.4, slices=10, shared=10, others_share=0.6)
+    assert codes(idle) == ["shared-core"]
+
+
+def test_a_server_that_could_not_do_it_with_the_core_to_itself_is_blamed_beside_the_others() -> None:
+    overloaded = replace(
+        PUNCTUAL, missed_share=0.4, cpu_us_per_request=500.0, slices=10, shared=10, others_share=0.6
+    )
+    assert [code for code, _ in found(overloaded, OPEN, PACED)] == ["shared-core", "rate-missed"]
+    idle = replace(HONEST, cpu_share=0.3, slices=10, shared=10, others_share=0.2)
+    assert codes(idle) == ["shared-core", "server-idle"]
+
+
 def test_time_that_the_hypervisor_took_fails_steal() -> None:
     assert found(replace(HONEST, steal_share=0.05), PLAN) == []
     ((code, text),) = found(replace(HONEST, steal_share=0.12), PLAN)

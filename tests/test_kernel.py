@@ -16,6 +16,11 @@ from gatebench import kernel
 from gatebench.kernel import (
     NETSTAT,
     STAT,
+    CoreTime,
+    core_time,
+    core_time_of_cpuacct,
+    core_time_of_schedstat,
+    core_time_of_ticks,
     ephemeral_range,
     listen_drops,
     open_file_limit,
@@ -177,3 +182,59 @@ def test_a_process_can_raise_its_own_limit_as_far_as_it_may() -> None:
         "assert raise_open_file_limit() == hard == open_file_limit(os.getpid())\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SCHEDSTAT_SAMPLE = (
+    "version 15\ntimestamp 4295098372\n"
+    "cpu0 0 0 0 0 0 0 7000000000 500000000 1200\ndomain0 3 0 0 0\n"
+    "cpu1 0 0 0 0 0 0 9000000000 500000000 1200\ndomain0 3 0 0 0\n"
+)
+
+
+def test_run_time_of_cores_is_counted_by_nanoseconds_where_control_groups_do() -> None:
+    found = core_time_of_cpuacct((1, 2), "100 2000000000 500000000 \n")
+    assert found == CoreTime(2.5, 0.0, "cpuacct")
+    assert core_time_of_cpuacct((3,), "1 2 3") is None
+    assert core_time_of_cpuacct((0,), "") is None
+
+
+def test_interrupts_and_steal_are_nobodys_run_time() -> None:
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    stat = "cpu0 1 1 1 1 1 5 5 0 0 0\ncpu1 900 0 0 0 0 10 20 30 0 0\n"
+    found = core_time_of_schedstat((1,), SCHEDSTAT_SAMPLE, stat)
+    assert found is not None
+    assert found.run_s == pytest.approx(9.0 - 60 * tick_s)
+    assert (found.off_s, found.source) == (tick_s, "schedstat")
+    assert core_time_of_schedstat((2,), SCHEDSTAT_SAMPLE, stat) is None
+    assert core_time_of_schedstat((1,), "", stat) is None
+
+
+def test_busy_ticks_are_what_remains_and_are_known_to_be_coarse() -> None:
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    found = core_time_of_ticks((0,), "cpu0 100 10 50 7000 99 3 2 40 0 0\n")
+    assert found is not None
+    assert found.run_s == pytest.approx(165 * tick_s)
+    assert (found.off_s, found.source) == (3 * tick_s, "ticks")
+    assert core_time_of_ticks((1,), "cpu0 100 10 50 7000 99 3 2 40 0 0\n") is None
+
+
+def test_a_containers_own_control_group_is_not_taken_for_the_machines(tmp_path: Path) -> None:
+    own = tmp_path / "cpuacct"
+    own.mkdir()
+    core = max(os.sched_getaffinity(0))
+    (own / "cpuacct.usage_percpu").write_text("5 " * (core + 1))
+    inside = core_time((core,), tmp_path)
+    assert inside is None or inside.source != "cpuacct"
+    (own / "release_agent").touch()
+    assert core_time((core,), tmp_path) == CoreTime(5 / 1e9, 0.0, "cpuacct")
+
+
+def test_this_kernel_knows_how_long_a_core_has_run() -> None:
+    core = max(os.sched_getaffinity(0))
+    script = f"import os, time\nos.sched_setaffinity(0, {{{core}}})\nwhile time.process_time() < 0.4: pass"
+    before = core_time((core,))
+    subprocess.run([sys.executable, "-c", script], check=True)
+    after = core_time((core,))
+    assert before is not None
+    assert after is not None
+    assert after.run_s - before.run_s >= 0.4 - after.off_s

@@ -107,7 +107,8 @@ def test_a_server_that_is_asked_too_much_is_overloaded_and_nothing_is_forgotten(
     _, results = loads
     found = results.cell(HONEST, "kind-overload")
     assert found["status"] == "invalid"
-    assert "rate-missed" in blamed(found, "rate-missed")
+    # Where others had the server's core too, it is not its fault alone, and they are named instead.
+    assert blamed(found, "rate-missed", "shared-core") & {"rate-missed", "shared-core"}
     raw = slices(results, "kind-overload")
     kept = raw[["completed", "drained", "unsent"]].sum(axis=1)
     assert list(kept) == list(raw["offered"])
@@ -126,10 +127,13 @@ def test_a_search_goes_up_and_down_as_its_slices_keep_to_the_objective(
 ) -> None:
     _, results = loads
     raw = slices(results, "kind-objective").sort_values("round")
-    rates, met = list(raw["rate_per_s"]), list(raw["objective_met"])
+    rates, met, shared = list(raw["rate_per_s"]), list(raw["objective_met"]), list(raw["shared"])
     assert len(rates) >= 2
     for number in range(len(rates) - 1):
-        assert (rates[number + 1] > rates[number]) == met[number]
+        if shared[number]:  # others had the server's core: the same rate once more
+            assert rates[number + 1] == rates[number]
+        else:
+            assert (rates[number + 1] > rates[number]) == met[number]
 
 
 def test_idle_connections_are_held_at_every_step(loads: tuple[Ended, Results]) -> None:

@@ -328,6 +328,56 @@ def test_what_a_slice_saw_of_its_machine_reaches_the_gates(
     assert cell(small(tmp_path, seen), "uvicorn").code == code
 
 
+def with_shared_rounds(folder: Path, rounds: set[int]) -> Run:
+    """The run in `folder` with others on uvicorn's core in some rounds: half the rate, 90 s of latency."""
+    for part in (folder / "slices.parquet").iterdir():
+        slices = pd.read_parquet(part)
+        hit = (slices["subject"] == "uvicorn") & slices["round"].isin(rounds)
+        slices = slices.assign(shared=hit, others_s=hit * 0.05, counted=slices["counted"] // (1 + hit))
+        slices["others"] = hit.map({True: "uvicorn+busy", False: ""})
+        slices["latency_count"] += 1_000 * hit
+        slices.to_parquet(part)
+    for part in (folder / "histograms.parquet").iterdir():
+        latencies = pd.read_parquet(part).assign(shared=False)
+        late = latencies[latencies["subject"] == "uvicorn"].iloc[:1]
+        late = late.assign(latency_us=90_000_000, count=1_000 * len(rounds), shared=True)
+        pd.concat([latencies, late]).to_parquet(part)
+    return load_run(folder)
+
+
+def test_slices_in_which_others_had_the_core_are_left_out_with_their_latencies(
+    tmp_path: Path,
+) -> None:
+    plan = replace(QUIET, rounds=10)
+    subjects = [BY_ID["uvicorn"], BY_ID["waitress"]]
+    undisturbed = summarize(load_run(make_run(tmp_path / "clean", plan, subjects, [KEEP_ALIVE])))
+    found = summarize(with_shared_rounds(make_run(tmp_path / "run", plan, subjects, [KEEP_ALIVE]), {3, 7}))
+
+    honest, clean = cell(found, "uvicorn"), cell(undisturbed, "uvicorn")
+    assert honest.status == "ok"
+    assert honest.rps is not None
+    assert clean.rps is not None
+    assert honest.rps.estimate == pytest.approx(clean.rps.estimate, rel=0.01)
+    assert honest.latency_us["max"] == clean.latency_us["max"]
+    (said,) = (reason for reason in honest.reasons if reason.startswith("left-out: "))
+    slices = plan.blocks * plan.rounds
+    assert f"in {2 * plan.blocks} of {slices} slices" in said
+    assert f"uvicorn+busy ({2 * plan.blocks} slices)" in said
+    assert cell(found, "waitress") == cell(undisturbed, "waitress")
+
+
+def test_a_cell_with_others_on_its_core_in_more_than_a_fifth_is_refused_and_named(tmp_path: Path) -> None:
+    plan = replace(QUIET, rounds=10)
+    folder = make_run(tmp_path / "run", plan, [BY_ID["uvicorn"], BY_ID["waitress"]], [KEEP_ALIVE])
+    found = summarize(with_shared_rounds(folder, {1, 3, 7}))
+
+    refused = cell(found, "uvicorn")
+    assert (refused.status, refused.code) == ("invalid", "shared-core")
+    assert "uvicorn+busy" in refused.reasons[0]
+    assert "--exclusive" in refused.reasons[0]
+    assert cell(found, "waitress").status == "ok"
+
+
 def test_the_ceiling_is_the_one_that_the_run_measured(tmp_path: Path) -> None:
     low = replace(KEEP_ALIVE, ceiling_per_s=15_000.0)
     run = load_run(make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"], BY_ID["waitress"]], [low]))
