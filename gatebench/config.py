@@ -191,11 +191,13 @@ def _check_command(table: Table, name: str, command: tuple[str, ...]) -> None:
         )
     program = command[len(set_first) : len(set_first) + 1]
     shells = [word for word in command if _OPERATOR.fullmatch(word) or _VARIABLE.search(word)]
-    for word in dict.fromkeys((*(each for each in program if each in _SHELL_WORDS), *shells)):
+    found = dict.fromkeys((*(word for word in program if word in _SHELL_WORDS), *shells))
+    if found:
+        quoted = ", ".join(f'"{word}"' for word in found)
         table.problem(
             "command",
-            f'"{word}" is for a shell, and no shell sees the command. Leave it out, use a placeholder '
-            f"({listed(_KNOWN)}), or start a shell: "
+            f"{quoted} {'is' if len(found) == 1 else 'are'} for a shell, and no shell sees the command. "
+            f"Leave that out, use a placeholder ({listed(_KNOWN)}), or start a shell: "
             'command = ["sh", "-c", "exec …"]',
         )
 
