@@ -70,7 +70,7 @@ GENERATOR_BUSY = Gate(
     "generator-busy",
     "the engine's loop is busy over 85 % of the slice time (70 % in an open loop), in the median slice",
     0.85,
-    "Give the engine more cores (--engines), or the server fewer.",
+    "Give the engine more cores (--engines) where the machine has them, or send less.",
 )
 CEILING = Gate(
     "ceiling",

@@ -92,7 +92,7 @@ def refusals(
         _steal(totals),
         shared,
         _throttled(totals),
-        _generator_busy(totals, plan),
+        _generator_busy(totals, workload, plan),
         _ceiling(totals, plan),
         _send_lag(totals),
         _rate_missed(totals, plan),
@@ -290,7 +290,7 @@ def _little(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal 
     return Refusal(LITTLE, off, text)
 
 
-def _generator_busy(totals: Totals, plan: LevelPlan) -> Refusal | None:
+def _generator_busy(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal | None:
     limit = BUSY_IN_OPEN_LOOP if plan.paces else GENERATOR_BUSY.limit
     if totals.busy_share <= limit:
         return None
@@ -298,7 +298,9 @@ def _generator_busy(totals: Totals, plan: LevelPlan) -> Refusal | None:
         f"the load engine was busy {totals.busy_share:.0%} of the time (limit {limit:.0%}), so the figure "
         "may be its own and not the server's."
     )
-    return Refusal(GENERATOR_BUSY, totals.busy_share, text)
+    # Locust's own clients do the work of a Locust file, and no engine beside them takes any of it.
+    of_locust = "Let the Locust file send less: with fewer users, or with longer pauses."
+    return Refusal(GENERATOR_BUSY, totals.busy_share, text, of_locust if workload.locustfile else "")
 
 
 def _reuse(totals: Totals, workload: WorkloadMeta) -> Refusal | None:
@@ -315,9 +317,18 @@ def _reuse(totals: Totals, workload: WorkloadMeta) -> Refusal | None:
         return None
     text = (
         f"the server closed {totals.closed_by_server:,} connections during the slices, one for every "
-        f"{answers:.1f} answers (over {limit:.0f} are needed), although it declares {workload.transport}."
+        f"{answers:.1f} answers (over {limit:.0f} are needed)"
     )
-    return Refusal(REUSE, answers, text)
+    if workload.transport == "websocket":
+        step = "Read the server's log under logs/ for why it closes WebSockets: a limit, a ping, an error."
+        return Refusal(REUSE, answers, f"{text}.", step)
+    if workload.transport in workload.needs:
+        return Refusal(REUSE, answers, f"{text}, although it declares {workload.transport}.")
+    step = (
+        'Set the server\'s keep-alive so that connections stay open, or write needs = ["keep-alive"] into '
+        "workload.toml, so that servers without it take no part."
+    )
+    return Refusal(REUSE, answers, f"{text}.", step)
 
 
 def _backlog(totals: Totals) -> Refusal | None:
@@ -359,7 +370,11 @@ def _server_idle(
         f"the server used {share:.0%} of its cores (at least {limit:.0%} are needed), so this is not its "
         f"capacity; {_what_idleness_shows(totals, plan, server_cores)}"
     )
-    return Refusal(SERVER_IDLE, share, text)
+    step = (
+        "Let more users pause less, or write saturates = false into workload.toml if pauses are meant to set "
+        "the rate."
+    )
+    return Refusal(SERVER_IDLE, share, text, step if workload.locustfile else "")
 
 
 def _what_idleness_shows(totals: Totals, plan: LevelPlan, server_cores: int) -> str:

@@ -309,3 +309,35 @@ def test_a_failed_cells_reason_is_shown_whole_in_the_terminal() -> None:
     failed = CellResult("u", "u", "plain", "asgi", "w", "c1", "failed", (f"load: block 1: {text}",))
     assert short_reason(failed, TEXT_CHARACTERS).endswith("then the file ended the test")
     assert len(short_reason(failed)) <= 76
+
+
+def step_of(code: str, **more: Any) -> tuple[str, str]:
+    """Text and next step of a gate that this Locust file, or this workload, fails."""
+    workload = replace(more.pop("workload"), **more.pop("meta", {}))
+    found = {each.gate.code: each for each in refusals(replace(HONEST, **more), workload, PLAN, 1)}
+    return found[code].text, found[code].reason.removeprefix(f"{code}: {found[code].text} ")
+
+
+def test_a_locust_file_that_keeps_locust_busy_is_not_told_to_use_more_engines() -> None:
+    assert "fewer users" in step_of("generator-busy", workload=OF_A_FILE, busy_share=0.99)[1]
+    assert "--engines" in step_of("generator-busy", workload=WORKLOAD, busy_share=0.99)[1]
+    assert "--engines" not in step_of("generator-busy", workload=OF_A_FILE, busy_share=0.99)[1]
+
+
+def test_a_locust_file_whose_pauses_leave_a_server_idle_is_told_so() -> None:
+    assert "saturates = false" in step_of("server-idle", workload=OF_A_FILE, cpu_share=0.1)[1]
+    assert "more connections" in step_of("server-idle", workload=WORKLOAD, cpu_share=0.1)[1]
+
+
+def test_only_a_server_that_declares_keep_alive_is_told_that_it_does() -> None:
+    text, step = step_of("reuse", workload=WORKLOAD, closed_by_server=100_000)
+    assert "although it declares keep-alive" in text
+    assert "do not declare it in server.toml" in step
+    text, step = step_of("reuse", workload=OF_A_FILE, meta={"needs": frozenset()}, closed_by_server=100_000)
+    assert "declares" not in text
+    assert 'needs = ["keep-alive"]' in step
+    text, step = step_of(
+        "reuse", workload=WORKLOAD, meta={"transport": "websocket"}, closed_by_server=100_000
+    )
+    assert "keep-alive" not in text + step
+    assert "why it closes WebSockets" in step

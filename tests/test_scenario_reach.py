@@ -129,10 +129,9 @@ def test_what_a_file_fires_over_a_websocket_counts_and_pages_beside_it_do_not(tm
         (result,) = drive(file, server.port, transport="websocket").results
     assert failed(result) == {}
     assert result.names["WS echo"] == [result.completed + result.drained, 0]
-    assert result.names["GET /json"][0] >= result.completed > 0
-    assert "WS whole visit" not in result.names
+    assert [*result.names] == ["WS echo"]
     said = {key.partition(": ")[0]: count for key, count in result.uncounted.items()}
-    assert said["GET /json"] == result.names["GET /json"][0]
+    assert said["GET /json"] >= result.completed > 0
     assert abs(said["WS whole visit"] - result.completed) <= USERS
     # Locust's own time of a message, not of the page before it.
     assert sum(result.histogram.values()) >= result.completed

@@ -87,7 +87,7 @@ class SliceResult:
         held_s: closed loop: how long the engine had the connections between an answer and the next request,
             added up over all connections; in that time they are not in flight.
         workers_missing: Locust workers that gave no count, or a late one; their load is not in this result.
-        names: of a Locust file, type and name of a request (`GET /json`) → answers and failures.
+        names: of a Locust file, type and name of a request (`GET /json`) → answers that count, and failures.
         uncounted: of a Locust file, what it did and this result does not count: `WS echo: why` → how often.
         pause_variance: of a Locust file, the variance that the pauses of its users alone leave in `counted`.
     """

@@ -368,10 +368,10 @@ class Requests:
             self._count_connections(contact)
         if self.phase == "between":
             return
-        self.tally.names.setdefault(what, [0, 0])[0] += 1
         if not counts:
             self._uncounted(what, OTHER_TRANSPORT[websockets])
             return
+        self.tally.names.setdefault(what, [0, 0])[0] += 1
         if self.phase == "window":
             self.tally.completed += 1
         else:
