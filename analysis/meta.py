@@ -25,6 +25,7 @@ class LevelPlan:
         objective: what a search keeps to, such as `p99-10ms`, or None.
         ceiling_per_s: what the engine did in calibration; None where that was not asked.
         responder: what answered it there, such as `nginx`.
+        ceiling_known: whether calibration showed what the engine can do; not where others disturbed it.
     """
 
     workload: str
@@ -39,6 +40,7 @@ class LevelPlan:
     objective: str | None = None
     ceiling_per_s: float | None = None
     responder: str = NULL_RESPONDER
+    ceiling_known: bool = True
 
     @property
     def id(self) -> str:

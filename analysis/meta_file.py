@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from typing import TYPE_CHECKING, Any
 
 from analysis import containers
@@ -42,12 +41,13 @@ def _level(fields: Fields, ceilings: Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 def _ceilings(fields: Fields) -> dict[tuple[str, str], dict[str, Any]]:
-    """(workload, level) → what the engine did in calibration (median over its slices), and against what."""
+    """(workload, level) → what the engine did in calibration (in its best slice), and against what."""
     if "ceilings" not in fields.data:
         return {}
     return {
         (each.get("workload", str), each.get("level", str)): {
-            "ceiling_per_s": statistics.median(each.get("rates_per_s", list)),
+            "ceiling_per_s": max(each.get("rates_per_s", list)),
+            "ceiling_known": not (each.has("disturbed") and each.get("disturbed", bool)),
             "responder": each.get("responder", str) if each.has("responder") else NULL_RESPONDER,
         }
         for each in fields.items("ceilings")

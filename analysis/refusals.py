@@ -234,7 +234,9 @@ def _throttled(totals: Totals) -> Refusal | None:
 
 def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
     limit = CEILING.limit
-    if plan.ceiling_per_s is None or totals.rate_per_s <= limit * plan.ceiling_per_s:
+    if plan.ceiling_per_s is None or not plan.ceiling_known:
+        return None
+    if totals.rate_per_s <= limit * plan.ceiling_per_s:
         return None
     share = totals.rate_per_s / plan.ceiling_per_s
     text = (

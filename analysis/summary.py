@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +69,12 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     named = [run.details.of(subject.id, plan.workload, plan.level) for subject in run.meta.subjects]
     metric = lead_metric(plan, workload, of_messages=together(named).counts_messages)
     tables = _Tables(rates, lead_table(data), judged, metric)
-    every = tuple(
-        _cell(run, data, subject, totals(data, subject.id, workload.transport, cores), tables)
-        for subject in run.meta.subjects
-    )
+    added = {subject.id: totals(data, subject.id, workload.transport, cores) for subject in run.meta.subjects}
+    # What a server drove the engine to, the engine can do: calibration was disturbed where it did less.
+    fastest = max((each.rate_per_s for each in added.values() if each is not None), default=0.0)
+    if plan.ceiling_per_s is not None and fastest > plan.ceiling_per_s:
+        data = replace(data, plan=replace(plan, ceiling_known=False))
+    every = tuple(_cell(run, data, subject, added[subject.id], tables) for subject in run.meta.subjects)
     cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
     valid = [cell.subject for cell in cells if cell.status == "ok" and cell.subject in tables.leads]
     noise = _noise(run, every, tables)
@@ -137,6 +139,11 @@ def _cell(
     if added.shared and not data.left_out.empty and subject.id in set(data.left_out["subject"]):
         why = shared_in_words(added, run.meta.server_cores)
         reasons.append(f"left-out: {why}. The figures rest on the other slices")
+    if plan.ceiling_per_s is not None and not plan.ceiling_known:
+        reasons.append(
+            "not-measured: what the engine can do: its calibration was disturbed "
+            f"({plan.ceiling_per_s:,.0f} a second), so no figure is refused for being near to it"
+        )
     reasons += _notes(data, added, lead, tables.metric)
     if plan.model == "closed" and subject.id not in tables.drifts:
         reasons.append(f"not-measured: steadiness needs {MIN_BLOCKS} blocks with {MIN_ROUNDS} rounds")

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Protocol
 
 from gatebench.errors import GatebenchError, ServerFailure
+from gatebench.kernel import core_time
 from gatebench.load import LoadCell
 from gatebench.ports import fresh_port
 from gatebench.processes import OWNER_VARIABLE, Owner, cpu_s
 from gatebench.readiness import wait_until_accepting
-from gatebench.runner import HOST
+from gatebench.rows import SHARED_LIMIT
+from gatebench.runner import HOST, Counters
+from gatebench.slicing import others
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
 
@@ -31,6 +34,10 @@ WARMUP_S = 0.1
 WINDOW_S = 0.2
 SLICES = 4
 """With the warm-up, about a second a level: enough to know a limit that figures may come within half of."""
+MOST_SLICES = 12
+"""So many at most, where others disturb some: another two seconds a level."""
+AGREEING = 0.9
+"""A ceiling is a maximum. It is known once the second best slice comes so near to the best."""
 AT_ITS_LIMIT = 0.85
 """A share of a core from which on a side is called the limit: that of the gate `generator-busy`."""
 MIB = 1 << 20
@@ -76,6 +83,8 @@ class Ceiling:
         mib_per_s: MiB per second over the wire, both ways, heads included; the median over the slices.
         engine_busy_share: share of the time that the engine's loop was busy; the median over the slices.
         responder_cpu_share: share of one core that the responder used; the median over the slices.
+        disturbed: whether no two slices agree on the best rate, or others had the responder's core in all
+            but one: then it is not known what the engine can do.
     """
 
     workload: str
@@ -86,11 +95,12 @@ class Ceiling:
     engine_busy_share: float
     responder_cpu_share: float | None
     responder: str = NULL_RESPONDER
+    disturbed: bool = False
 
     @property
     def rate_per_s(self) -> float:
-        """Answers per second; the median over the slices."""
-        return statistics.median(self.rates_per_s)
+        """Answers per second; the best slice: whatever else runs on the machine can only make it less."""
+        return max(self.rates_per_s)
 
     @property
     def limit(self) -> str:
@@ -192,6 +202,7 @@ def calibrate(
     *,
     slices: int = SLICES,
     window_s: float = WINDOW_S,
+    responder_cores: Sequence[int] = (),
 ) -> tuple[Ceiling, ...]:
     """Finds the ceiling of each probe, one after the other, with the load process of the run.
 
@@ -199,30 +210,57 @@ def calibrate(
         load: which holds no connections now.
         probes: closed loops only; an open one offers what it offers.
         responder_of: which responder answers a target.
-        slices: how many are measured of each probe.
+        slices: how many are measured of each probe; more, up to `MOST_SLICES`, where these are disturbed.
         window_s: their length in seconds.
+        responder_cores: the responders' cores, of this machine; empty where they are elsewhere.
 
     Raises:
         GatebenchError: the responder ended, or one of its answers was late or wrong: no figure of this lab
             can be trusted then.
     """
-    return tuple(_ceiling(load, probe, responder_of(probe.target), slices, window_s) for probe in probes)
+    return tuple(
+        _ceiling(load, probe, responder_of(probe.target), slices, window_s, responder_cores)
+        for probe in probes
+    )
 
 
-def _ceiling(load: Load, probe: Probe, responder: Responder, slices: int, window_s: float) -> Ceiling:
+def is_disturbed(rates_per_s: Sequence[float], shared: Sequence[bool]) -> bool:
+    """Whether slices do not show what the engine can do.
+
+    Args:
+        rates_per_s: one a slice; two slices at least can be enough.
+        shared: for each, whether others had the responder's core.
+    """
+    best = sorted(rates_per_s, reverse=True)[:2]
+    return len(best) < 2 or best[1] < AGREEING * best[0] or shared.count(False) < 2
+
+
+def _ceiling(
+    load: Load,
+    probe: Probe,
+    responder: Responder,
+    slices: int,
+    window_s: float,
+    cores: Sequence[int],
+) -> Ceiling:
     name = f"{probe.workload}/{probe.level}"
     target = replace(probe.target, host=responder.host, port=responder.port)
     load.spawn([LoadCell(name, probe.connections, target)])
     results: list[SliceResult] = []
     responder_shares: list[float] = []
+    rates: list[float] = []
+    shared: list[bool] = []
     try:
         load.prepare(name)
         _hold_to_answers(name, load.run_slice(name, WARMUP_S))
-        for _ in range(slices):
+        while len(results) < slices or (len(results) < MOST_SLICES and is_disturbed(rates, shared)):
             load.prepare(name)
-            before_s = responder.cpu_s()
+            core_before, before_s = core_time(cores) if cores else None, responder.cpu_s()
             result = load.run_slice(name, window_s)
-            after_s = responder.cpu_s()
+            after_s, core_after = responder.cpu_s(), core_time(cores) if cores else None
+            had_s, _ = others(Counters(before_s, core=core_before), Counters(after_s, core=core_after), 0.0)
+            shared.append(had_s is not None and had_s > SHARED_LIMIT * result.elapsed_s)
+            rates.append(result.counted / result.counted_s)
             if before_s is not None and after_s is not None:
                 responder_shares.append((after_s - before_s) / result.elapsed_s)
             _hold_to_answers(name, result)
@@ -233,13 +271,14 @@ def _ceiling(load: Load, probe: Probe, responder: Responder, slices: int, window
         probe.workload,
         probe.level,
         probe.connections,
-        rates_per_s=tuple(result.counted / result.counted_s for result in results),
+        rates_per_s=tuple(rates),
         mib_per_s=statistics.median(
             (result.bytes_received + result.bytes_sent) / MIB / result.elapsed_s for result in results
         ),
         engine_busy_share=statistics.median(result.busy_share for result in results),
         responder_cpu_share=statistics.median(responder_shares) if responder_shares else None,
         responder=responder.name,
+        disturbed=is_disturbed(rates, shared),
     )
 
 

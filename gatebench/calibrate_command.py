@@ -68,7 +68,7 @@ def ceilings_table(ceilings: Sequence[Ceiling], cores: Cores) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("transport")
     table.add_column("request")
-    for column in ("connections", "answers/s", "lowest", "highest", "MiB/s", "engine busy", "responder CPU"):
+    for column in ("connections", "answers/s", "lowest", "MiB/s", "engine busy", "responder CPU"):
         table.add_column(column, justify="right")
     table.add_column("limit")
     for ceiling in ceilings:
@@ -78,11 +78,10 @@ def ceilings_table(ceilings: Sequence[Ceiling], cores: Cores) -> Table:
             str(ceiling.connections),
             f"{ceiling.rate_per_s:,.0f}",
             f"{min(ceiling.rates_per_s):,.0f}",
-            f"{max(ceiling.rates_per_s):,.0f}",
             f"{ceiling.mib_per_s:,.0f}",
             f"{ceiling.engine_busy_share:.0%}",
             "unknown" if ceiling.responder_cpu_share is None else f"{ceiling.responder_cpu_share:.0%}",
-            ceiling.limit,
+            "unknown: disturbed" if ceiling.disturbed else ceiling.limit,
         )
     return table
 

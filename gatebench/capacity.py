@@ -28,6 +28,7 @@ def ceilings(
     workloads: Sequence[Workload],
     means: Means,
     responders: AbstractContextManager[Callable[[Target], Responder]],
+    responder_cores: Sequence[int] = (),
 ) -> tuple[Ceiling, ...]:
     """What the engine does against the null responder, for every level whose figure it could limit."""
     probes = [
@@ -39,7 +40,7 @@ def ceilings(
     if not probes:
         return ()
     with responders as responder_of:
-        return calibrate(means.load, probes, responder_of)
+        return calibrate(means.load, probes, responder_of, responder_cores=responder_cores)
 
 
 def with_rates(

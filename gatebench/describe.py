@@ -62,6 +62,7 @@ def describe_run(
                 "engine_busy_share": each.engine_busy_share,
                 "responder_cpu_share": each.responder_cpu_share,
                 "responder": each.responder,
+                "disturbed": each.disturbed,
             }
             for each in ceilings
         ],

@@ -237,7 +237,16 @@ class Run:
         ):
             return request.workloads, ()
         self._observer.stage("calibrating the load engine")
-        found = ceilings(request.workloads, means, backend.responders(logs))
+        here = () if self._containers else backend.cores.server
+        found = ceilings(request.workloads, means, backend.responders(logs), here)
+        for each in found:
+            if each.disturbed:
+                slices = f"{len(each.rates_per_s)} slices of {min(each.rates_per_s):,.0f}"
+                self._note(
+                    f"{each.workload}/{each.level}: the calibration was disturbed "
+                    f"({slices} to {each.rate_per_s:,.0f} a second), so it is not known "
+                    "what the engine can do, and no figure is refused for being near to it"
+                )
         workloads, notes = with_rates(request.workloads, request.references, means, logs=logs)
         for note in notes:
             self._note(note)

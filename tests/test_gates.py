@@ -205,6 +205,10 @@ def test_a_figure_over_half_of_the_engines_own_is_too_near_to_its_ceiling() -> N
     assert "reached against a responder that does nothing" in text
 
 
+def test_a_calibration_that_was_disturbed_refuses_nothing() -> None:
+    assert found(HONEST, replace(PLAN, ceiling_per_s=20_000.0, ceiling_known=False)) == []
+
+
 def test_a_ceiling_names_what_the_engine_drove_in_calibration() -> None:
     ((_, text),) = found(HONEST, replace(PLAN, ceiling_per_s=20_000.0, responder="nginx"))
 

@@ -388,6 +388,16 @@ def test_the_ceiling_is_the_one_that_the_run_measured(tmp_path: Path) -> None:
     assert cell(found, "waitress").status == "ok"
 
 
+def test_a_calibration_that_a_server_surpasses_was_disturbed_and_refuses_nobody(tmp_path: Path) -> None:
+    low = replace(KEEP_ALIVE, ceiling_per_s=8_000.0)  # waitress does 5,500, uvicorn 12,000
+    run = load_run(make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"], BY_ID["waitress"]], [low]))
+
+    for subject in ("uvicorn", "waitress"):
+        found = cell(summarize(run), subject)
+        assert found.status == "ok"
+        assert any("its calibration was disturbed (8,000 a second)" in reason for reason in found.reasons)
+
+
 def test_a_run_of_schema_1_gives_the_same_figures_as_one_of_schema_2(tmp_path: Path) -> None:
     old, new = (
         small(
