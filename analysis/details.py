@@ -50,11 +50,6 @@ class Details:
         counted = [name for name, each in self.names.items() if each.answers]
         return bool(counted) and not any(_is_http(name) for name in counted)
 
-    @property
-    def counts_requests(self) -> bool:
-        """Whether some of what was counted by name are requests over HTTP."""
-        return any(_is_http(name) for name, each in self.names.items() if each.answers)
-
 
 NONE = Details()
 

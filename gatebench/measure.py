@@ -214,14 +214,7 @@ class Block:
                     )
                     last = round_number == level.rounds - 1
                     place = Place(self._number, round_number, position, last)
-                    row = take_slice(
-                        self._load,
-                        cell,
-                        instance,
-                        place,
-                        around=self._around(instance),
-                        strangers=self._strangers,
-                    )
+                    row = self._take(cell, instance, place)
                     self._keep(row, closely=last)
                     rounds_s[round_number] += time.monotonic() - began
             except CellError as error:
@@ -252,13 +245,10 @@ class Block:
             instance = self._instances.get(cell.subject.id)
             if instance is None or cell not in cells:
                 continue
-            row = take_slice(
-                self._load,
+            row = self._take(
                 cell,
                 instance,
                 Place(self._number, round_number, position, last),
-                around=self._around(instance),
-                strangers=self._strangers,
                 arrivals=self._arrivals(level, cell, round_number),
             )
             if level.level.objective:
@@ -305,18 +295,30 @@ class Block:
         finally:
             self._end([instance])
 
+    def _take(
+        self,
+        cell: Cell,
+        instance: Instance,
+        place: Place,
+        *,
+        arrivals: Arrivals | None = None,
+        connections: int | None = None,
+    ) -> SliceRow:
+        return take_slice(
+            self._load,
+            cell,
+            instance,
+            place,
+            around=self._around(instance),
+            strangers=self._strangers,
+            arrivals=arrivals,
+            connections=connections,
+        )
+
     def _hold_step(self, cell: Cell, instance: Instance, place: Place, connections: int) -> None:
         self._load.spawn([load_cell(cell, instance, self._means.contract, connections=connections)])
         try:
-            row = take_slice(
-                self._load,
-                cell,
-                instance,
-                place,
-                around=self._around(instance),
-                strangers=self._strangers,
-                connections=connections,
-            )
+            row = self._take(cell, instance, place, connections=connections)
         finally:
             self._load.stop()
         self._record.add(row)
