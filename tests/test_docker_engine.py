@@ -130,7 +130,7 @@ def test_an_engine_that_stops_during_a_build_ends_the_run(tmp_path: Path, own_re
     (own / "server.toml").write_text(
         'homepage = "https://example.org/"\n'
         '[variants.default]\ninterface = "wsgi"\ncommand = ["serve", "{app}", "{port}"]\n'
-        'supports = ["close"]\n'
+        'supports = ["keep-alive"]\n'
     )
     arguments = run_arguments(
         tmp_path / "run", "--servers-dir", str(own.parent), servers="slow", budget=BUDGET

@@ -32,8 +32,9 @@ OCCUPIED = """
 homepage = "https://example.org/"
 [variants.default]
 interface = "wsgi"
-command = ["python", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+command = ["python", "-m", "http.server", "{taken}", "--bind", "127.0.0.1"]
 supports = ["close", "keep-alive"]
+environment = { PORT = "{port}" }  # which it does not heed
 """
 
 
@@ -86,7 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
         own = folder / "servers" / "occupied"
         own.mkdir(parents=True)
         (own / "requirements.txt").write_text("# Nothing but Python.\n")
-        (own / "server.toml").write_text(OCCUPIED.replace("{port}", str(occupied.getsockname()[1])))
+        (own / "server.toml").write_text(OCCUPIED.replace("{taken}", str(occupied.getsockname()[1])))
         arguments = run_arguments(results.folder, "boxed unbuildable vanishing occupied", WORKLOAD)
         folders = ("--servers-dir", str(SERVERS), "--servers-dir", str(own.parent))
         with commanded(folder, *arguments, *folders, "--runner", "docker") as command:

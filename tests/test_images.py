@@ -263,7 +263,7 @@ def own_server(folder: Path, requirements: str) -> Path:
             homepage = "https://example.org/"
             [variants.default]
             interface = "wsgi"
-            command = ["python", "{app_file}"]
+            command = ["python", "{app_file}", "{port}"]
             supports = ["close"]
         """)
     )
