@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.gates import most_left_out
 from analysis.load import ERROR_KINDS
 from analysis.percentiles import Percentiles, of_histogram, quantile
 from loadtests.engine.tally import CLOCKS
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from analysis.meta import LevelPlan
 
 
-MOST_SHARED = 0.2
-"""So many of a cell's slices may be left out because others had the server's cores; with more, none is."""
 MIN_TURNS = 3
 """Timed answers that a slice must hold for each connection before Little's law can be asked of it."""
 
@@ -167,13 +166,13 @@ def level_data(run: Run, plan: LevelPlan) -> LevelData:
 def _undisturbed(data: LevelData) -> LevelData:
     """Without the slices in which others had the server's cores, by a rule that looks at no answer.
 
-    Where these are more than `MOST_SHARED` of a subject's slices, all of them stay, and the gate
-    `shared-core` refuses the cell. What idle connections hold in memory is the same whoever has the core.
+    Where these are more than `most_left_out`, all of a subject's slices stay, and the gate `shared-core`
+    refuses the cell. What idle connections hold in memory is the same whoever has the core.
     """
     if data.plan.model == "idle" or not data.slices["shared"].any():
         return data
-    share = data.slices.groupby("subject")["shared"].mean()
-    cleared = share.index[share <= MOST_SHARED]
+    found = data.slices.groupby("subject")["shared"].agg(["sum", "size"])
+    cleared = found.index[found["sum"] <= found["size"].map(most_left_out)]
     out = data.slices["shared"] & data.slices["subject"].isin(cleared)
     out_too = data.histograms["shared"] & data.histograms["subject"].isin(cleared)
     return replace(

@@ -116,7 +116,8 @@ STEAL = Gate(
 )
 SHARED_CORE = Gate(
     "shared-core",
-    "others had over 5 % of the server's cores in more than a fifth of the slices (fewer are left out)",
+    "others had over 5 % of the server's cores in more than a fifth of the slices, of three or four in more "
+    "than one (fewer are left out)",
     0.2,
     "Measure it with --exclusive, or apart from servers that work at rest; keep other programs off the "
     "server's cores (taskset), or take another machine.",
@@ -194,6 +195,17 @@ GATES: tuple[Gate, ...] = (
     FEW_REQUESTS,
     FEW_TURNS,
 )
+
+FEWEST_TO_LEAVE_OUT_OF = 3
+
+
+def most_left_out(slices: int) -> int:
+    """How many of a cell's slices may be left out because others had the server's cores.
+
+    A fifth of them; of three or four, one. The rule looks at no answer, so that what is left is no choice.
+    """
+    return max(int(slices * SHARED_CORE.limit), int(slices >= FEWEST_TO_LEAVE_OUT_OF))
+
 
 BUSY_IN_OPEN_LOOP = 0.70
 """Latencies suffer from a busy engine before throughput does."""

@@ -28,6 +28,7 @@ from analysis.gates import (
     WORKERS,
     WRONG_BODY,
     Refusal,
+    most_left_out,
 )
 from gatebench.rows import SHARED_LIMIT
 
@@ -200,12 +201,11 @@ def _steal(totals: Totals) -> Refusal | None:
 
 
 def _shared_core(totals: Totals, plan: LevelPlan, server_cores: int) -> Refusal | None:
-    limit = SHARED_CORE.limit
-    share = totals.shared / totals.slices if totals.slices else 0.0
-    if plan.model == "idle" or share <= limit:
+    limit = most_left_out(totals.slices)
+    if plan.model == "idle" or totals.shared <= limit:
         return None
-    text = f"{shared_in_words(totals, server_cores)} (limit {limit:.0%} of the slices)."
-    return Refusal(SHARED_CORE, share, text)
+    text = f"{shared_in_words(totals, server_cores)}; up to {limit:,} would have been left out."
+    return Refusal(SHARED_CORE, totals.shared / totals.slices, text)
 
 
 def shared_in_words(totals: Totals, server_cores: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.cells import Totals
-from analysis.gates import GATES
+from analysis.gates import GATES, most_left_out
 from analysis.meta import LevelPlan, WorkloadMeta
 from analysis.percentiles import Percentiles
 from analysis.refusals import refusals
@@ -292,6 +292,15 @@ def test_a_core_that_others_had_in_over_a_fifth_of_the_slices_is_refused_with_wh
     assert code == "shared-core"
     assert "in 9 of 40 slices" in text
     assert "in the mean of these 38%; among them uvicorn+busy (8 slices), cc1 (process 7) (1 slice)" in text
+    assert "up to 8 would have been left out" in text
+
+
+@pytest.mark.parametrize(("slices", "most"), [(1, 0), (2, 0), (3, 1), (4, 1), (9, 1), (10, 2), (40, 8)])
+def test_a_fifth_of_the_slices_may_be_left_out_and_of_three_or_four_one(slices: int, most: int) -> None:
+    assert most_left_out(slices) == most
+    hit = replace(HONEST, slices=slices, others_share=0.38)
+    assert found(replace(hit, shared=most), PLAN) == []
+    assert [code for code, _ in found(replace(hit, shared=most + 1), PLAN)] == ["shared-core"]
 
 
 def test_others_share_of_several_cores_is_of_all_of_them() -> None:
