@@ -109,30 +109,31 @@ def test_every_request_that_a_delaying_server_answered_is_in_the_latencies(fault
         assert len(measured[block]) == len(service_us)
 
 
-def test_the_median_latency_is_what_the_server_itself_logged(faults: Results) -> None:
-    # As with the tail below: others can only delay the engine, and not in every block.
-    truth = Truth(faults, "known-delay")
+def assert_as_logged(results: Results, percent: float, *, rel: float, within_us: float = 0.0) -> None:
+    """In one block at least, what the lab measured is what the server itself logged.
+
+    Others on the engine's core can only delay it, and seldom in every block; a fault of the engine is in
+    every one. Where they were at work all the time, which the cell then says, it may be late, but not early.
+    """
+    truth, cell = Truth(results, "known-delay"), results.cell("known-delay", "known-times")
+    assert_went_well(cell)
     measured = truth.measured_us()
     pairs = [
-        (percentile(measured[block], 50), percentile(service_us, 50))
+        (percentile(measured[block], percent), percentile(service_us, percent))
         for block, service_us in truth.service_us(CONNECTIONS).items()
     ]
     seen_us, logged_us = min(pairs, key=lambda pair: abs(pair[0] / pair[1] - 1))
-    assert seen_us == pytest.approx(logged_us, rel=0.02, abs=50)
-    every = np.concatenate(list(measured.values()))
-    assert faults.cell("known-delay", "known-times")["latency_us"]["p50"] == percentile(every, 50)
+    assert seen_us >= logged_us * (1 - rel) - within_us
+    if cell["status"] == "ok":
+        assert seen_us <= logged_us * (1 + rel) + within_us
+
+
+def test_the_median_latency_is_what_the_server_itself_logged(faults: Results) -> None:
+    assert_as_logged(faults, 50, rel=0.02, within_us=50)
 
 
 def test_the_tail_latency_is_what_the_server_itself_logged(faults: Results) -> None:
-    # Whoever else uses the engine's core can only delay it, and not in every block; a fault of the engine is
-    # in every one.
-    truth = Truth(faults, "known-delay")
-    measured = truth.measured_us()
-    ratios = [
-        percentile(measured[block], 99) / percentile(service_us, 99)
-        for block, service_us in truth.service_us(CONNECTIONS).items()
-    ]
-    assert min(ratios, key=lambda ratio: abs(ratio - 1)) == pytest.approx(1, abs=0.05)
+    assert_as_logged(faults, 99, rel=0.05)
 
 
 def test_a_server_that_makes_each_request_wait_40_ms_is_called_latency_locked(waits: Results) -> None:
