@@ -114,7 +114,13 @@ def local_load(*, cores: Cores, owner: Owner, log: Path, options: MasterOptions 
     """The load process on this machine; a worker of it gets its part of `cores.engine`."""
     options = options or MasterOptions()
     command = [sys.executable, "-m", "loadtests.lab", "--fd", "0", *options.arguments(cores.engine)]
-    return LoadProcess(command, owner=owner, log=log, options=options)
+    before = os.sched_getaffinity(0)
+    # A Locust file's users run in the process itself, which would wander to the server's core.
+    os.sched_setaffinity(0, {*cores.engine, *cores.lab})
+    try:
+        return LoadProcess(command, owner=owner, log=log, options=options)
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class LoadProcess:
