@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -49,10 +50,14 @@ class CountingServer(ContractServer):
 
     def __init__(self) -> None:
         super().__init__(Faults(spoil={"GET /plaintext": self._count}))
-        self.answered = 0
+        self.answered_at_s: list[float] = []
+
+    @property
+    def answered(self) -> int:
+        return len(self.answered_at_s)
 
     def _count(self, answer: bytes) -> bytes:
-        self.answered += 1
+        self.answered_at_s.append(time.time())
         return answer
 
     def cell(self, name: str = "a", connections: int = CONNECTIONS) -> LoadCell:
@@ -225,9 +230,30 @@ def test_a_locust_file_is_a_cell_of_one_process(tmp_path: Path, workers: int) ->
         load.spawn([LoadCell("visit", 2, None, file, host), server.cell()])
         load.prepare("visit")
         result = load.run_slice("visit", WINDOW_S)
-        assert result.completed + result.drained == server.answered > 0
+        # Its users go on between slices, so that each may have an answer more by the end or since.
+        ended_s = result.started_unix_ns / 1e9 + result.elapsed_s
+        answered = sum(at_s <= ended_s for at_s in server.answered_at_s)
+        assert 0 < result.completed + result.drained == pytest.approx(answered, abs=2)
         assert result.workers_missing == 0
         load.stop()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_locust_itself_stays_off_the_servers_cores(tmp_path: Path, workers: int) -> None:
+    # The users of a Locust file run in its own process, which is pinned to no core as an engine is.
+    *free, server_core = sorted(os.sched_getaffinity(0))
+    if not free:
+        pytest.skip("needs two cores")
+    cores = Cores(server=(server_core,), engine=(free[0],), lab=(free[-1],))
+    options = MasterOptions(workers)
+    log = tmp_path / "load.log"
+    with local_load(cores=cores, owner=Owner.this(), log=log, options=options) as load:
+        load.hello()
+        own = psutil.Process(load.pid)
+        for process in (own, *own.children(recursive=True)):
+            assert server_core not in process.cpu_affinity()
+        load.stop()
+    assert os.sched_getaffinity(0) == {*free, server_core}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
