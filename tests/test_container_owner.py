@@ -45,6 +45,7 @@ def test_a_lab_that_sweeps_up_after_itself_is_left_over_and_no_other() -> None:
         f"{THIS.machine}.{DEAD}.1",
         f"{THIS.machine}{DEAD}",
     ],
+    ids=range(10),  # several processes may run these tests, and each has a number of its own
 )
 def test_what_carries_another_label_is_somebody_elses(label: str) -> None:
     assert not is_left_over(label, None)
