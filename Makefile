@@ -96,10 +96,11 @@ test: $(VENV)/.dev ## run every test
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(BIN)/pytest -m 'not real and not docker and not browser'
 
-check: $(VENV)/.dev ## ruff and the strict type checker
+check: $(VENV)/.dev ## ruff, the strict type checker, and who may import whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 bench-engine: $(VENV)/.dev ## compare the load engine with wrk, h2load, ab, picows and Locust's own client
 	@$(BIN)/python -m loadtests.bench

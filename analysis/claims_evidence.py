@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from analysis.claims_file import METRICS, PER_THREAD, PER_WORKER
 from analysis.statistics import MIN_BLOCKS, MIN_EFFECT
-from gatebench.registry import matches
+from gatebench.registry.registry import matches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
-from gatebench.config import HYPHENATED
-from gatebench.errors import ConfigurationError
-from gatebench.model import CAPABILITIES, INTERFACES, Capability, Interface
-from gatebench.strict import Table, listed
+from gatebench.registry.servers import HYPHENATED
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import CAPABILITIES, INTERFACES, Capability, Interface
+from gatebench.words.toml import Table, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 CLAIMS_FILE = Path(__file__).with_name("claims.toml")
 REFUSABLE: tuple[Capability, ...] = ("keep-alive", "websocket")
-"""Capabilities whose absence the verification checks as well (`gatebench.verify`)."""
+"""Capabilities whose absence the verification checks as well (`gatebench.contract.verify`)."""
 PER_WORKER, PER_THREAD = "waiting_per_worker", "waiting_per_thread"
 METRICS: Mapping[str, str] = {
     "rps": "requests/s",

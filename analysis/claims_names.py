@@ -9,21 +9,16 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.claims_file import (
-    ApplicationCostCondition,
-    FigureCondition,
-    RatioCondition,
-    ServesCondition,
-)
-from gatebench.registry import matches
-from gatebench.strict import listed, near
+from analysis.claims_file import ApplicationCostCondition, FigureCondition, RatioCondition, ServesCondition
+from gatebench.registry.registry import matches
+from gatebench.words.toml import listed, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from analysis.claims_file import Chosen, Condition
     from analysis.meta import RunMeta
-    from gatebench.registry import Registry
+    from gatebench.registry.registry import Registry
 
 Problem = tuple[str, str]
 """A key of a condition, and what is wrong with it."""

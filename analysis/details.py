@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gatebench.details import MOST_EXAMPLES, OTHER_NAMES, visible
-from gatebench.errors import GatebenchError
+from gatebench.results.details import MOST_EXAMPLES, OTHER_NAMES, visible
+from gatebench.words.errors import GatebenchError
 from loadtests.engine.tally import FAILURES
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatebench.errors import GatebenchError
+from gatebench.words.errors import GatebenchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analysis.parallel import forked_map
 from analysis.parts import arrow_part, empty, read_part, typed
-from gatebench.errors import GatebenchError
+from gatebench.words.errors import GatebenchError
 from loadtests.engine.tally import CLOCKS
 
 if TYPE_CHECKING:

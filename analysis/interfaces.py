@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gatebench.explaining.keys import NEEDS, Need, in_order, meaning, need
-from gatebench.explaining.text import handed_text, printable, shortened
-from gatebench.model import INTERFACES, Interface
+from gatebench.words.interface_keys import (
+    NEEDS,
+    Need,
+    handed_text,
+    in_order,
+    meaning,
+    need,
+    printable,
+    shortened,
+)
+from gatebench.words.model import INTERFACES, Interface
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,7 +12,7 @@ from analysis.histograms import CELL, Histograms, histogram_types, open_histogra
 from analysis.meta_file import parse
 from analysis.parts import parts_of, read_table
 from analysis.taking_part import why_unsupported
-from gatebench.errors import ConfigurationError, GatebenchError
+from gatebench.words.errors import ConfigurationError, GatebenchError
 from loadtests.engine.tally import FAILURES
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ class LevelPlan:
     Attributes:
         rounds: slices of each subject in one block.
         slice_s: length of one slice in seconds.
-        model: how it is loaded; see `gatebench.model.Level`, as for `window`, `rate_per_s` and
+        model: how it is loaded; see `gatebench.words.model.Level`, as for `window`, `rate_per_s` and
             `capacity_share`.
         objective: what a search keeps to, such as `p99-10ms`, or None.
         ceiling_per_s: what the engine did in calibration; None where that was not asked.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from analysis import containers
 from analysis.fields import Fields
 from analysis.meta import NULL_RESPONDER, LevelPlan, RunMeta, SubjectMeta, WorkloadMeta
-from gatebench.errors import GatebenchError
-from gatebench.taking_part import takes_workers
+from gatebench.words.errors import GatebenchError
+from gatebench.words.model import takes_workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

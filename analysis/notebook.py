@@ -20,9 +20,9 @@ from analysis.metrics import RPS
 from analysis.standings import compared, standings
 from analysis.tables import standings_table
 from analysis.wording import findings
-from gatebench.bundle import unpacked
-from gatebench.errors import GatebenchError
-from gatebench.selection import RESULTS, ROOT
+from gatebench.results.bundle import unpacked
+from gatebench.words.errors import GatebenchError
+from gatebench.words.paths import RESULTS, ROOT
 
 if TYPE_CHECKING:
     from analysis.load import Run
@@ -68,7 +68,7 @@ def counted_latencies(run: Run) -> pd.DataFrame:
 
 
 def loaded_by(levels: Sequence[LevelResult], *models: str) -> list[LevelResult]:
-    """The levels with one of these load models, such as `closed` or `open`; see `gatebench.model.Level`."""
+    """The levels with one of these load models, such as `closed` or `open`; see `Level`."""
     return [level for level in levels if level.plan.model in models]
 
 

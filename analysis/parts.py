@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.parallel import forked_map
-from gatebench.errors import GatebenchError
+from gatebench.words.errors import GatebenchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

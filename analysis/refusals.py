@@ -30,7 +30,7 @@ from analysis.gates import (
     Refusal,
     most_left_out,
 )
-from gatebench.rows import SHARED_LIMIT
+from gatebench.results.columns import SHARED_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

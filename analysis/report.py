@@ -14,12 +14,13 @@ from analysis.claims import check
 from analysis.claims_file import load_claims
 from analysis.claims_names import Known
 from analysis.load import load_run
-from analysis.page import Picture, render
+from analysis.page import render
+from analysis.page_pictures import Picture
 from analysis.summary import as_json, summarize
-from gatebench.record import record_error
-from gatebench.selection import open_registry
-from gatebench.sources import FOLDER as SOURCES
-from gatebench.sources import claims_of
+from gatebench.cli.run import open_registry
+from gatebench.results.bundle import FOLDER as SOURCES
+from gatebench.results.bundle import claims_of
+from gatebench.results.record import record_error
 
 CHARTS = "charts"
 

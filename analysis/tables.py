@@ -13,7 +13,7 @@ from analysis.leads import why_no_lead
 from analysis.metrics import P50, P99
 from analysis.standings import standings
 from analysis.wording import interval, short_reason
-from gatebench.details import TEXT_CHARACTERS
+from gatebench.results.details import TEXT_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

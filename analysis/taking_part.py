@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatebench.taking_part import why_not
+from gatebench.words.model import why_not
 
 if TYPE_CHECKING:
     from analysis.meta import RunMeta, SubjectMeta, WorkloadMeta

@@ -8,7 +8,7 @@ from analysis.gates import CEILING, GENERATOR_BUSY, RATE_MISSED
 from analysis.metrics import RPS
 from analysis.standings import compared, standings, verdict_on
 from analysis.statistics import MIN_BLOCKS
-from gatebench.details import visible
+from gatebench.results.details import visible
 
 if TYPE_CHECKING:
     from analysis.meta import WorkloadMeta

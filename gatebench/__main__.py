@@ -1,5 +1,5 @@
 """`python -m gatebench` is the `gatebench` command."""
 
-from gatebench.cli import main
+from gatebench.cli.app import main
 
 main()

@@ -23,10 +23,10 @@ from typing import Protocol
 from locust.env import Environment
 from locust.exception import RPCError
 
-from gatebench.kernel import open_file_limit
+from gatebench.machine.kernel import open_file_limit
 from loadtests.distribution.cells import Cells
 from loadtests.distribution.lab import Workers, WorkersError, least
-from loadtests.engine.fleet import EngineError
+from loadtests.engine.engine_process import EngineError
 from loadtests.engine.messages import Message, receive_message, send_message
 from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult

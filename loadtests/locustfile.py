@@ -18,7 +18,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from gatebench.errors import ConfigurationError
+from gatebench.words.errors import ConfigurationError
 from loadtests.distribution.options import CONTRACT, EngineCores, add_options
 from loadtests.distribution.plain import LocalTest, MasterTest, WorkerTest
 from loadtests.distribution.questions import listen

@@ -13,7 +13,8 @@ from gevent.lock import BoundedSemaphore
 from locust.env import Environment
 
 from loadtests.distribution.totals import Totals
-from loadtests.engine.fleet import EngineError, Fleet
+from loadtests.engine.engine_process import EngineError
+from loadtests.engine.fleet import Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target
 from loadtests.locust_statistics import merge_into

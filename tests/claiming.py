@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.claims import ClaimResult, check, load_claims
+from analysis.claims import ClaimResult, check
+from analysis.claims_file import load_claims
 from analysis.load import load_run
 from analysis.summary import summarize
 from tests.summaries import QUIET

@@ -18,7 +18,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from gatebench.contract import load_contract
+from gatebench.contract.file import load_contract
 from tests.scripted import ScriptedServer
 
 CONTRACT = load_contract()

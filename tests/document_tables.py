@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import median
 
 from analysis import gates, leads, percentiles, statistics
-from gatebench import holding
-from gatebench.config_workload import SERVICE_TIMES_PER_SLICE
-from gatebench.cores import ENGINES
-from gatebench.model import CAPABILITIES, Workload
-from gatebench.plan import PROFILES
-from gatebench.registry import load_registry
-from gatebench.runner import Budget
+from gatebench.machine.cores import ENGINES
+from gatebench.registry.registry import load_registry
+from gatebench.registry.workloads import SERVICE_TIMES_PER_SLICE
+from gatebench.runners import readiness
+from gatebench.words.model import CAPABILITIES, Workload
+from gatebench.words.options import Budget
+from gatebench.words.plan import PROFILES
 from loadtests.engine.group import REMEMBERED_BYTES
 from loadtests.engine.loop import ERROR_PAUSE_NS
 from loadtests.engine.open_loop import LINE_PATIENCE_NS
@@ -125,7 +125,7 @@ def numbers_table() -> str:
         ("slices that a search needs after its second turn", str(leads.MIN_SETTLED)),
         ("load engines, where cores are free", str(ENGINES)),
         ("largest answer that is recognised whole", f"{REMEMBERED_BYTES // 1024} KiB"),
-        ("time a server has to get ready", f"{holding.READY_TIMEOUT_S:g} s"),
+        ("time a server has to get ready", f"{readiness.READY_TIMEOUT_S:g} s"),
         ("worker processes, and threads where a server uses them", f"{budget.workers}, {budget.threads}"),
     ]
     return table(("number", "value"), rows)

@@ -17,10 +17,9 @@ from typing import Any, Self
 import docker
 import pytest
 
-from gatebench.compose import OWNER_LABEL
-from gatebench.engine import Engine
-from gatebench.engine_address import EngineAbsentError
-from gatebench.runner import HOST
+from gatebench.runners.docker.engine import Engine, EngineAbsentError
+from gatebench.runners.docker.services import OWNER_LABEL
+from gatebench.words.paths import HOST
 from tests.lab import Command, Ended, wait_until
 
 UNIX = "unix://"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.claims import check, load_claims
+from analysis.claims import check
 from analysis.claims_evidence import capabilities, shown
-from analysis.claims_file import CapabilityCondition, Chosen
+from analysis.claims_file import CapabilityCondition, Chosen, load_claims
 from analysis.comparing.command import compare_command
 from analysis.load import load_run
 from analysis.summary import summarize
-from gatebench.bundle import unpacked
-from gatebench.reproduce import tell
+from gatebench.cli.runs import tell
+from gatebench.results.bundle import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

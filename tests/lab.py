@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gatebench.processes import marked_processes
-from gatebench.runner import HOST
+from gatebench.machine.processes import marked_processes
+from gatebench.words.paths import HOST
 
 TESTS = Path(__file__).parent
 OWN_FOLDERS = ("--servers-dir", str(TESTS / "servers"), "--workloads-dir", str(TESTS / "workloads"))

@@ -11,7 +11,8 @@ from PIL import Image
 
 from analysis.claims import ClaimResult
 from analysis.load import load_run
-from analysis.page import Picture, render
+from analysis.page import render
+from analysis.page_pictures import Picture
 from analysis.page_sections import workload_names
 from analysis.summary import summarize
 from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, failure

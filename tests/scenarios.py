@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gatebench.runner import HOST
-from gatebench.selection import ROOT
+from gatebench.words.paths import HOST, ROOT
 from loadtests.engine.tally import FAILURES, SliceResult
 from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gatebench.model import Level, Objective
+from gatebench.words.model import Level, Objective
 from tests.synthetic_containers import image, run_keys
 from tests.synthetic_model import CONNECTIONS, Load, Plan, Truth
 from tests.synthetic_slices import make_block

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gatebench.model import Level
+from gatebench.words.model import Level
 from tests.synthetic_containers import PYTHON
 
 CONNECTIONS = 64

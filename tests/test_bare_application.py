@@ -11,7 +11,8 @@ from apps.bare.wsgi import app as bare_wsgi
 from apps.plain import routes
 from apps.plain.asgi import app as plain_asgi
 from apps.plain.wsgi import app as plain_wsgi
-from gatebench.contract import Case, load_contract
+from gatebench.contract.file import load_contract
+from gatebench.contract.rules import Case
 from tests.plain_forms import answered, ask_environ, environ_for, run_asgi, scope_for
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from rich.console import Console
 from analysis.comparing.command import compare_command
 from analysis.load import load_run
 from analysis.summary import summarize
-from gatebench.bundle import bundle, private_removed, unpacked
-from gatebench.errors import GatebenchError
+from gatebench.results.bundle import bundle, private_removed, unpacked
+from gatebench.words.errors import GatebenchError
 from tests.lab import TESTS
 from tests.summaries import BY_ID, QUIET
 from tests.synthetic import STEADY, make_run

@@ -14,22 +14,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gatebench.calibrate import (
+from gatebench.cli.subjects import ceilings_table, size_text, table_probes
+from gatebench.contract.file import load_contract
+from gatebench.load.backend import Responder
+from gatebench.load.calibration import (
     MOST_SLICES,
     NULL_RESPONDER,
     Ceiling,
     Probe,
-    Responder,
     calibrate,
     is_disturbed,
     null_responder,
 )
-from gatebench.calibrate_command import ceilings_table, size_text, table_probes
-from gatebench.contract import load_contract
-from gatebench.cores import Cores, available_cores, divide
-from gatebench.errors import GatebenchError
-from gatebench.load import LoadProcess, local_load
-from gatebench.processes import Owner, marked_processes
+from gatebench.load.process import LoadProcess, local_load
+from gatebench.machine.cores import Cores, available_cores, divide
+from gatebench.machine.processes import Owner, marked_processes
+from gatebench.words.errors import GatebenchError
 from loadtests.engine.target import Target, Transport
 
 ABSENT_CORE = 1 << 20

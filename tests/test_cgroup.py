@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gatebench.cgroup import Usage, find, usage_of
+from gatebench.machine.cgroup import Usage, find, usage_of
 
 ID = "8cbc7091c1f2e3b361efa236d9b7c172aa848e13be638af9b54539821de6bad0"
 OTHER = ID[::-1]

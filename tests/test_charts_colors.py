@@ -12,7 +12,7 @@ import pytest
 
 from analysis.charts.frame import DARK, INK, MUTED, PAPER
 from analysis.colors import PALETTE, color, luminance, variant_color
-from gatebench.config import parse_server
+from gatebench.registry.servers import parse_server
 from tests.charts import KEEP_ALIVE, UVICORN, level_view
 
 Matrix = npt.NDArray[np.float64]

@@ -18,7 +18,7 @@ from analysis.charts.response import response_charts
 from analysis.charts.steadiness import steadiness_charts
 from analysis.charts.waiting import waiting_charts
 from analysis.steadiness import MIN_COMPANY
-from gatebench.model import Level
+from gatebench.words.model import Level
 from tests.charts import (
     KEEP_ALIVE,
     PLAN,

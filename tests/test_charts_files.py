@@ -22,7 +22,7 @@ from analysis.charts.registry import CHARTS, charts
 from analysis.charts.view import View
 from analysis.load import load_run
 from analysis.summary import summarize
-from gatebench.model import Level
+from gatebench.words.model import Level
 from tests.charts import (
     FIFTEEN,
     KEEP_ALIVE,

@@ -19,7 +19,7 @@ from analysis.charts.rates import rate_charts
 from analysis.charts.tails import BEYOND, SHARES, quantiles, tails
 from analysis.colors import color
 from analysis.percentiles import MIN_SAMPLES, QUANTILES, percentiles
-from gatebench.model import Level
+from gatebench.words.model import Level
 from tests.charts import (
     FIFTEEN,
     KEEP_ALIVE,

@@ -18,7 +18,7 @@ from analysis.charts.registry import charts
 from analysis.charts.steadiness import steadiness_charts
 from analysis.charts.view import View
 from analysis.statistics import mean_interval
-from gatebench.model import Level
+from gatebench.words.model import Level
 from tests.charts import (
     FIFTEEN,
     KEEP_ALIVE,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from analysis.claims import ClaimResult, check, load_claims, scoped
+from analysis.claims import ClaimResult, check, scoped
 from analysis.claims_evidence import Observation, keeps, shows
-from analysis.claims_file import Limit, Scope
+from analysis.claims_file import Limit, Scope, load_claims
 from analysis.details import Details, Named
 from analysis.load import load_run
 from analysis.meta import WorkloadMeta

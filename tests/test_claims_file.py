@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims import load_claims
+from analysis.claims_file import load_claims
 from analysis.claims_names import Known
 from analysis.load import load_run
 from analysis.report import build_report
-from gatebench.errors import ConfigurationError
-from gatebench.selection import open_registry
+from gatebench.cli.run import open_registry
+from gatebench.words.errors import ConfigurationError
 from tests.claiming import BY_ID, GRANIAN, verdicts
 from tests.summaries import QUIET
 from tests.synthetic import LOADS, make_run

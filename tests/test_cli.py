@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.ports import fresh_port
-from gatebench.runner import HOST
+from gatebench.machine.kernel import fresh_port
+from gatebench.words.paths import HOST
 from tests.lab import OWN_FOLDERS, Command, Ended, fetch, gatebench
 
 

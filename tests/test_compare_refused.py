@@ -12,7 +12,7 @@ from rich.console import Console
 
 from analysis.comparing.command import compare_command
 from analysis.comparing.result import CellComparison
-from gatebench.errors import ConfigurationError
+from gatebench.words.errors import ConfigurationError
 from tests.comparisons import (
     HYPERCORN,
     OTHER_SEED,

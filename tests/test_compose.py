@@ -13,13 +13,21 @@ import yaml  # type: ignore[import-untyped]  # the tests alone read YAML, and ne
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatebench.commands import fill, fill_table
-from gatebench.compose import Build, Interpolated, Project, Service, render, service_name
-from gatebench.compose_file import FILE, MOST_SUBJECTS, for_people, server_service, text, write
-from gatebench.model import Application, Subject
-from gatebench.registry import Registry, load_registry
-from gatebench.runner import Budget
-from gatebench.selection import ROOT
+from gatebench.cli.compose import FILE, MOST_SUBJECTS, for_people, text, write
+from gatebench.registry.registry import Registry, load_registry
+from gatebench.runners.docker.services import (
+    Build,
+    Interpolated,
+    Project,
+    Service,
+    render,
+    server_service,
+    service_name,
+)
+from gatebench.words.commands import fill, fill_table
+from gatebench.words.model import Application, Subject
+from gatebench.words.options import Budget
+from gatebench.words.paths import ROOT
 from tests.test_registry import add_application, add_server
 
 REGISTRY = load_registry(ROOT)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from gatebench.compose import Interpolated, Project, Service, render, service_name
-from gatebench.compose_file import FILE, FIRST_PORT, WEB_PORT
-from gatebench.ports import is_free
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT
+from gatebench.cli.compose import FILE, FIRST_PORT, WEB_PORT
+from gatebench.machine.kernel import is_free
+from gatebench.registry.registry import load_registry
+from gatebench.runners.docker.services import Interpolated, Project, Service, render, service_name
+from gatebench.words.paths import ROOT
 from tests.engine import needs_engine
 from tests.test_compose import NASTY
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.config import parse_application, parse_server
-from gatebench.config_workload import parse_workload
-from gatebench.errors import ConfigurationError
-from gatebench.model import Level
-from gatebench.strict import seconds
+from gatebench.registry.servers import parse_application, parse_server
+from gatebench.registry.workloads import parse_workload
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import Level
+from gatebench.words.toml import seconds
 
 HASH = "--hash=sha256:" + "0" * 64
 REQUIREMENTS = f"demo==1.0 \\\n    {HASH}\n    # via nothing\n"

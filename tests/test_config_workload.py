@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.config_workload import parse_workload
-from gatebench.errors import ConfigurationError
-from gatebench.model import Workload
+from gatebench.registry.workloads import parse_workload
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import Workload
 
 HEAD = """
 description = "For tests"

@@ -10,14 +10,14 @@ import sys
 import psutil
 import pytest
 
-from gatebench.container_owner import ContainerOwner, is_left_over
-from gatebench.processes import OWNER_VARIABLE, Owner, _start_ticks, marked_processes
+from gatebench.machine.processes import OWNER_VARIABLE, Owner, _start_ticks, marked_processes
+from gatebench.runners.docker.engine import ContainerOwner, is_left_over
 from tests.engine import needs_namespaces
 
 THIS = ContainerOwner.this()
 DEAD = Owner(os.getpid(), THIS.owner.start_ticks + 1)
 """A lab whose process ID this process has by now."""
-TELL = "from gatebench.container_owner import ContainerOwner; print(ContainerOwner.this().machine)"
+TELL = "from gatebench.runners.docker.engine import ContainerOwner; print(ContainerOwner.this().machine)"
 SLEEP = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
 APART = ["unshare", "--pid", "--fork", "--kill-child"]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.plain import routes
-from gatebench.contract import CONTRACT_FILE, load_contract
-from gatebench.contract_bodies import parse_body, parse_literal
-from gatebench.errors import ConfigurationError
+from gatebench.contract.file import CONTRACT_FILE, load_contract
+from gatebench.contract.rules import parse_body, parse_literal
+from gatebench.words.errors import ConfigurationError
 
 CONTRACT = load_contract()
 TEXT = CONTRACT_FILE.read_text(encoding="utf-8")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatebench.cores import Cores, _parse_core_list, cores_to_try, divide, divide_evenly
-from gatebench.errors import ConfigurationError
+from gatebench.machine.cores import Cores, _parse_core_list, cores_to_try, divide, divide_evenly
+from gatebench.words.errors import ConfigurationError
 
 
 def test_one_core_is_refused_because_it_would_compare_nothing() -> None:
@@ -65,5 +65,5 @@ def test_the_kernels_core_lists_are_read(text: str, cores: set[int]) -> None:
 
 
 def test_a_single_core_is_shared_where_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatebench.cores.available_cores", lambda: (3,))
+    monkeypatch.setattr("gatebench.machine.cores.available_cores", lambda: (3,))
     assert cores_to_try() == Cores(server=(3,), engine=(3,), lab=(3,))

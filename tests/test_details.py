@@ -19,7 +19,8 @@ from analysis.results import CellResult, Summary
 from analysis.summary import as_json, summarize
 from analysis.tables import MOST_LINES, standings_table
 from analysis.wording import short_reason
-from gatebench.details import (
+from gatebench.results.columns import SliceRow
+from gatebench.results.details import (
     MOST_EXAMPLES,
     MOST_NAMES,
     OTHER_NAMES,
@@ -27,10 +28,9 @@ from gatebench.details import (
     request_of,
     visible,
 )
-from gatebench.errors import GatebenchError
-from gatebench.model import Cell
-from gatebench.record import Record
-from gatebench.rows import SliceRow
+from gatebench.results.record import Record
+from gatebench.words.errors import GatebenchError
+from gatebench.words.model import Cell
 from tests.pages import make_page, tell
 from tests.summaries import BY_ID, KEEP_ALIVE, QUIET, cell
 from tests.synthetic import VISIT, make_run

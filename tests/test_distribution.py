@@ -14,11 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from gatebench.cores import Cores, divide
-from gatebench.errors import ConfigurationError
-from gatebench.ports import fresh_port
-from gatebench.runner import HOST
-from gatebench.selection import ROOT
+from gatebench.machine.cores import Cores, divide
+from gatebench.machine.kernel import fresh_port
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import HOST, ROOT
 from loadtests.distribution.totals import TestResult, Total, latency_us
 from loadtests.engine.tally import FAILURES, SliceResult, Tally
 from tests.contract_server import ContractServer, Faults

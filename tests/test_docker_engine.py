@@ -17,12 +17,11 @@ import psutil
 import pytest
 from docker.errors import APIError, NotFound
 
-from gatebench.compose import OWNER_LABEL
-from gatebench.container_owner import ContainerOwner
-from gatebench.engine import Engine
-from gatebench.images import base_of
-from gatebench.processes import Owner
-from gatebench.selection import ROOT
+from gatebench.machine.processes import Owner
+from gatebench.runners.docker.engine import ContainerOwner, Engine
+from gatebench.runners.docker.images import base_of
+from gatebench.runners.docker.services import OWNER_LABEL
+from gatebench.words.paths import ROOT
 from tests.engine import (
     Forwarder,
     client,
@@ -203,7 +202,7 @@ def test_what_lab_and_watch_process_left_is_removed_by_the_next_start(
     (watch,) = (
         each
         for each in psutil.Process(command._process.pid).children()
-        if "gatebench.watch" in each.cmdline()
+        if "gatebench.runners.session" in each.cmdline()
     )
     watch.kill()
     command.send(signal.SIGKILL)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.backend_docker import LOAD_MEMORY_MIB
-from gatebench.compose import MEMORY_MIB, PIDS, USER
-from gatebench.runner import HOST
+from gatebench.runners.docker.backend import LOAD_MEMORY_MIB
+from gatebench.runners.docker.services import MEMORY_MIB, PIDS, USER
+from gatebench.words.paths import HOST
 from tests.engine import needs_engine
 from tests.lab import Ended, Results, assert_went_well, run_arguments
 from tests.witness import RIGHTS, Seen, Witness, commanded, end_of, label_of, left_over

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gatebench.engine import SERVICE_LABEL
+from gatebench.runners.docker.engine import SERVICE_LABEL
 from tests.engine import (
     UNIX,
     Forwarder,

@@ -13,11 +13,10 @@ import pandas as pd
 import pytest
 from docker.models.containers import Container
 
-from gatebench.cgroup import Usage, find, usage_of
-from gatebench.compose import MEMORY_MIB
-from gatebench.images import base_of
-from gatebench.runner import HOST
-from gatebench.selection import ROOT
+from gatebench.machine.cgroup import Usage, find, usage_of
+from gatebench.runners.docker.images import base_of
+from gatebench.runners.docker.services import MEMORY_MIB
+from gatebench.words.paths import HOST, ROOT
 from tests.container_servers.boxed.faulty import LAST_WORDS, STATUS
 from tests.engine import needs_engine
 from tests.lab import TESTS, Ended, Results, assert_went_well, gatebench, run_arguments

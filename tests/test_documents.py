@@ -15,13 +15,15 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 import typer
 
-from gatebench import cli, config, outcome
-from gatebench.commands import fill
-from gatebench.compose_file import for_people
-from gatebench.contract import load_contract
-from gatebench.model import Subject
-from gatebench.registry import load_registry, select_subjects
-from gatebench.selection import choose_workloads, words
+from gatebench.cli import app
+from gatebench.cli.compose import for_people
+from gatebench.cli.run import choose_workloads, words
+from gatebench.contract.file import load_contract
+from gatebench.registry import servers
+from gatebench.registry.registry import load_registry, select_subjects
+from gatebench.words import errors
+from gatebench.words.commands import fill
+from gatebench.words.model import Subject
 from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TABLES, TARGETS, between
 
 DOCUMENTS = (
@@ -36,7 +38,7 @@ DOCUMENTS = (
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 VARIABLES = frozenset(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE)) - {"VENV", "BIN", "MAKEFILE_LIST"}
-COMMANDS = typer.main.get_group(cli.app).commands
+COMMANDS = typer.main.get_group(app.app).commands
 
 
 @pytest.mark.parametrize(("document", "name"), TABLES)
@@ -116,10 +118,10 @@ def test_every_option_of_locust_that_is_named_exists() -> None:
 
 
 def test_the_readme_lists_every_exit_status() -> None:
-    known = {outcome.EXIT_DONE, outcome.EXIT_FAILED, outcome.EXIT_USAGE}
+    known = {errors.EXIT_DONE, errors.EXIT_FAILED, errors.EXIT_USAGE}
     section = TEXTS["README.md"].split("\n## Exit statuses\n")[1].split("\n## ")[0]
     listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
-    assert listed == known | {outcome.EXIT_INTERRUPTED}
+    assert listed == known | {errors.EXIT_INTERRUPTED}
 
 
 def test_every_line_that_hardens_containers_is_explained() -> None:
@@ -190,7 +192,7 @@ def test_the_example_of_a_workload_registers_and_asks_what_the_contract_answers(
 def test_the_example_of_an_application_registers_and_answers(tmp_path: Path) -> None:
     write_example(tmp_path, "apps/wrapped/wsgi.py")
     folder = tmp_path / "apps" / "wrapped"
-    application = config.parse_application(folder, tmp_path)
+    application = servers.parse_application(folder, tmp_path)
     plain = next(each for each in REGISTRY.subjects() if each.variant.interface == "wsgi")
     assert application.wsgi == "apps.wrapped.wsgi:app"
     assert Subject(plain.server, plain.variant, application).id == f"{plain.id}+wrapped"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gatebench.earlier import Earlier, differences
-from gatebench.errors import ConfigurationError
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT
-from gatebench.turns import Turn
+from gatebench.registry.registry import load_registry
+from gatebench.results.earlier import Earlier, differences
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import ROOT
+from gatebench.words.plan import Turn
 
 REGISTRY = load_registry(ROOT)
 DESCRIPTION: dict[str, Any] = {

@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from gatebench import engine
-from gatebench.engine import Engine, EngineError
-from gatebench.engine_address import EngineAbsentError
-from gatebench.errors import ConfigurationError
-from gatebench.runner import HOST
-from gatebench.selection import ContainerOptions, choose_containers, choose_runner
+from gatebench.cli.run import ContainerOptions, choose_containers, choose_runner
+from gatebench.runners.docker import engine
+from gatebench.runners.docker.engine import Engine, EngineAbsentError, EngineError
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import HOST
 from tests.lab import gatebench
 
 DEAD = f"tcp://{HOST}:1"

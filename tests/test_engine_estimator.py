@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.calibrate import null_responder
-from gatebench.processes import Owner
+from gatebench.load.calibration import null_responder
+from gatebench.machine.processes import Owner
 from loadtests.engine.estimator import whole_turns
 from loadtests.engine.tally import SliceResult
 from tests.scripted import ANSWER, Behaviour, ScriptedServer, request

@@ -18,10 +18,9 @@ import pytest
 import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong, Request, TextMessage
 
-from gatebench.contract import load_contract
-from gatebench.kernel import raise_open_file_limit
-from gatebench.ports import fresh_port
-from gatebench.readiness import wait_until_accepting
+from gatebench.contract.file import load_contract
+from gatebench.contract.site import wait_until_accepting
+from gatebench.machine.kernel import fresh_port, raise_open_file_limit
 from loadtests.engine.fleet import Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.environments import (
+from gatebench.runners.process.environments import (
     Environment,
     Unavailable,
     environment_folder,
+    explain,
     missing_needs,
     prepare,
     remedy_for,
+    uv_variables,
 )
-from gatebench.errors import GatebenchError
-from gatebench.installer import explain, uv_variables
-from gatebench.model import Server, Variant
+from gatebench.words.errors import GatebenchError
+from gatebench.words.model import Server, Variant
 
 VARIANT = Variant(
     name="default",

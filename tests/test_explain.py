@@ -13,19 +13,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.explain import choose, look
-from gatebench.explaining.exchange import Conversation, Passage, Question, converse
-from gatebench.explaining.explanation import Explanation
-from gatebench.explaining.frames import frames
-from gatebench.explaining.keys import in_order, need
-from gatebench.explaining.render import show
-from gatebench.explaining.text import wire_lines
-from gatebench.explaining.trace import Step, read_trace
-from gatebench.processes import SCRATCH_PREFIX, Owner, marked_processes
-from gatebench.registry import load_registry
-from gatebench.run import choose_cores
-from gatebench.selection import CACHE, ROOT
+from gatebench.explain.command import choose, look
+from gatebench.explain.exchange import Conversation, Passage, Question, converse
+from gatebench.explain.render import Explanation, frames, show
+from gatebench.explain.trace import Step, read_trace
+from gatebench.machine.processes import SCRATCH_PREFIX, Owner, marked_processes
+from gatebench.registry.registry import load_registry
+from gatebench.run.run import choose_cores
+from gatebench.words.errors import ConfigurationError, GatebenchError
+from gatebench.words.interface_keys import in_order, need, wire_lines
+from gatebench.words.paths import CACHE, ROOT
 from tests.lab import TESTS
 from tests.scripted import ANSWER, ScriptedServer
 from tests.traced import call_wsgi, environ, names

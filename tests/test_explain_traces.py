@@ -10,10 +10,9 @@ import pytest
 
 from apps.plain import wsgi as plain_wsgi
 from apps.plain.events import Event
-from gatebench.explaining.around_wsgi import TracedWsgi
-from gatebench.explaining.explanation import call_of, has_ended, lifespan_of
-from gatebench.explaining.text import value_text
-from gatebench.explaining.trace import Trace, read_trace, shown
+from gatebench.explain.render import call_of, has_ended, lifespan_of
+from gatebench.explain.trace import Trace, TracedWsgi, read_trace, shown
+from gatebench.words.interface_keys import value_text
 from tests.traced import call_asgi, call_wsgi, environ, names
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gatebench import facts
-from gatebench.facts import container, virtualization
+from gatebench.machine import facts
+from gatebench.machine.facts import container, virtualization
 
 FIRST = {"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026531835]"}
 ID = "3f" * 32

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import psutil
 import pytest
 
-from loadtests.engine.fleet import EngineError, Fleet
+from loadtests.engine.engine_process import EngineError
+from loadtests.engine.fleet import Fleet
 from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target

@@ -13,13 +13,13 @@ from wsgiref.validate import validator
 import pytest
 from rich.console import Console
 
-from analysis.claims import check, load_claims
-from analysis.claims_file import KINDS, METRICS
+from analysis.claims import check
+from analysis.claims_file import KINDS, METRICS, load_claims
 from analysis.comparing.command import EXIT_DONE, EXIT_REGRESSION
-from gatebench.explain import choose, look
-from gatebench.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
-from gatebench.run import choose_cores
-from gatebench.selection import CACHE
+from gatebench.explain.command import choose, look
+from gatebench.run.run import choose_cores
+from gatebench.words.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from gatebench.words.paths import CACHE
 from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TARGETS
 from tests.guide_tables import GUIDE, headline
 

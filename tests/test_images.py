@@ -16,10 +16,11 @@ from typing import Any
 import docker
 import pytest
 
-from gatebench.config import parse_application, parse_server
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT
-from gatebench.staging import Staged, python_path, stage_loadgen, stage_server
+from gatebench.registry.registry import load_registry
+from gatebench.registry.servers import parse_application, parse_server
+from gatebench.runners.docker.images import Staged, stage_loadgen, stage_server
+from gatebench.runners.docker.services import python_path
+from gatebench.words.paths import ROOT
 from tests.engine import needs_engine
 
 pytestmark = [pytest.mark.docker, needs_engine]
@@ -239,8 +240,18 @@ def test_the_launcher_names_a_command_that_is_missing(image: Callable[[str], str
 def test_the_load_generator_can_import_what_runs_in_it(image: Callable[[str], str]) -> None:
     modules = (
         *("loadtests.lab", "loadtests.locustfile", "loadtests.null_server.__main__"),
-        *("loadtests.engine.__main__", "gatebench.agent", "gatebench.verify", "gatebench.holding"),
-        *("gatebench.facts", "gatebench.contract", "gatebench.kernel", "gatebench.ports"),
+        *(
+            "loadtests.engine.__main__",
+            "gatebench.runners.docker.agent",
+            "gatebench.contract.verify",
+            "gatebench.runners.readiness",
+        ),
+        *(
+            "gatebench.machine.facts",
+            "gatebench.contract.file",
+            "gatebench.machine.kernel",
+            "gatebench.machine.kernel",
+        ),
     )
     for module in modules:  # one process each: Locust patches the standard library
         run(image(LOADGEN), "python", "-c", f"import {module}")

@@ -10,29 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.facts import NO_PART_OF_IT, ROOT, instrument_hash, load_side_hash
+from gatebench.machine.facts import INSTRUMENT, instrument_hash, load_side_hash
+from gatebench.words.paths import ROOT
 
 DECIDE = (
     "loadtests/engine/slot.py",
     "loadtests/session.py",
     "loadtests/scenarios/scenario.py",
     "loadtests/distribution/shares.py",
-    "gatebench/slicing.py",
-    "gatebench/measure.py",
-    "gatebench/plan.py",
-    "gatebench/kernel.py",
-    "gatebench/runner_process.py",
+    "gatebench/load/slicing.py",
+    "gatebench/run/block.py",
+    "gatebench/words/plan.py",
+    "gatebench/machine/kernel.py",
+    "gatebench/runners/process/runner.py",
     "servers/launch.py",
 )
 ONLY_SHOW = (
-    "gatebench/cli.py",
-    "gatebench/progress.py",
-    "gatebench/explaining/render.py",
+    "gatebench/cli/app.py",
+    "gatebench/cli/progress.py",
+    "gatebench/explain/render.py",
     "loadtests/bench/clients.py",
 )
 MEASURES = (
-    "gatebench.measure",
-    "gatebench.runner_process",
+    "gatebench.run.block",
+    "gatebench.runners.process.runner",
     "loadtests.lab",
     "loadtests.engine.__main__",
     "loadtests.null_server.__main__",
@@ -68,7 +69,7 @@ def test_other_code_that_decides_figures_is_another_instrument(sources: Path, na
 
 
 def test_a_module_that_nobody_has_listed_is_part_of_the_instrument(sources: Path) -> None:
-    (sources / "gatebench" / "added.py").write_text("")
+    (sources / "gatebench" / "load" / "added.py").write_text("")
     assert instrument_hash(sources) != instrument_hash()
 
 
@@ -82,7 +83,7 @@ def test_other_words_for_a_person_leave_the_instrument_as_it_is(sources: Path, n
 def test_a_worker_that_sends_or_counts_otherwise_is_told_apart_and_one_with_another_lab_is_not(
     sources: Path,
 ) -> None:
-    measure, session = sources / "gatebench/measure.py", sources / "loadtests/session.py"
+    measure, session = sources / "gatebench/run/block.py", sources / "loadtests/session.py"
     measure.write_text(measure.read_text() + "\nANOTHER = 1\n")
     assert load_side_hash(sources) == load_side_hash()
     session.write_text(session.read_text() + "\nANOTHER = 1\n")
@@ -92,7 +93,11 @@ def test_a_worker_that_sends_or_counts_otherwise_is_told_apart_and_one_with_anot
 def test_nothing_that_measures_is_left_out() -> None:
     done = subprocess.run([sys.executable, "-c", LIST], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {Path(file) for file in json.loads(done.stdout)}
-    left_out = [ROOT / name for name in NO_PART_OF_IT]
-    assert ROOT / "gatebench" / "slicing.py" in loaded
-    assert [file for file in loaded if any(each == file or each in file.parents for each in left_out)] == []
-    assert all(each.exists() for each in left_out)
+    ours = {
+        file for file in loaded if any(ROOT / name in file.parents for name in ("gatebench", "loadtests"))
+    }
+    named = [path for pattern in INSTRUMENT for path in ROOT.glob(pattern)]
+    assert ROOT / "gatebench" / "load" / "slicing.py" in ours
+    missing = {file for file in ours if not any(each == file or each in file.parents for each in named)}
+    assert missing == {ROOT / "gatebench" / "__init__.py"}
+    assert all(list(ROOT.glob(pattern)) for pattern in INSTRUMENT)

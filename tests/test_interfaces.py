@@ -17,11 +17,11 @@ import pytest
 from analysis import interfaces
 from analysis.interfaces import Matrix, Row, matrices
 from analysis.load import load_run
-from gatebench.interfaces import Handed, ask_interfaces, public
-from gatebench.registry import load_registry
-from gatebench.runner import Instance
-from gatebench.selection import ROOT
-from gatebench.site import Fetched, Site
+from gatebench.contract.site import Fetched, Site
+from gatebench.registry.registry import load_registry
+from gatebench.runners.base import Instance
+from gatebench.runners.readiness import Handed, ask_interfaces, public
+from gatebench.words.paths import ROOT
 from tests.lab import Results, gatebench, run_arguments
 from tests.summaries import BY_ID, KEEP_ALIVE
 from tests.synthetic import make_run

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gatebench import kernel
-from gatebench.kernel import (
+from gatebench.machine import kernel
+from gatebench.machine.kernel import (
     NETSTAT,
     STAT,
     CoreTime,
@@ -23,11 +23,11 @@ from gatebench.kernel import (
     core_time_of_ticks,
     ephemeral_range,
     listen_drops,
+    local_ports_towards,
     open_file_limit,
     port_use,
     steal_s,
 )
-from gatebench.sock_diag import local_ports_towards
 
 NETSTAT_SAMPLE = """TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPTimeouts
 TcpExt: 0 12 14 3
@@ -175,7 +175,7 @@ def test_a_process_can_raise_its_own_limit_as_far_as_it_may() -> None:
     # In a process of its own: a limit once raised stays so for the tests that follow.
     code = (
         "import os, resource\n"
-        "from gatebench.kernel import open_file_limit, raise_open_file_limit\n"
+        "from gatebench.machine.kernel import open_file_limit, raise_open_file_limit\n"
         "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
         "assert open_file_limit(os.getpid()) == 64\n"

@@ -18,7 +18,7 @@ from analysis.meta import LevelPlan
 from analysis.results import CellResult, LevelResult
 from analysis.standings import standings
 from analysis.summary import summarize
-from gatebench.search import Search
+from gatebench.words.plan import Search
 from tests.synthetic import BROADCAST, IDLE, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.synthetic_model import Load, Plan, Truth
 

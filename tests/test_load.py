@@ -16,13 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatebench.contract import load_contract
-from gatebench.cores import Cores, available_cores
-from gatebench.load import CellError, LoadCell, LoadError, LoadProcess, MasterOptions, local_load
-from gatebench.ports import fresh_port
-from gatebench.processes import Owner
-from gatebench.runner import HOST
-from gatebench.selection import ROOT
+from gatebench.contract.file import load_contract
+from gatebench.load.process import CellError, LoadCell, LoadError, LoadProcess, MasterOptions, local_load
+from gatebench.machine.cores import Cores, available_cores
+from gatebench.machine.kernel import fresh_port
+from gatebench.machine.processes import Owner
+from gatebench.words.paths import HOST, ROOT
 from loadtests.engine.schedule import Arrivals
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target

@@ -12,8 +12,8 @@ import pytest
 
 from analysis.histograms import HISTOGRAM_COLUMNS
 from analysis.load import OF_CONTAINERS, OF_LOCUST_FILES, SLICE_COLUMNS, load_run
-from gatebench.errors import GatebenchError
-from gatebench.model import Level
+from gatebench.words.errors import GatebenchError
+from gatebench.words.model import Level
 from tests.summaries import all_rows
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.synthetic_model import Plan

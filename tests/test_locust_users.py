@@ -19,9 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatebench.ports import fresh_port
-from gatebench.runner import HOST
-from gatebench.selection import ROOT
+from gatebench.machine.kernel import fresh_port
+from gatebench.words.paths import HOST, ROOT
 from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S, fetch, wait_until
 

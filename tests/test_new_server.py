@@ -19,12 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatebench.errors import ConfigurationError
-from gatebench.installer import PIN
-from gatebench.new_server import WIDTH, NewServer, create, next_steps, server_toml
-from gatebench.registry import load_registry
-from gatebench.runner import HOST
-from gatebench.selection import ROOT
+from gatebench.cli.new_server import WIDTH, NewServer, create, next_steps, server_toml
+from gatebench.registry.registry import load_registry
+from gatebench.runners.process.environments import PIN
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import HOST, ROOT
 from tests.lab import Command, gatebench
 from tests.test_environments import Shelf
 

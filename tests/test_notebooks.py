@@ -29,8 +29,8 @@ from analysis.notebook import (
     show_charts,
 )
 from analysis.summary import summarize
-from gatebench.bundle import bundle
-from gatebench.model import Level
+from gatebench.results.bundle import bundle
+from gatebench.words.model import Level
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, make_run
 from tests.synthetic_model import Plan
 

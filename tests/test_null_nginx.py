@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.contract import CONTRACT_FILE, load_contract
-from gatebench.null_nginx import ROUTES, answers, configuration
-from gatebench.ports import fresh_port, is_free
-from gatebench.runner import HOST
+from gatebench.contract.file import CONTRACT_FILE, load_contract
+from gatebench.machine.kernel import fresh_port, is_free
+from gatebench.runners.docker.backend import ROUTES, answers, configuration
+from gatebench.words.paths import HOST
 from loadtests.engine.target import Target
 from tests.lab import wait_until
 

@@ -21,11 +21,11 @@ from wsproto.events import (
     TextMessage,
 )
 
-from gatebench.contract import load_contract
-from gatebench.model import Capability
-from gatebench.ports import fresh_port
-from gatebench.readiness import wait_until_accepting
-from gatebench.verify import verify
+from gatebench.contract.file import load_contract
+from gatebench.contract.site import wait_until_accepting
+from gatebench.contract.verify import verify
+from gatebench.machine.kernel import fresh_port
+from gatebench.words.model import Capability
 from loadtests.engine.fleet import Fleet
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.target import Target, Transport

@@ -16,8 +16,8 @@ from urllib.parse import unquote
 import pytest
 
 from analysis.load import load_run
-from analysis.page import PAGE_BYTES, Picture, render
-from analysis.page_pictures import placed, shrunk, themed
+from analysis.page import PAGE_BYTES, render
+from analysis.page_pictures import Picture, placed, shrunk, themed
 from analysis.standings import standings
 from analysis.summary import summarize
 from tests import pages

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.commands import fill, fill_table
-from gatebench.compose_file import server_service
-from gatebench.config import parse_server
-from gatebench.errors import ConfigurationError
-from gatebench.model import Application, Subject
-from gatebench.registry import load_registry
-from gatebench.runner import Budget
-from gatebench.selection import ROOT
-from gatebench.sources import keep_sources, kept_registry
-from gatebench.staging import stage_server
-from gatebench.taking_part import takes_workers
+from gatebench.registry.registry import load_registry
+from gatebench.registry.servers import parse_server
+from gatebench.results.bundle import keep_sources, kept_registry
+from gatebench.runners.docker.images import stage_server
+from gatebench.runners.docker.services import server_service
+from gatebench.words.commands import fill, fill_table
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import Application, Subject, takes_workers
+from gatebench.words.options import Budget
+from gatebench.words.paths import ROOT
 from tests.test_config import SERVER, server_problems, write_server
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from apps.plain.routes import ECHO_LIMIT_BYTES
 from apps.plain.wsgi import app as wsgi_app
-from gatebench.contract import Case, load_contract
+from gatebench.contract.file import load_contract
+from gatebench.contract.rules import Case
 from tests.plain_forms import (
     Answered,
     answered,

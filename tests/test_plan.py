@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.model import Cell, Subject
-from gatebench.plan import (
+from gatebench.registry.registry import load_registry
+from gatebench.words.model import Cell, Subject
+from gatebench.words.plan import (
     PROFILES,
     SEARCH_ROUNDS,
     START_COST_S,
@@ -21,7 +22,6 @@ from gatebench.plan import (
     round_order,
     subject_groups,
 )
-from gatebench.registry import load_registry
 
 REGISTRY = load_registry(Path(__file__).resolve().parent.parent)
 SUBJECTS: tuple[Subject, ...] = REGISTRY.subjects()

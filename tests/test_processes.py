@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatebench import processes
-from gatebench.processes import (
+from gatebench.machine import processes
+from gatebench.machine.processes import (
     OWNER_VARIABLE,
     Owner,
     anonymous_mib,
@@ -25,7 +25,7 @@ from gatebench.processes import (
     sweep,
     tree,
 )
-from gatebench.watch import watched
+from gatebench.runners.session import watched
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 PARENT_CODE = """
@@ -121,8 +121,8 @@ def test_a_watched_block_leaves_nothing_behind(temporary_folder: Path) -> None:
 def test_after_kill_9_of_the_lab_the_watch_process_ends_its_servers(tmp_path: Path) -> None:
     lab = (
         "import os, subprocess, sys, time\n"
-        "from gatebench.processes import OWNER_VARIABLE, Owner\n"
-        "from gatebench.watch import watched\n"
+        "from gatebench.machine.processes import OWNER_VARIABLE, Owner\n"
+        "from gatebench.runners.session import watched\n"
         "owner = Owner.this()\n"
         "owner.scratch()\n"
         "with watched(owner):\n"

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.contract import load_contract
-from gatebench.errors import ServerFailure
-from gatebench.readiness import ATTEMPT_S, Heard, Listening, Outcome, ask_until_right, wait_until_accepting
-from gatebench.runner import HOST
+from gatebench.contract.file import load_contract
+from gatebench.contract.site import (
+    ATTEMPT_S,
+    Heard,
+    Listening,
+    Outcome,
+    ask_until_right,
+    wait_until_accepting,
+)
+from gatebench.words.errors import ServerFailure
+from gatebench.words.paths import HOST
 from tests.contract_server import ContractServer
 from tests.lab import gatebench
 from tests.scripted import ScriptedServer, answering

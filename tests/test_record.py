@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gatebench.errors import ConfigurationError
-from gatebench.model import Cell
-from gatebench.record import Record, RecordError, new_run_id, point_latest, write_atomically
-from gatebench.rows import Observed, SliceRow
+from gatebench.results.columns import Observed, SliceRow
+from gatebench.results.record import Record, RecordError, new_run_id, point_latest, write_atomically
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import Cell
 from loadtests.engine.tally import FAILURES, SliceResult
 from tests.test_plan import CELLS
 
@@ -125,7 +125,7 @@ def test_a_full_disk_keeps_the_earlier_parts_whole_and_the_rows_for_another_atte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gatebench.record.os.fsync", full)
+        patch.setattr("gatebench.results.record.os.fsync", full)
         with pytest.raises(RecordError, match=r"No space left on device.*free some space"):
             record.flush()
     assert len(pd.read_parquet(tmp_path / "run" / "slices.parquet")) == 1

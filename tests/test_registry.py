@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.errors import ConfigurationError
-from gatebench.registry import Registry, Selection, load_registry, select, select_subjects
+from gatebench.registry.registry import Registry, Selection, load_registry, select, select_subjects
+from gatebench.words.errors import ConfigurationError
 from tests.test_config import REQUIREMENTS, SERVER, WORKLOAD
 
 SUBJECTS = ("gunicorn-gthread", "gunicorn-sync", "gunicorn-sync+flask", "uvicorn", "uvicorn-h11")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.processes import Owner
-from gatebench.resting import at_rest, await_rest
-from gatebench.runner import Budget, Launch, start_one
-from gatebench.runner_process import ProcessRunner
-from gatebench.selection import CACHE
+from gatebench.machine.processes import Owner
+from gatebench.runners.base import Launch, start_one
+from gatebench.runners.process.runner import ProcessRunner
+from gatebench.runners.readiness import at_rest, await_rest
+from gatebench.words.options import Budget
+from gatebench.words.paths import CACHE
 from tests.test_runner_process import running
 
 CORE = max(os.sched_getaffinity(0))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.bundle import SUFFIX
+from gatebench.results.bundle import SUFFIX
 from tests.lab import OWN_FOLDERS, Results, gatebench, run_arguments
 
 pytestmark = pytest.mark.real

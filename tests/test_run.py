@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.model import Cell
-from gatebench.outcome import EXIT_DONE, EXIT_FAILED, exit_status
-from gatebench.plan import PROFILES, every_level, make_plan
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT
+from gatebench.registry.registry import load_registry
+from gatebench.words.errors import EXIT_DONE, EXIT_FAILED, exit_status
+from gatebench.words.model import Cell
+from gatebench.words.paths import ROOT
+from gatebench.words.plan import PROFILES, every_level, make_plan
 
 REGISTRY = load_registry(ROOT)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.config import parse_server
-from gatebench.engine import Engine
-from gatebench.images import BuildError, Image, Images
-from gatebench.instance_docker import described_status
-from gatebench.processes import Owner
+from gatebench.machine.processes import Owner
+from gatebench.registry.servers import parse_server
+from gatebench.runners.docker.engine import Engine
+from gatebench.runners.docker.images import BuildError, Image, Images
+from gatebench.runners.docker.runner import described_status
 from tests.engine import needs_engine
 from tests.witness import remove_images
 

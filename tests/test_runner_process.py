@@ -14,20 +14,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatebench import holding, runner_process
-from gatebench.commands import fill, fill_table
-from gatebench.contract import load_contract
-from gatebench.environments import Environment
-from gatebench.errors import ServerFailure
-from gatebench.holding import hold_to_contract
-from gatebench.model import Application, Server, Subject, Variant
-from gatebench.ports import LOWEST, ephemeral_start, fresh_port, is_free
-from gatebench.processes import OWNER_VARIABLE, Owner
-from gatebench.registry import load_registry
-from gatebench.runner import HOST, Budget
-from gatebench.runner_process import ProcessInstance, ProcessRunner, unreadable
-from gatebench.selection import CACHE, ROOT
-from gatebench.site import LocalSite
+from gatebench.contract.file import load_contract
+from gatebench.contract.site import LocalSite
+from gatebench.machine.kernel import LOWEST, ephemeral_start, fresh_port, is_free
+from gatebench.machine.processes import OWNER_VARIABLE, Owner
+from gatebench.registry.registry import load_registry
+from gatebench.runners import readiness
+from gatebench.runners.process import runner as processes
+from gatebench.runners.process.environments import Environment
+from gatebench.runners.process.runner import ProcessInstance, ProcessRunner, unreadable
+from gatebench.runners.readiness import hold_to_contract
+from gatebench.words.commands import fill, fill_table
+from gatebench.words.errors import ServerFailure
+from gatebench.words.model import Application, Server, Subject, Variant
+from gatebench.words.options import Budget
+from gatebench.words.paths import CACHE, HOST, ROOT
 from tests.lab import TESTS, wait_until
 
 CORE = max(os.sched_getaffinity(0))
@@ -162,7 +163,7 @@ def test_a_server_runs_on_the_servers_cores_and_the_lab_on_its_own(
 def test_a_server_that_listens_and_never_answers_is_not_ready(
     runner: ProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "READY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(readiness, "READY_TIMEOUT_S", 1.0)
     log = tmp_path / "silent.log"
     with started(runner, SUBJECTS["faulty-silent"], log) as instance:
         wait_until("the server to listen", lambda: "listening" in log.read_text())
@@ -193,7 +194,7 @@ def test_a_server_that_a_signal_ended_says_which(
 def test_a_server_that_ignores_its_stop_signal_is_killed_with_its_children(
     runner: ProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_process, "STOP_GRACE_S", 0.2)
+    monkeypatch.setattr(processes, "STOP_GRACE_S", 0.2)
     code = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -216,7 +217,7 @@ def test_of_a_long_log_only_the_last_lines_are_shown(runner: ProcessRunner, tmp_
         wait_until("its end", lambda: instance.fault() != "")
         assert instance.fault() == "the server exited with status 0"
         shown = instance.log_tail().splitlines()
-    assert shown == [f"line {number}" for number in range(100 - runner_process.LOG_TAIL_LINES, 100)]
+    assert shown == [f"line {number}" for number in range(100 - processes.LOG_TAIL_LINES, 100)]
 
 
 def apache(folder: Path, *, drops_root: bool = True) -> tuple[Subject, Environment]:

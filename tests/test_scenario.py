@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.ports import fresh_port
-from gatebench.runner import HOST
-from gatebench.selection import ROOT
+from gatebench.machine.kernel import fresh_port
+from gatebench.words.paths import HOST, ROOT
 from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S
 from tests.scenarios import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.runner import HOST
+from gatebench.words.paths import HOST
 from tests.contract_server import ContractServer
 from tests.lab import PATIENCE_S
 from tests.scenarios import HEAD, PLAIN, USERS, HonestServer, drive, failed, one, visitor, written

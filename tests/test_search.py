@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from gatebench.model import Objective
-from gatebench.search import LEAST_RATE_PER_S, Search, keeps_to
+from gatebench.words.model import Objective
+from gatebench.words.plan import LEAST_RATE_PER_S, Search, keeps_to
 from loadtests.engine.tally import SliceResult, Tally
 
 P99_IN_10_MS = Objective(99, 0.010)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatebench.errors import ConfigurationError, GatebenchError
-from gatebench.ports import fresh_port
-from gatebench.selection import ContainerOptions, LoadOptions, check_server_host, choose_containers
+from gatebench.cli.run import ContainerOptions, check_server_host, choose_containers
+from gatebench.machine.kernel import fresh_port
+from gatebench.words.errors import ConfigurationError, GatebenchError
+from gatebench.words.options import LoadOptions
 
 ELSEWHERE = LoadOptions(workers=2, bind="10.0.0.5")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatebench.errors import ConfigurationError
-from gatebench.runner import Budget
-from gatebench.server_options import DEFAULT, ServerOptions, choose_server_options
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.options import DEFAULT, Budget, ServerOptions, choose_server_options
 
 
 def test_by_default_a_server_has_one_core_one_worker_and_four_threads() -> None:

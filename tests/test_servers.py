@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.config import parse_server
-from gatebench.model import Server, Variant
-from gatebench.registry import load_registry
+from gatebench.registry.registry import load_registry
+from gatebench.registry.servers import parse_server
+from gatebench.words.model import Server, Variant
 
 ROOT = Path(__file__).parent.parent
 REGISTRY = load_registry(ROOT)

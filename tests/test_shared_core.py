@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gatebench.rows import SHARED_LIMIT
+from gatebench.results.columns import SHARED_LIMIT
 from tests.lab import Ended, Results, assert_done, gatebench, run_arguments
 
 pytestmark = pytest.mark.real

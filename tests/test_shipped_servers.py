@@ -9,16 +9,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatebench.contract import load_contract
-from gatebench.cores import available_cores, divide
-from gatebench.errors import ServerFailure
-from gatebench.holding import hold_all_to_contract
-from gatebench.model import Subject
-from gatebench.processes import Owner, marked_processes, tree
-from gatebench.runner import HOST, Budget, Readiness
-from gatebench.runner_process import ProcessInstance, ProcessRunner
-from gatebench.selection import CACHE, open_registry
-from gatebench.site import LocalSite
+from gatebench.cli.run import open_registry
+from gatebench.contract.file import load_contract
+from gatebench.contract.site import LocalSite
+from gatebench.machine.cores import available_cores, divide
+from gatebench.machine.processes import Owner, marked_processes, tree
+from gatebench.runners.base import Readiness
+from gatebench.runners.process.runner import ProcessInstance, ProcessRunner
+from gatebench.runners.readiness import hold_all_to_contract
+from gatebench.words.errors import ServerFailure
+from gatebench.words.model import Subject
+from gatebench.words.options import Budget
+from gatebench.words.paths import CACHE, HOST
 from tests.lab import wait_until
 
 pytestmark = pytest.mark.real

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.cgroup import Usage
-from gatebench.contract import load_contract
-from gatebench.cores import available_cores
-from gatebench.load import LoadError, LoadProcess
-from gatebench.model import Capability
-from gatebench.ports import is_free
-from gatebench.processes import Owner
-from gatebench.runner import HOST
-from gatebench.site import Check, LocalSite, Site
-from gatebench.site_container import ContainerSite
+from gatebench.contract.file import load_contract
+from gatebench.contract.site import Check, LocalSite, Site
+from gatebench.load.process import LoadError, LoadProcess
+from gatebench.machine.cgroup import Usage
+from gatebench.machine.cores import available_cores
+from gatebench.machine.kernel import is_free
+from gatebench.machine.processes import Owner
+from gatebench.runners.docker.site import ContainerSite
+from gatebench.words.model import Capability
+from gatebench.words.paths import HOST
 from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S
 
 CONTRACT = load_contract()
 SUPPORTS: frozenset[Capability] = frozenset({"close", "keep-alive", "websocket"})
-AGENT = (sys.executable, "-m", "gatebench.agent")
+AGENT = (sys.executable, "-m", "gatebench.runners.docker.agent")
 SOON_S = 0.3
 ABSENT = "192.0.2.1"
 """An address of documentation (RFC 5737), which no machine has."""

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from gatebench.agent import Agent
-from gatebench.contract import load_contract
-from gatebench.load import LoadProcess
-from gatebench.runner import HOST
-from gatebench.site import MOST_FETCHED_BYTES, Fetched, LocalSite, Site
-from gatebench.site_container import ContainerSite
+from gatebench.contract.file import load_contract
+from gatebench.contract.site import MOST_FETCHED_BYTES, Fetched, LocalSite, Site
+from gatebench.load.process import LoadProcess
+from gatebench.runners.docker.agent import Agent
+from gatebench.runners.docker.site import ContainerSite
+from gatebench.words.paths import HOST
 from tests.scripted import ANSWER, BODY, Behaviour, ScriptedServer
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatebench.kernel import CoreTime
-from gatebench.processes import Running, busiest
-from gatebench.runner import Counters
-from gatebench.slicing import others
+from gatebench.load.slicing import others
+from gatebench.machine.kernel import CoreTime
+from gatebench.machine.processes import Running, busiest
+from gatebench.runners.base import Counters
 
 LIMIT_S = 0.005
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.errors import ConfigurationError
-from gatebench.facts import content_hash
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT
-from gatebench.sources import keep_sources, kept_registry
+from gatebench.machine.facts import content_hash
+from gatebench.registry.registry import load_registry
+from gatebench.results.bundle import keep_sources, kept_registry
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import ROOT
 
 REGISTRY = load_registry(ROOT)
 

@@ -13,21 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.config import parse_application, parse_server
-from gatebench.config_workload import parse_workload
-from gatebench.errors import ConfigurationError
-from gatebench.model import Application, Server
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT
-from gatebench.sources import keep_sources, kept_registry
-from gatebench.staging import (
-    Staged,
-    app_file,
-    python_path,
-    stage_loadgen,
-    stage_server,
-    workload_folder,
-)
+from gatebench.registry.registry import load_registry
+from gatebench.registry.servers import parse_application, parse_server
+from gatebench.registry.workloads import parse_workload
+from gatebench.results.bundle import keep_sources, kept_registry
+from gatebench.runners.docker.images import Staged, stage_loadgen, stage_server
+from gatebench.runners.docker.services import app_file, python_path, workload_folder
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import Application, Server
+from gatebench.words.paths import ROOT
 
 REGISTRY = load_registry(ROOT)
 PLAIN = REGISTRY.applications["plain"]
@@ -181,7 +175,7 @@ def test_the_load_generators_context_holds_the_lab_and_the_users_own_workloads(t
     found = names(staged)
     assert {
         "apps/contract.toml",
-        "gatebench/verify.py",
+        "gatebench/contract/verify.py",
         "loadtests/engine/loop.py",
         "loadtests/workloads/visit/locustfile.py",
         "own-workloads/visit-mine/locustfile.py",

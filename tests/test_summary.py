@@ -14,7 +14,7 @@ from analysis.load import Run, load_run
 from analysis.results import Summary
 from analysis.standings import standings
 from analysis.summary import as_json, summarize
-from gatebench.model import Level
+from gatebench.words.model import Level
 from tests.summaries import (
     BY_ID,
     CLOSE,

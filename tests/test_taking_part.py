@@ -10,12 +10,12 @@ import pytest
 from analysis.load import load_run
 from analysis.summary import summarize
 from analysis.wording import short_reason
-from gatebench.errors import ConfigurationError
-from gatebench.model import Cell
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT, choose_workloads, find_references, hold_together
-from gatebench.taking_part import takes_workers
-from gatebench.twin import choose_twin
+from gatebench.cli.run import choose_workloads, find_references, hold_together
+from gatebench.registry.registry import load_registry
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import Cell, takes_workers
+from gatebench.words.paths import ROOT
+from gatebench.words.plan import choose_twin
 from tests.claiming import BY_ID
 from tests.comparisons import made
 
@@ -62,7 +62,7 @@ def test_a_twin_is_one_that_takes_part() -> None:
 def test_a_ladder_cannot_refer_to_a_server_that_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     ladder = choose_workloads(REGISTRY, ["keep-alive-ladder"], "full")
     assert find_references(REGISTRY, ladder, 2)["keep-alive-ladder"].id == "uvicorn"
-    monkeypatch.setattr("gatebench.taking_part.WORKERS_PLACEHOLDER", "{nothing-has-this}")
+    monkeypatch.setattr("gatebench.words.model.WORKERS_PLACEHOLDER", "{nothing-has-this}")
     with pytest.raises(
         ConfigurationError, match=r"load.of: uvicorn runs one worker process .*\(--workers 2\)"
     ):

@@ -7,8 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatebench.plan import PROFILES, make_plan
-from gatebench.turns import Turn, every_turn, remaining_turns, with_rounds
+from gatebench.words.plan import PROFILES, Turn, every_turn, make_plan, remaining_turns, with_rounds
 from tests.test_plan import CELLS
 
 PLAN = make_plan(CELLS, PROFILES["standard"], seed=7)

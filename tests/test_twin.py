@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gatebench.compose import service_name
-from gatebench.registry import load_registry
-from gatebench.selection import ROOT
-from gatebench.twin import choose_twin
+from gatebench.registry.registry import load_registry
+from gatebench.runners.docker.services import service_name
+from gatebench.words.paths import ROOT
+from gatebench.words.plan import choose_twin
 
 REGISTRY = load_registry(ROOT)
 SUBJECTS = REGISTRY.subjects()

@@ -13,8 +13,8 @@ from typing import Self
 import psutil
 import pytest
 
-from gatebench.ports import fresh_port
-from gatebench.runner import HOST
+from gatebench.machine.kernel import fresh_port
+from gatebench.words.paths import HOST
 from tests.lab import OWN_FOLDERS, Command, fetch, gatebench, wait_until
 
 pytestmark = pytest.mark.real

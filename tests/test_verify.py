@@ -6,9 +6,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gatebench.contract_checks import Difference, abbreviate, body_difference
-from gatebench.model import CAPABILITIES, Capability
-from gatebench.verify import verify
+from gatebench.contract.verify import Difference, abbreviate, body_difference, verify
+from gatebench.words.model import CAPABILITIES, Capability
 from tests.contract_server import CONTRACT, HANG, ContractServer, Faults
 
 ALL = frozenset(CAPABILITIES)

@@ -11,9 +11,7 @@ from typing import Any
 from apps.plain import asgi as plain_asgi
 from apps.plain import wsgi as plain_wsgi
 from apps.plain.events import Event
-from gatebench.explaining.around_asgi import traced_asgi
-from gatebench.explaining.around_wsgi import TracedWsgi
-from gatebench.explaining.trace import Step, Trace
+from gatebench.explain.trace import Step, Trace, TracedWsgi, traced_asgi
 
 
 def environ(path: str, **more: Any) -> dict[str, Any]:

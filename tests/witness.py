@@ -18,9 +18,9 @@ import docker.errors
 import psutil
 from docker.models.containers import Container
 
-from gatebench import cgroup
-from gatebench.compose import OWNER_LABEL
-from gatebench.engine import SERVICE_LABEL
+from gatebench.machine import cgroup
+from gatebench.runners.docker.engine import SERVICE_LABEL
+from gatebench.runners.docker.services import OWNER_LABEL
 from tests.lab import Command, Ended
 
 CGROUPS = Path("/sys/fs/cgroup")

@@ -5,18 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.charts.dots import LEGEND, TOO_FEW, draw_dots, milliseconds_axis
-from analysis.charts.frame import (
-    HEADING,
-    PLAIN,
-    QUIET,
-    Column,
-    Look,
-    Words,
-    beside,
-    page,
-    row_labels,
-    write,
-)
+from analysis.charts.frame import HEADING, PLAIN, QUIET, Column, Look, Words, beside, page, row_labels, write
 from analysis.charts.output import Chart
 from analysis.charts.pages import Part, parts
 from analysis.colors import color

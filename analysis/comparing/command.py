@@ -12,8 +12,8 @@ from analysis.comparing.json_form import as_json
 from analysis.comparing.tables import comparison_tables
 from analysis.load import load_run
 from analysis.summary import summarize
-from gatebench.bundle import unpacked
-from gatebench.errors import ConfigurationError, GatebenchError
+from gatebench.results.bundle import unpacked
+from gatebench.words.errors import ConfigurationError, GatebenchError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from analysis.comparing.result import CellComparison, PairComparison, Ratio, Run
 from analysis.leads import lead_table
 from analysis.noise import noise_band
 from analysis.statistics import CONFIDENCE, MIN_BLOCKS, MIN_EFFECT, SIGNIFICANCE, block_means, holm
-from gatebench.errors import ConfigurationError
+from gatebench.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

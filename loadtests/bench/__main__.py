@@ -18,15 +18,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gatebench.cores import available_cores, divide, hyper_threads
-from gatebench.errors import GatebenchError
-from gatebench.signals import interrupt_once
+from gatebench.machine.cores import available_cores, divide, hyper_threads
+from gatebench.machine.processes import interrupt_once
+from gatebench.words.errors import GatebenchError
 from loadtests.bench import clients, latency, servers
 from loadtests.bench.clients import CONNECTIONS, Client, Run
 from loadtests.bench.compare import alternate, table
 from loadtests.bench.latency import LatencyRun, latency_table
 from loadtests.bench.tools import PACKAGES, find, missing, processor, version
-from loadtests.engine.fleet import EngineError
+from loadtests.engine.engine_process import EngineError
 
 CORES_FOR_TWO = 4
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatebench.processes import cpu_s
+from gatebench.machine.processes import cpu_s
 from loadtests.bench.outputs import BenchmarkError, Counted, parse_ab, parse_h2load, parse_own, parse_wrk
 from loadtests.bench.servers import BODY, HOST, Responder
 from loadtests.bench.tools import run_client

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from gatebench.errors import GatebenchError
+from gatebench.words.errors import GatebenchError
 
 QUOTED_LINES = 15
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from gatebench.ports import fresh_port
-from gatebench.processes import cpu_s, tree
+from gatebench.machine.kernel import fresh_port
+from gatebench.machine.processes import cpu_s, tree
 from loadtests.bench.outputs import BenchmarkError
 from loadtests.bench.tools import find, missing
 

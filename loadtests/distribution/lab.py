@@ -12,7 +12,7 @@ import locust
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from gatebench.facts import load_side_hash
+from gatebench.machine.facts import load_side_hash
 from loadtests.distribution.cells import SPAWN_TIMEOUT_S, user_classes
 from loadtests.distribution.questions import Calls, Reply
 from loadtests.distribution.shares import SharesDispatcher, shares

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from locust.argument_parser import LocustArgumentParser
 
-from gatebench.contract import load_contract
-from gatebench.errors import ConfigurationError
+from gatebench.contract.file import load_contract
+from gatebench.words.errors import ConfigurationError
 
 CONTRACT = load_contract(Path(__file__).resolve().parents[2] / "apps" / "contract.toml")
 

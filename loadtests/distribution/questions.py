@@ -12,7 +12,7 @@ from gevent.event import Event
 from locust.event import EventHook
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from loadtests.engine.fleet import EngineError
+from loadtests.engine.engine_process import EngineError
 from loadtests.engine.messages import Message
 from loadtests.scenarios.locust_file import ScenarioError
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import locust
 from locust.env import Environment
 
-from gatebench.facts import load_side_hash
-from gatebench.kernel import open_file_limit
+from gatebench.machine.facts import load_side_hash
+from gatebench.machine.kernel import open_file_limit
 from loadtests.distribution.cells import Cells
 from loadtests.distribution.questions import Operation
-from loadtests.engine.fleet import EngineError
+from loadtests.engine.engine_process import EngineError
 from loadtests.engine.messages import Message
 from loadtests.engine.schedule import Arrivals
 from loadtests.session import LoadSession

@@ -9,8 +9,8 @@ import os
 import socket
 from collections import defaultdict
 
-from gatebench.contract import load_contract
-from gatebench.kernel import raise_open_file_limit
+from gatebench.contract.file import load_contract
+from gatebench.machine.kernel import raise_open_file_limit
 from loadtests.null_server.answers import Plan, Plans
 from loadtests.null_server.http import HttpPeer
 from loadtests.null_server.peer import Loop

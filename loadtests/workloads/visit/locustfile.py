@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from locust import FastHttpUser, SequentialTaskSet, between, task
 
-from gatebench.contract import load_contract
+from gatebench.contract.file import load_contract
 
 CONTRACT = load_contract()
 UPLOAD = bytes(range(256)) * 16  # 4 KiB

@@ -1,0 +1,393 @@
+"""Commands about runs that exist: report, compare, bundle, resume, reproduce."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.cells import of_level, whole_blocks
+from analysis.claims import check
+from analysis.claims_file import load_claims
+from analysis.comparing.compare import Side, compare_runs
+from analysis.comparing.order import order_tables
+from analysis.comparing.result import RunComparison
+from analysis.comparing.tables import comparison_tables
+from analysis.load import Run, load_run
+from analysis.meta import RunMeta
+from analysis.summary import summarize
+from gatebench.cli.run import (
+    ContainerOptions,
+    RunnerChoice,
+    choose_profile,
+    choose_runner,
+    conclude,
+    find_references,
+    measure,
+    print_report,
+)
+from gatebench.machine.processes import interrupt_once
+from gatebench.registry.registry import Registry
+from gatebench.results.bundle import FOLDER, SUFFIX, bundle, claims_of, kept_registry, unpacked
+from gatebench.results.columns import SCHEMA
+from gatebench.results.earlier import Earlier
+from gatebench.results.record import new_run_id
+from gatebench.words.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    ConfigurationError,
+    GatebenchError,
+    Outcome,
+)
+from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
+from gatebench.words.paths import RESULTS
+from gatebench.words.plan import remaining_turns
+
+
+def request_of(
+    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path
+) -> RunRequest:
+    """The plan of a run as a request, from the folders that it kept.
+
+    Raises:
+        ConfigurationError: a part of it was not kept, or is not what the run says it was.
+    """
+    registry = kept_registry(folder / FOLDER)
+    names = sorted({subject.app for subject in meta.competitors})
+    known = {subject.id: subject for subject in registry.subjects(names)}
+    missing = [each.id for each in meta.competitors if each.id not in known]
+    missing += [each.name for each in meta.workloads if each.name not in registry.workloads]
+    if missing:
+        raise ConfigurationError([f"{folder}: the run did not keep {name}" for name in missing])
+    usual = choose_profile(meta.profile, budget)
+    profile = replace(usual, blocks=meta.blocks, budget_s=meta.budget_s if budget is None else usual.budget_s)
+    workloads = tuple(replace(registry.workloads[each.name], options=each.options) for each in meta.workloads)
+    return RunRequest(
+        subjects=tuple(known[each.id] for each in meta.competitors),
+        workloads=workloads,
+        profile=profile,
+        seed=meta.seed,
+        out=out,
+        exclusive=meta.exclusive,
+        command=shlex.join(["gatebench", *sys.argv[1:]]),
+        runner_reason=choice.reason,
+        references=find_references(registry, workloads, meta.workers),
+        load=LoadOptions(engines=len(meta.cores["engine"])),
+        servers=ServerOptions(meta.server_cores, meta.workers, meta.threads),
+        claims=claims_of(folder / FOLDER),
+    )
+
+
+def containers_of(meta: RunMeta, choice: RunnerChoice) -> ContainerOptions:
+    """How a run's containers were connected; nothing where the servers are to be processes."""
+    if choice.engine is None or meta.network not in {"host", "bridge"}:
+        return ContainerOptions()
+    return ContainerOptions("bridge" if meta.network == "bridge" else "host")
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that can go on.
+
+    Attributes:
+        load: engines and Locust workers, as the run had them.
+        workers_elsewhere: its Locust workers joined from other machines.
+    """
+
+    run: Run
+    earlier: Earlier
+    load: LoadOptions
+    workers_elsewhere: bool
+
+    @property
+    def runner(self) -> str:
+        """What started its servers, and must start them again."""
+        return self.run.meta.runner
+
+
+def open_begun(folder: Path) -> Begun | None:
+    """What there is of the run in `folder`; None where it has all of its blocks.
+
+    Raises:
+        ConfigurationError: it is no run, or one that another version of Gatebench began.
+        GatebenchError: it is damaged.
+    """
+    if folder.is_dir() and not (folder / "run.json").exists():
+        raise ConfigurationError(f"{folder}: ended before it had a plan, so nothing of it can go on")
+    run = load_run(folder)
+    if run.meta.schema != SCHEMA:
+        raise ConfigurationError(
+            f"{folder}: is of schema {run.meta.schema}, and this version writes schema {SCHEMA}; `gatebench "
+            f"reproduce {folder}` measures it anew"
+        )
+    description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    earlier = earlier_of(run, description)
+    if not earlier.turns:
+        return None
+    load = description["load"]
+    return Begun(
+        run,
+        earlier,
+        load=LoadOptions(engines=load["engines"], workers=load["workers"]),
+        workers_elsewhere=bool(load["elsewhere"]),
+    )
+
+
+def earlier_of(run: Run, description: dict[str, Any]) -> Earlier:
+    """What a run has measured, and which blocks it lacks."""
+    planned = [plan for plan in run.meta.levels if plan.rounds]
+    begun = [int(event["block"]) for event in run.events if event["kind"] == "block-started"]
+    whole = {plan.id: len(whole_blocks(run, plan)) for plan in planned}
+    last = run.slices[run.slices["block"] == max(run.finished_blocks, default=-1)]
+    rounds = {plan.id: of_level(last, plan)["round"].nunique() for plan in planned}
+    return Earlier(
+        folder=run.folder,
+        description=description,
+        turns=remaining_turns(whole, run.meta.blocks, max(begun, default=-1) + 1),
+        rounds={level: count for level, count in rounds.items() if count},
+        asked_interfaces=any(event["kind"] == "interface" for event in run.events),
+    )
+
+
+def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Console) -> Outcome:
+    """Measures the blocks that a run lacks, into the same folder.
+
+    Args:
+        begun: the run.
+        choice: what starts the servers; the runner that the run began with.
+        load_bind: the address at which workers join that are elsewhere, as the run had them.
+        console: to print on.
+
+    Raises:
+        ConfigurationError: something is not as it was at the run's beginning; nothing was measured.
+        GatebenchError: it could not begin.
+    """
+    meta, folder = begun.run.meta, begun.run.folder
+    if begun.workers_elsewhere != bool(load_bind):
+        raise ConfigurationError(
+            f"{folder}: its Locust workers joined from other machines; name the address at which they do "
+            "(--load-bind)"
+            if begun.workers_elsewhere
+            else f"--load-bind: the Locust workers of {folder} were not elsewhere"
+        )
+    request = replace(
+        request_of(meta, folder, choice, None, folder), load=replace(begun.load, bind=load_bind)
+    )
+    containers = containers_of(meta, choice)
+    if load_bind and meta.server_host:
+        containers = replace(containers, host=meta.server_host)
+    return measure(request, choice, containers, console, earlier=begun.earlier)
+
+
+def was_run_by(source: Path) -> str:
+    """The name of the runner that a run had.
+
+    Raises:
+        GatebenchError: there is no run at `source`.
+    """
+    with unpacked(source) as folder:
+        return load_run(folder).meta.runner
+
+
+def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: Path, console: Console) -> int:
+    """Measures what the run at `source` measured, and prints what held, flipped and cannot be told.
+
+    Args:
+        source: a results folder or a bundle.
+        choice: what starts the servers.
+        budget: another wall time than the run's.
+        out: folder for the results.
+        console: to print on.
+
+    Returns:
+        0 where nothing flipped, else 1.
+
+    Raises:
+        ConfigurationError: it cannot be repeated; nothing was started.
+        GatebenchError: the run is damaged, or could not be repeated to the end.
+    """
+    with unpacked(source) as folder:
+        original = load_run(folder)
+        request = request_of(original.meta, folder, choice, budget, out)
+        outcome = measure(request, choice, containers_of(original.meta, choice), console)
+        if outcome.status == EXIT_INTERRUPTED or not (outcome.folder / "summary.json").exists():
+            return outcome.status or EXIT_FAILED
+        print_report(outcome.folder, console)
+        here = load_run(outcome.folder)
+        return tell(original, here, claims_of(folder / FOLDER), console)
+
+
+def tell(original: Run, here: Run, claims: tuple[Path, ...], console: Console) -> int:
+    """Prints comparison by comparison and claim by claim what held, what flipped and what cannot be told.
+
+    Args:
+        original: the given run.
+        here: the same plan on this machine.
+        claims: files with claims of a user's own.
+        console: to print on.
+
+    Returns:
+        0 where nothing flipped, else 1.
+
+    Raises:
+        GatebenchError: nothing of the two runs can be compared.
+    """
+    a, b = Side(original, summarize(original)), Side(here, summarize(here))
+    result = compare_runs(a, b)
+    console.print(comparison_tables(result))
+    console.print(order_tables(result))
+    table, flipped = claims_table(a, b, claims)
+    console.print(table)
+    console.print(_conclusion(result, flipped), soft_wrap=True)
+    return EXIT_FAILED if flipped or result.with_outcome("flipped") else EXIT_DONE
+
+
+def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]:
+    """Each claim with its verdict there and here, and how many of them flipped."""
+    table = Table(title="Claims", title_justify="left", box=None, pad_edge=False)
+    for column in ("claim", "there", "here", ""):
+        table.add_column(column, overflow="fold")
+    claims = load_claims(kept=files)
+    flipped = 0
+    for there, here in zip(check(claims, a.meta, a.summary), check(claims, b.meta, b.summary), strict=True):
+        told = "undecided" not in {there.verdict, here.verdict}
+        outcome = "cannot be told" if not told else "held" if there.verdict == here.verdict else "FLIPPED"
+        flipped += outcome == "FLIPPED"
+        table.add_row(escape(there.text), there.verdict, here.verdict, outcome)
+    return table, flipped
+
+
+def _conclusion(result: RunComparison, flipped_claims: int) -> str:
+    counts = {name: len(result.with_outcome(name)) for name in ("held", "flipped", "cannot be told")}
+    if not result.says_something:
+        raise GatebenchError("nothing of the two runs can be compared; the reasons are listed above")
+    return (
+        f"of {sum(counts.values())} comparisons between subjects {counts['held']} held, {counts['flipped']} "
+        f"flipped, and {counts['cannot be told']} cannot be told here; {flipped_claims} claim(s) flipped"
+    )
+
+
+results_app = typer.Typer()
+
+Claims = Annotated[
+    list[Path] | None, typer.Option("--claims", help="A file with claims of your own; repeatable.")
+]
+
+
+def check_claims(paths: Sequence[Path], registry: Registry) -> tuple[Path, ...]:
+    """Claims files of a user, each of which can be used.
+
+    Raises:
+        ConfigurationError: with every problem of every file.
+    """
+    if paths:
+        # numpy and scipy are heavy, and most runs have no claims but the project's.
+        from analysis.claims_file import load_claims  # noqa: PLC0415
+        from analysis.claims_names import Known  # noqa: PLC0415
+
+        load_claims(paths, Known.of_registry(registry))
+    return tuple(path.resolve() for path in paths)
+
+
+@results_app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
+    claims: Claims = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Prints no tables.")] = False,
+    interim: Annotated[
+        bool, typer.Option("--interim", help="Only the leading charts, as a run makes it between blocks.")
+    ] = False,
+    all_charts: Annotated[
+        bool, typer.Option("--all-charts", help="Every chart of a large run, which may take minutes.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=0, help="At most so many, which take memory. 0: as many as cores.")
+    ] = 0,
+) -> None:
+    """Makes summary, charts and page of a run again from its raw data."""
+    # matplotlib and pandas are heavy; only this command needs them.
+    from analysis.parallel import at_most  # noqa: PLC0415
+    from analysis.report import build_report  # noqa: PLC0415
+
+    with at_most(processes):
+        build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
+    if not quiet:
+        print_report(folder, Console())
+
+
+@results_app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Results folder or bundle to hold the other against.")],
+    b: Annotated[Path, typer.Argument(help="The other results folder or bundle.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also as JSON, to this file.")] = None,
+    charts: Annotated[Path | None, typer.Option("--charts", help="Folder for charts.")] = None,
+) -> None:
+    """Compares two runs; exit status 1 where a regression beyond the noise was found."""
+    # matplotlib and pandas are heavy; only this command needs them.
+    from analysis.comparing.command import compare_command  # noqa: PLC0415
+
+    raise typer.Exit(compare_command(a, b, Console(), json_file, charts))
+
+
+@results_app.command("bundle")
+def bundle_run(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: beside the run.")] = None,
+) -> None:
+    """Packs a run into one small file to give away, without what is private to the machine."""
+    # pandas is heavy; only this command needs it.
+    from analysis.load import load_run  # noqa: PLC0415
+
+    run = folder.resolve()
+    load_run(run)  # who gets it should not be the first to find that it is damaged
+    file = bundle(run, out if out is not None else run.with_name(run.name + SUFFIX))
+    Console().print(f"{file} ({file.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True)
+
+
+@results_app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The results folder of a run that ended early.")] = RESULTS
+    / "latest",
+    load_bind: Annotated[
+        str,
+        typer.Option(help="Address at which workers join that are elsewhere, where the run had such."),
+    ] = "",
+) -> None:
+    """Goes on with a run that ended early, with the blocks that it lacks and under the same conditions."""
+    folder = folder.resolve()
+    console = Console()
+    begun = open_begun(folder)
+    if begun is None:
+        console.print(f"{folder} has all of its blocks; there is nothing to go on with", soft_wrap=True)
+        return
+    choice = choose_runner(begun.runner)
+    interrupt_once()
+    raise typer.Exit(conclude(resume_run(begun, choice, load_bind, console), console))
+
+
+@results_app.command()
+def reproduce(
+    source: Annotated[Path, typer.Argument(help="A results folder or a bundle.")],
+    runner: Annotated[
+        str, typer.Option("--runner", help="auto, docker or process. Default: as the run had it.")
+    ] = "",
+    budget: Annotated[str | None, typer.Option(help="Another wall time than the run's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; it must be empty or new.")] = None,
+) -> None:
+    """Runs the plan of another run again, and tells claim by claim and pair by pair what holds here."""
+    if not source.exists():
+        raise ConfigurationError(f"{source}: there is no such results folder or bundle")
+    choice = choose_runner(runner or was_run_by(source))
+    interrupt_once()
+    target = out if out is not None else RESULTS / new_run_id()
+    raise typer.Exit(reproduce_run(source, choice, budget, target, Console()))

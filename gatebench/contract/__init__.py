@@ -1,0 +1,1 @@
+"""What every application must answer, and whether a server does."""

@@ -1,0 +1,1 @@
+"""One live request, step by step."""

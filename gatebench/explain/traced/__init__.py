@@ -1,0 +1,1 @@
+"""The shipped application with a recorder around it, once for each interface."""

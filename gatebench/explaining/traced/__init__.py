@@ -1,1 +1,0 @@
-"""The plain application with a trace around it, once as WSGI and once as ASGI; run by servers."""

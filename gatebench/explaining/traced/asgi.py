@@ -1,9 +1,0 @@
-"""The plain application as ASGI 3, every step of which goes to the trace that the environment names."""
-
-from __future__ import annotations
-
-from apps.plain.asgi import app as plain
-from gatebench.explaining.around_asgi import traced_asgi
-from gatebench.explaining.trace import Trace
-
-app = traced_asgi(plain, Trace.from_environment())

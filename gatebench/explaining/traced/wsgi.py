@@ -1,9 +1,0 @@
-"""The plain application as WSGI, every step of which goes to the trace that the environment names."""
-
-from __future__ import annotations
-
-from apps.plain.wsgi import app as plain
-from gatebench.explaining.around_wsgi import TracedWsgi
-from gatebench.explaining.trace import Trace
-
-app = TracedWsgi(plain, Trace.from_environment())

@@ -1,0 +1,1 @@
+"""The folders that register servers, applications and workloads."""

@@ -1,0 +1,407 @@
+"""Measures one block: starts every server, holds it to the contract, drives the slices, ends every server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Protocol
+
+from gatebench.load.backend import Means
+from gatebench.load.process import CellError, LoadCell
+from gatebench.load.slicing import Place, Strangers, take_slice
+from gatebench.load.targets import load_cell
+from gatebench.results.columns import SliceRow
+from gatebench.results.record import Record
+from gatebench.runners.base import Around, Instance, Launch, start_one
+from gatebench.runners.readiness import (
+    ask_interfaces,
+    at_work,
+    failed,
+    hold_all_to_contract,
+    hold_to_contract,
+    in_words,
+)
+from gatebench.words.errors import ServerFailure
+from gatebench.words.model import Cell, Subject
+from gatebench.words.plan import (
+    LevelPlan,
+    Plan,
+    Search,
+    arrival_seed,
+    hash_seed,
+    keeps_to,
+    level_order,
+    round_order,
+)
+from loadtests.engine.schedule import Arrivals
+from loadtests.engine.tally import SliceResult
+
+FLUSH_INTERVAL_S = 10.0
+FLUSH_COUNTS = 50_000
+SPARE_FILES = 64
+"""Files that a server or an engine has open beside its connections, generously."""
+
+
+class Observer(Protocol):
+    """Hears of a run's progress."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know, such as a server that failed."""
+
+    def stage(self, text: str) -> None:
+        """What is being done now."""
+
+    def measured(self, cell: Cell, result: SliceResult) -> None:
+        """One slice more."""
+
+    def block_finished(self, done: int, blocks: int, elapsed_s: float) -> None:
+        """`done` of `blocks` blocks were measured in `elapsed_s` seconds."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """Where a block's wall time went, in seconds."""
+
+    started_s: float = 0.0
+    load_s: float = 0.0
+    round_s: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Block:
+    """One block of a run: fresh servers, then rounds of slices on each level.
+
+    Args:
+        asks_interfaces: also asks every server, before its load, what it hands the application.
+        noted: IDs of the subjects of which a person knows that they work at rest; gets those found now.
+
+    Attributes:
+        spent: where its wall time went.
+        never_ready: IDs of the subjects that were not ready, or not as the contract says, before their load.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        plan: Plan,
+        means: Means,
+        *,
+        record: Record,
+        observer: Observer,
+        asks_interfaces: bool = False,
+        noted: set[str] | None = None,
+    ) -> None:
+        self._number = number
+        self._plan = plan
+        self._means = means
+        self._load = means.load
+        self._record = record
+        self._observer = observer
+        self._asks_interfaces = asks_interfaces
+        self._noted = set() if noted is None else noted
+        self._strangers = Strangers()
+        self._instances: dict[str, Instance] = {}
+        self._searches: dict[str, Search] = {}
+        self._missing = 0
+        self.never_ready: set[str] = set()
+        self._flushed = time.monotonic()
+        self.spent = Spent()
+
+    def run(self, groups: Sequence[Sequence[Subject]], before_load: Callable[[], None]) -> None:
+        """Measures the block; whatever ends it, every server is ended and every slice is written.
+
+        Args:
+            groups: subjects that are up at the same time; one group after the other.
+            before_load: called when a group's servers are ready and its load has not begun.
+        """
+        for subjects in groups:
+            try:
+                began = time.monotonic()
+                self._start(subjects)
+                before_load()
+                self.spent.started_s += time.monotonic() - began
+                for level in level_order(self._plan, self._number):
+                    self._measure(level)
+            finally:
+                try:
+                    self._record.flush()
+                finally:
+                    self._end(tuple(self._instances.values()))
+                    self._instances.clear()
+
+    def _start(self, subjects: Sequence[Subject]) -> None:
+        self._observer.stage(starting(subjects))
+        launches = [self._launch(subject) for subject in subjects]
+        for subject, started in zip(subjects, self._means.runner.start(launches), strict=True):
+            if isinstance(started, ServerFailure):
+                self.never_ready.add(subject.id)
+                self._fail(subject, started)
+                continue
+            self._instances[subject.id] = started
+            self._record.event(
+                "argv", block=self._number, subject=subject.id, argv=started.argv, port=started.port
+            )
+        self._observer.stage("holding every server to the contract")
+        failures = hold_all_to_contract(tuple(self._instances.values()), self._means.site, thorough=False)
+        for instance, differing in failures:
+            self.never_ready.add(instance.subject.id)
+            self._fail(instance.subject, differing)
+            del self._instances[instance.subject.id]
+        self._end([instance for instance, _ in failures])
+        if self._asks_interfaces:
+            for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
+                self._record.event("interface", block=self._number, **asdict(handed))
+        if len(self._instances) > 1:
+            self._name_those_at_work()
+
+    def _name_those_at_work(self) -> None:
+        for subject, share in at_work(tuple(self._instances.values())).items():
+            text = in_words(subject, share)
+            self._record.event("notice", block=self._number, subject=subject, text=text)
+            if subject not in self._noted:
+                self._noted.add(subject)
+                self._observer.note(text)
+
+    def _launch(self, subject: Subject, purpose: str = "") -> Launch:
+        log = self._record.logs / f"{subject.id}-b{self._number}{purpose}.log"
+        return Launch(subject, log, hash_seed(self._plan, self._number, subject.id))
+
+    def _measure(self, level: LevelPlan) -> None:
+        cells = [cell for cell in level.cells if cell.subject.id in self._instances and self._has_files(cell)]
+        if not cells:
+            return
+        if level.workload.steps:
+            self._hold_idle(level)
+            return
+        if level.workload.locustfile:
+            self._let_users_live(level, cells)
+            return
+        self._observer.stage(f"{level.id}: warming up")
+        try:
+            self._load.spawn([self._load_cell(cell) for cell in cells])
+            for cell in cells:
+                self._warm_up(level, cell)
+            self._settle(cells)
+            for round_number in range(level.rounds):
+                self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
+                self._round(level, round_number, cells, last=round_number == level.rounds - 1)
+        finally:
+            self._load.stop()
+
+    def _let_users_live(self, level: LevelPlan, cells: Sequence[Cell]) -> None:
+        """A Locust file's users live from the warm-up to the last slice, so one server after the other."""
+        rounds_s = [0.0] * level.rounds
+        for position, cell in enumerate(round_order(self._plan, self._number, level, 0)):
+            if cell not in cells or cell.subject.id not in self._instances:
+                continue
+            try:
+                self._observer.stage(f"{level.id}: {cell.subject.id} warming up")
+                self._load.spawn([self._load_cell(cell)])
+                self._warm_up(level, cell)
+                self._settle([cell])
+                for round_number in range(level.rounds):
+                    if (instance := self._instances.get(cell.subject.id)) is None:
+                        break
+                    began = time.monotonic()
+                    self._observer.stage(
+                        f"{level.id}: {cell.subject.id}, slice {round_number + 1} of {level.rounds}"
+                    )
+                    last = round_number == level.rounds - 1
+                    place = Place(self._number, round_number, position, last)
+                    row = self._take(cell, instance, place)
+                    self._keep(row, closely=last)
+                    rounds_s[round_number] += time.monotonic() - began
+            except CellError as error:
+                self._fail(cell.subject, ServerFailure("load", str(error)), cell)
+            finally:
+                self._load.stop()
+            self._flush_in_time()
+        self.spent.round_s.setdefault(level.id, []).extend(rounds_s)
+
+    def _warm_up(self, level: LevelPlan, cell: Cell) -> None:
+        """Unmeasured load; a search learns from a closed loop where to begin."""
+        self._load.prepare(cell.subject.id)
+        arrivals = None if level.level.objective else self._arrivals(level, cell, -1)
+        result = self._load.run_slice(cell.subject.id, cell.workload.warmup_s, arrivals)
+        if level.level.objective:
+            self._searches[cell.subject.id] = Search(result.counted / result.counted_s)
+        self._check_alive(cell)
+
+    def _settle(self, cells: Sequence[Cell]) -> None:
+        """Some servers start more processes under load, as Apache does; they belong to them from then on."""
+        for cell in cells:
+            if (instance := self._instances.get(cell.subject.id)) is not None:
+                instance.settle()
+
+    def _round(self, level: LevelPlan, round_number: int, cells: Sequence[Cell], *, last: bool) -> None:
+        began = time.monotonic()
+        for position, cell in enumerate(round_order(self._plan, self._number, level, round_number)):
+            instance = self._instances.get(cell.subject.id)
+            if instance is None or cell not in cells:
+                continue
+            row = self._take(
+                cell,
+                instance,
+                Place(self._number, round_number, position, last),
+                arrivals=self._arrivals(level, cell, round_number),
+            )
+            if level.level.objective:
+                met = keeps_to(level.level.objective, row.result)
+                if not row.observed.shared:  # else it says little of the server, and the rate is tried again
+                    self._searches[cell.subject.id].step(met=met)
+                row = replace(row, objective_met=met)
+            self._keep(row, closely=last)
+        self.spent.round_s.setdefault(level.id, []).append(time.monotonic() - began)
+        self._flush_in_time()
+
+    def _flush_in_time(self) -> None:
+        """Between rounds, where it takes no time from a slice; writing much at once takes much memory."""
+        waited_s = time.monotonic() - self._flushed
+        if waited_s > FLUSH_INTERVAL_S or self._record.pending > FLUSH_COUNTS:
+            self._record.flush()
+            self._flushed = time.monotonic()
+
+    def _hold_idle(self, level: LevelPlan) -> None:
+        """One server after the other holds more and more connections that carry nothing."""
+        began = time.monotonic()
+        for position, cell in enumerate(round_order(self._plan, self._number, level, 0)):
+            if cell.subject.id not in self._instances or not self._has_files(cell):
+                continue
+            try:
+                with self._fresh(cell.subject) as instance:
+                    for step, connections in enumerate(level.workload.steps):
+                        self._observer.stage(
+                            f"{level.id}: {cell.subject.id} with {connections:,} connections"
+                        )
+                        place = Place(self._number, step, position, last=True)
+                        self._hold_step(cell, instance, place, connections)
+            except ServerFailure as failure:
+                self._fail(cell.subject, failure, cell)
+        self.spent.round_s.setdefault(level.id, []).append(time.monotonic() - began)
+
+    @contextmanager
+    def _fresh(self, subject: Subject) -> Iterator[Instance]:
+        """A server of its own: one that was under load before has free memory to give to connections."""
+        instance = start_one(self._means.runner, self._launch(subject, "-idle"))
+        try:
+            hold_to_contract(instance, self._means.site, thorough=False)
+            yield instance
+        finally:
+            self._end([instance])
+
+    def _take(
+        self,
+        cell: Cell,
+        instance: Instance,
+        place: Place,
+        *,
+        arrivals: Arrivals | None = None,
+        connections: int | None = None,
+    ) -> SliceRow:
+        return take_slice(
+            self._load,
+            cell,
+            instance,
+            place,
+            around=self._around(instance),
+            strangers=self._strangers,
+            arrivals=arrivals,
+            connections=connections,
+        )
+
+    def _hold_step(self, cell: Cell, instance: Instance, place: Place, connections: int) -> None:
+        self._load.spawn([load_cell(cell, instance, self._means.contract, connections=connections)])
+        try:
+            row = self._take(cell, instance, place, connections=connections)
+        finally:
+            self._load.stop()
+        self._record.add(row)
+        self.spent.load_s += row.result.elapsed_s
+        self._observer.measured(cell, row.result)
+        if fault := instance.fault(closely=True):
+            raise failed(instance, "died", fault)
+
+    def _around(self, instance: Instance) -> Around:
+        cores = self._means.cores
+        neighbours = [each for each in self._instances.values() if each.subject.id != instance.subject.id]
+        return Around((*cores.server, *cores.engine), cores.server, neighbours)
+
+    def _keep(self, row: SliceRow, *, closely: bool) -> None:
+        self._record.add(row)
+        self.spent.load_s += row.result.elapsed_s
+        self._observer.measured(row.cell, row.result)
+        if row.result.workers_missing > self._missing:
+            self._missing = row.result.workers_missing
+            self._observer.note(
+                f"{self._missing} Locust worker(s) gave no count, or a late one, under "
+                f"{row.cell.workload.name}; such cells are invalid. logs/load.log says more"
+            )
+        self._check_alive(row.cell, closely=closely)
+
+    def _arrivals(self, level: LevelPlan, cell: Cell, round_number: int) -> Arrivals | None:
+        """When to send: in a round the same for every cell, but for a search. None in a closed loop."""
+        rate_per_s = level.level.rate_per_s
+        if level.level.objective:
+            rate_per_s = self._searches[cell.subject.id].rate_per_s
+        if rate_per_s is None:
+            return None
+        seed = arrival_seed(self._plan, self._number, level, round_number)
+        return Arrivals(rate_per_s, cell.workload.arrivals, seed)
+
+    def _has_files(self, cell: Cell) -> bool:
+        """Whether server and engine may have as many files open as the level needs; notes it where not."""
+        needed = cell.level.connections + SPARE_FILES
+        limits = {
+            "the server": self._instances[cell.subject.id].open_files(),
+            "the engine": self._means.open_files,
+        }
+        short = [f"{who} may open {limit:,}" for who, limit in limits.items() if limit and limit < needed]
+        if short:
+            text = (
+                f"{cell.level.connections:,} connections need {needed:,} open files; {' and '.join(short)}."
+            )
+            advice = "Raise it (ulimit -n; of containers, the engine's default-ulimits) and start again"
+            self._fail(cell.subject, ServerFailure("files", f"{text} {advice}"), cell)
+        return not short
+
+    def _load_cell(self, cell: Cell) -> LoadCell:
+        return load_cell(cell, self._instances[cell.subject.id], self._means.contract)
+
+    def _check_alive(self, cell: Cell, *, closely: bool = False) -> None:
+        instance = self._instances.get(cell.subject.id)
+        if instance is not None and (fault := instance.fault(closely=closely)):
+            self._fail(cell.subject, failed(instance, "died", fault), cell)
+            self._drop(instance)
+
+    def _fail(self, subject: Subject, failure: ServerFailure, cell: Cell | None = None) -> None:
+        self._record.event(
+            "failed",
+            block=self._number,
+            subject=subject.id,
+            workload=cell.workload.name if cell else None,
+            level=cell.level.id if cell else None,
+            code=failure.code,
+            text=failure.text,
+        )
+        where = f" under {cell.workload.name}/{cell.level.id}" if cell else ""
+        self._observer.note(f"{subject.id} failed in block {self._number + 1}{where}: {failure}")
+
+    def _drop(self, instance: Instance) -> None:
+        del self._instances[instance.subject.id]
+        self._end([instance])
+
+    def _end(self, instances: Sequence[Instance]) -> None:
+        if not instances:
+            return
+        self._means.runner.stop(instances)
+        for instance in instances:
+            if facts := instance.facts():
+                self._record.event("ended", block=self._number, subject=instance.subject.id, **facts)
+
+
+def starting(subjects: Sequence[Subject]) -> str:
+    """`starting 3 servers (uvicorn twice, to learn the run's own noise)`."""
+    servers = f"{len(subjects)} server{'s' if len(subjects) > 1 else ''}"
+    twin = next((subject.original_id for subject in subjects if subject.again), "")
+    return f"starting {servers}" + (f" ({twin} twice, to learn the run's own noise)" if twin else "")

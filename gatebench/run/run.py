@@ -1,0 +1,371 @@
+"""A run from selection to report: select, install, plan, measure block by block, report."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gatebench.contract.file import load_contract
+from gatebench.contract.rules import Contract
+from gatebench.load.backend import Backend, Circumstances, Means
+from gatebench.load.calibration import Ceiling, ceilings, with_rates
+from gatebench.machine.cores import Cores, available_cores, divide_evenly, hyper_threads
+from gatebench.machine.processes import Owner, marked_processes, memory_mib, sweep, tree
+from gatebench.results.bundle import FOLDER, keep_sources
+from gatebench.results.earlier import Earlier
+from gatebench.results.record import Record, RecordError, point_latest, record_error
+from gatebench.run.block import Block, Observer
+from gatebench.run.describe import describe_run
+from gatebench.run.reporter import Reporter
+from gatebench.runners.session import watched
+from gatebench.words.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    ConfigurationError,
+    GatebenchError,
+    Outcome,
+)
+from gatebench.words.model import Cell, Subject, Workload
+from gatebench.words.options import RunRequest
+from gatebench.words.plan import (
+    Plan,
+    Turn,
+    choose_twin,
+    every_turn,
+    least_s,
+    make_plan,
+    replan,
+    subject_groups,
+    with_rounds,
+)
+
+INTERIM_REPORT_FROM_S = 30.0
+"""A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
+
+
+def new_seed() -> int:
+    """A seed for a run that names none."""
+    return random.SystemRandom().randrange(1, 2**31)
+
+
+def choose_cores(engines: int | None = None, server_cores: int = 1) -> Cores:
+    """Divides the cores that this process may use.
+
+    Args:
+        engines: load engines; None for what the cores allow.
+        server_cores: how many every server gets.
+
+    Raises:
+        ConfigurationError: there are too few for so many server cores and engines.
+    """
+    cores = available_cores()
+    return divide_evenly(cores, engines, hyper_threads(cores), server_cores)
+
+
+class Run:
+    """One run in progress.
+
+    Args:
+        request: what to measure.
+        make_backend: makes what the servers run on.
+        containers: whether they are containers.
+        observer: hears of its progress.
+        earlier: what it has measured before; None at its beginning.
+    """
+
+    def __init__(
+        self,
+        request: RunRequest,
+        *,
+        make_backend: Callable[[Circumstances], Backend],
+        containers: bool = False,
+        observer: Observer,
+        earlier: Earlier | None = None,
+    ) -> None:
+        self._request = request
+        self._make_backend = make_backend
+        self._containers = containers
+        self._observer = observer
+        self._owner = Owner.this()
+        self._earlier = earlier
+        self._record = Record.create(request.out) if earlier is None else Record.reopen(request.out)
+        self._contract: Contract = load_contract()
+        self._reporter = Reporter(self._record, self._owner, observer.note)
+        self._began = time.monotonic()
+        self._setup_s = 0.0
+        self._load_s = 0.0
+        self._memory_mib = 0.0
+        self._own_pids: list[int] = []
+        self._notices: list[str] = []
+
+    def execute(self) -> Outcome:
+        """Runs everything; whatever happens, what was measured is kept and reported, and nothing is left.
+
+        Raises:
+            GatebenchError: it could not begin.
+        """
+        with contextlib.closing(self._record):
+            return self._execute()
+
+    def _execute(self) -> Outcome:
+        killed = sweep()
+        if killed:
+            self._observer.note(f"ended {len(killed)} processes that an earlier, killed run had left behind")
+        scratch = self._owner.scratch()
+        with watched(self._owner, containers=self._containers) as watch_pid:
+            self._own_pids = [self._owner.pid, watch_pid]
+            try:
+                kind, outcome = self._try_to_measure(scratch)
+            except ConfigurationError:
+                if self._earlier is None:
+                    self._record.discard()  # nothing was measured, and nothing is left of it
+                raise
+            except BaseException as error:
+                # A fault of the lab itself: what was measured before it is kept, and the fault is shown.
+                self._finish("error", repr(error))
+                raise
+            try:
+                reported = self._finish(kind, outcome.text)
+            except KeyboardInterrupt:
+                text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
+                return Outcome(EXIT_INTERRUPTED, self._record.folder, self._early(text))
+        return outcome if reported else replace(outcome, status=outcome.status or EXIT_FAILED)
+
+    def _early(self, text: str) -> str:
+        """Why the run ended early, with what a person can do about it."""
+        if not self._setup_s:  # no block was begun: there is nothing to go on with
+            return text
+        return f"{text}\n`gatebench resume {self._record.folder}` goes on with what is left to measure"
+
+    def _try_to_measure(self, scratch: Path) -> tuple[str, Outcome]:
+        """Measures, and turns what may end a run early into how it ended."""
+        folder = self._record.folder
+        try:
+            self._measure(scratch)
+        except KeyboardInterrupt:
+            return "interrupted", Outcome(EXIT_INTERRUPTED, folder, self._early("interrupted"))
+        except RecordError as error:
+            return "disk-full", Outcome(EXIT_FAILED, folder, self._early(str(error)))
+        except ConfigurationError:
+            raise
+        except GatebenchError as error:
+            return "error", Outcome(EXIT_FAILED, folder, self._early(str(error)))
+        return "complete", Outcome(EXIT_DONE, folder)
+
+    def _measure(self, scratch: Path) -> None:
+        request, record = self._request, self._record
+        backend = self._make_backend(Circumstances(self._owner, scratch, self._observer.note))
+        for other in sorted({owner.pid for owner in marked_processes().values()} - {self._owner.pid}):
+            self._note(
+                f"process {other} is another lab at work on this machine; both disturb each other's figures"
+            )
+        self._observer.stage("installing the servers")
+        references = [each for each in request.references.values() if each not in request.subjects]
+        readiness = backend.prepare((*request.subjects, *references))
+        budget = backend.budget
+        ready: list[Subject] = []
+        for subject in request.subjects:
+            if reason := subject.one_process_only(budget.workers):
+                self._observer.note(f"left out: {reason}")
+            elif reason := readiness[subject.id].reason:
+                self._observer.note(f"{subject.id} is unavailable: {reason}")
+            else:
+                ready.append(subject)
+        with backend.open(record.logs, request.load) as ground:
+            load = ground.load
+            if load.instructions:
+                self._observer.note(load.instructions)
+            open_files = load.hello()["open_files"]
+            means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
+            if self._earlier is None:
+                workloads, found = self._learn(means, backend, ready)
+                twin = choose_twin(ready, workloads, request.profile.blocks, request.seed, budget.workers)
+            else:
+                workloads, found = self._earlier.workloads(request.workloads), ()
+                twin = self._earlier.twin(ready)
+            if twin is not None:
+                ready.append(twin)
+                readiness[twin.id] = readiness[twin.original_id]
+            cells = [
+                Cell(subject, workload, level)
+                for workload in workloads
+                for level in workload.levels
+                for subject in ready
+            ]
+            measurable = [
+                cell for cell in cells if not cell.unsupported(budget.workers) and cell.level.has_rate
+            ]
+            plan = make_plan(measurable, request.profile, request.seed)
+            whole = replace(request, workloads=workloads, subjects=(*request.subjects, *filter(None, [twin])))
+            self._warn_of_few_rounds(plan)
+            description = describe_run(
+                whole,
+                plan,
+                backend=backend,
+                readiness=readiness,
+                budget=budget,
+                ceilings=found,
+                notices=self._notices,
+            )
+            if self._earlier is None:
+                # Also where there is nothing to measure: why is a row of the result.
+                record.write_run(description)
+                self._keep_sources(workloads)
+                turns = every_turn(plan)
+            else:
+                self._earlier.check(description)
+                turns, plan = self._earlier.turns, with_rounds(plan, self._earlier.rounds)
+                record.event("resumed", block=turns[0].block, notices=self._notices)
+            if not measurable:
+                raise GatebenchError(
+                    "nothing was measured: no chosen server is available and declares what the chosen "
+                    "workloads need; the table gives the reason for each"
+                )
+            point_latest(record.folder)
+            self._own_pids += tree(load.pid)
+            self._setup_s = time.monotonic() - self._began
+            self._blocks(plan, turns, means, ready)
+
+    def _keep_sources(self, workloads: Sequence[Workload]) -> None:
+        try:
+            subjects = (*self._request.subjects, *self._request.references.values())
+            keep_sources(subjects, workloads, self._record.folder / FOLDER, self._request.claims)
+        except OSError as error:
+            raise record_error(self._record.folder, error) from error
+
+    def _learn(
+        self, means: Means, backend: Backend, ready: Sequence[Subject]
+    ) -> tuple[tuple[Workload, ...], tuple[Ceiling, ...]]:
+        """What must be measured before the plan: the engine's ceilings, and the rates of ladders."""
+        request, logs = self._request, self._record.logs
+        workers = backend.budget.workers
+        if all(
+            Cell(subject, workload, workload.levels[0]).unsupported(workers)
+            for subject in ready
+            for workload in request.workloads
+        ):
+            return request.workloads, ()
+        self._observer.stage("calibrating the load engine")
+        here = () if self._containers else backend.cores.server
+        found = ceilings(request.workloads, means, backend.responders(logs), here)
+        for each in found:
+            if each.disturbed:
+                slices = f"{len(each.rates_per_s)} slices of {min(each.rates_per_s):,.0f}"
+                self._note(
+                    f"{each.workload}/{each.level}: the calibration was disturbed "
+                    f"({slices} to {each.rate_per_s:,.0f} a second), so it is not known "
+                    "what the engine can do, and no figure is refused for being near to it"
+                )
+        workloads, notes = with_rates(request.workloads, request.references, means, logs=logs)
+        for note in notes:
+            self._note(note)
+        return workloads, found
+
+    def _blocks(self, plan: Plan, turns: Sequence[Turn], means: Means, ready: Sequence[Subject]) -> None:
+        request, record = self._request, self._record
+        asked = self._earlier is not None and self._earlier.asked_interfaces
+        budget_s = plan.profile.budget_s * len(turns) / plan.profile.blocks
+        noted: set[str] = set()
+        began = time.monotonic()
+        for done, turn in enumerate(turns, start=1):
+            block_began = time.monotonic()
+            record.event("block-started", block=turn.block)
+            self._observer.stage(f"block {turn.block + 1} of {turns[-1].block + 1}")
+            part = turn.part_of(plan)
+            block = Block(
+                turn.block,
+                part,
+                means,
+                record=record,
+                observer=self._observer,
+                asks_interfaces=done == 1 and not asked,
+                noted=noted,
+            )
+            try:
+                block.run(
+                    subject_groups(plan, turn.block, ready, exclusive=request.exclusive), self._await_report
+                )
+            finally:
+                self._load_s += block.spent.load_s
+            wall_s = time.monotonic() - block_began
+            record.event(
+                "block-finished",
+                block=turn.block,
+                wall_s=round(wall_s, 3),
+                started_s=round(block.spent.started_s, 3),
+                load_s=round(block.spent.load_s, 3),
+            )
+            self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids))
+            self._observer.block_finished(done, len(turns), time.monotonic() - began)
+            remaining = len(turns) - done
+            if not remaining:
+                break
+            ready = self._without(block.never_ready, ready)
+            if wall_s >= INTERIM_REPORT_FROM_S:
+                self._reporter.start(interim=True)
+            if part == plan:  # a block of some levels does not tell what a whole one costs
+                left_s = budget_s - (time.monotonic() - began)
+                plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
+
+    def _without(self, failed: Collection[str], ready: Sequence[Subject]) -> Sequence[Subject]:
+        """The subjects that later blocks start: one that was not ready in any block has no figure at all.
+
+        Raises:
+            GatebenchError: none is left.
+        """
+        if failed:
+            self._observer.note(
+                f"{', '.join(sorted(failed))}: left out of later blocks, since a subject that was not ready "
+                "in one block has no figure"
+            )
+        left = [subject for subject in ready if subject.id not in failed]
+        if not left:
+            raise GatebenchError("no server is left to measure; the table gives the reason for each")
+        return left
+
+    def _note(self, text: str) -> None:
+        """Tells the person now, and the report later."""
+        self._observer.note(text)
+        self._notices.append(text)
+
+    def _warn_of_few_rounds(self, plan: Plan) -> None:
+        single = [level.id for level in plan.levels if level.rounds == 1]
+        if not single or plan.profile.max_rounds is not None:
+            return
+        needed_s = least_s(plan)
+        longer = f", and the run takes about {needed_s:.0f} s" if needed_s > plan.profile.budget_s else ""
+        self._note(
+            f"the budget leaves a single round a block for {', '.join(single)}: one stray slice then decides"
+            f"{longer}. Give it more time (--budget), or fewer servers or workloads"
+        )
+
+    def _await_report(self) -> None:
+        if report_mib := self._reporter.wait():
+            self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids) + report_mib)
+
+    def _finish(self, outcome: str, text: str) -> bool:
+        """Writes how the run ended and makes its report; returns whether that went well."""
+        self._await_report()
+        try:
+            self._record.event(
+                "finished",
+                outcome=outcome,
+                wall_s=round(time.monotonic() - self._began, 3),
+                setup_s=round(self._setup_s, 3),
+                load_s=round(self._load_s, 3),
+                lab_memory_mib=round(self._memory_mib, 1),
+                text=text,
+            )
+        except RecordError as error:
+            self._observer.note(str(error))
+        if (self._record.folder / "run.json").exists():
+            self._observer.stage("making the report")
+            self._reporter.start()
+            self._await_report()
+            return self._reporter.made
+        return True

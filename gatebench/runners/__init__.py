@@ -1,0 +1,1 @@
+"""What starts servers and holds them to the contract."""

@@ -1,0 +1,1 @@
+"""Servers and load in containers of a Docker engine."""

@@ -1,0 +1,462 @@
+"""A run in containers: servers, load and null responders on an engine's machine, the lab wherever it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from docker.models.containers import Container
+
+from gatebench.contract.file import load_contract
+from gatebench.contract.rules import Contract
+from gatebench.contract.site import Check
+from gatebench.load.backend import Circumstances, Ground, Responder
+from gatebench.load.calibration import NULL_RESPONDER
+from gatebench.load.process import LOCUST_PORT, LoadError, LoadProcess, MasterOptions
+from gatebench.machine.cores import Cores, available_cores, divide_evenly
+from gatebench.runners.base import Readiness
+from gatebench.runners.docker.engine import (
+    ContainerOwner,
+    Engine,
+    EngineError,
+    EngineRefusedError,
+    compose_command,
+    engine_errors,
+)
+from gatebench.runners.docker.images import BuildError, Image, Images
+from gatebench.runners.docker.runner import EVERYWHERE, Batch, DockerRunner, Network
+from gatebench.runners.docker.services import (
+    FILES_VARIABLE,
+    LAUNCHER,
+    SOURCES,
+    WORK,
+    Project,
+    Service,
+    memory_limit_mib,
+    pids_limit,
+    render,
+    workload_folder,
+)
+from gatebench.runners.docker.site import ContainerSite
+from gatebench.runners.readiness import READY_STEP_S, READY_TIMEOUT_S
+from gatebench.words.errors import GatebenchError
+from gatebench.words.model import Application, Server, Subject, Workload
+from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
+from gatebench.words.options import Budget, LoadOptions, ServerOptions
+from gatebench.words.paths import HOST, ROOT
+from loadtests.engine.target import Target
+
+ROUTES = ("/", "/plaintext", "/json")
+"""Small fixed answers, which nginx makes in memory."""
+
+_CONFIGURATION = """\
+worker_processes 1;
+pid /scratch/nginx.pid;
+error_log stderr error;
+events {
+    worker_connections 16384;
+    multi_accept on;
+}
+http {
+    access_log off;
+    client_body_temp_path /scratch/body;
+    proxy_temp_path /scratch/proxy;
+    fastcgi_temp_path /scratch/fastcgi;
+    uwsgi_temp_path /scratch/uwsgi;
+    scgi_temp_path /scratch/scgi;
+    keepalive_timeout 600s;
+    keepalive_requests 2000000000;
+    tcp_nodelay on;
+    server {
+        listen %s backlog=4096;
+%s
+    }
+}
+"""
+_LOCATION = """\
+        location = %s {
+            default_type %s;
+            return 200 '%s';
+        }"""
+
+
+def answers(target: Target) -> bool:
+    """Whether nginx gives what the target expects."""
+    return target.transport != "websocket" and target.method == "GET" and target.path in ROUTES
+
+
+def configuration(host: str, port: int, contract: Contract) -> str:
+    """The text of nginx.conf, for the working folder /scratch.
+
+    Args:
+        host: address to listen at.
+        port: where it listens.
+        contract: whose bytes the answers have.
+    """
+    locations = []
+    for route in ROUTES:
+        answer = contract.expect("GET", route)
+        text = answer.body.decode()
+        if "'" in text or "$" in text or "\\" in text:
+            raise ValueError(f"{route}: nginx would take a part of its body for a variable or a quote")
+        locations.append(_LOCATION % (route, dict(answer.headers)["content-type"], text))
+    return _CONFIGURATION % (f"{host}:{port}", "\n".join(locations))
+
+
+@dataclass(frozen=True, slots=True)
+class ResponderContainer:
+    """A null responder in a container."""
+
+    name: str
+    host: str
+    port: int
+    container: Container
+    site: ContainerSite
+
+    def cpu_s(self) -> float | None:
+        """CPU seconds that it has used, None where that cannot be read."""
+        return self.site.see(str(self.container.id), ()).usage.cpu_s
+
+
+@contextmanager
+def responders(
+    runner: DockerRunner, image: Image, core: int, logs: Path
+) -> Iterator[Callable[[Target], Responder]]:
+    """Runs both; the answer tells which of them answers a target. They end with the block.
+
+    Args:
+        runner: which starts them.
+        image: the load generator's, which holds both.
+        core: of the servers' machine, on which both run; each has one loop, as the engine has.
+        logs: folder for their Compose files.
+
+    Raises:
+        GatebenchError: one of them did not get ready; with its last lines.
+    """
+    host, (own_port, nginx_port) = runner.listen_host, runner.ports(2)
+    files = {"nginx.conf": configuration(host, nginx_port, load_contract())}
+    own_service = Service(
+        name=NULL_RESPONDER.replace(" ", "-"),
+        image=image.name,
+        command=("python", "-m", "loadtests.null_server", "--host", host, "--port", str(own_port)),
+        cpuset=str(core),
+    )
+    nginx_service = Service(
+        name="nginx",
+        image=image.name,
+        command=(*LAUNCHER, "nginx", "-c", f"{WORK}/nginx.conf", "-g", "daemon off;"),
+        environment={FILES_VARIABLE: json.dumps(files)},
+        cpuset=str(core),
+    )
+    with ExitStack() as undo:
+
+        def start(service: Service, port: int) -> Responder:
+            container, batch = runner.run_service(service, logs)
+            undo.callback(runner.remove, batch)
+            return _when_ready(service.name, container, runner, port)
+
+        own, nginx = start(own_service, own_port), start(nginx_service, nginx_port)
+        yield lambda target: nginx if answers(target) else own
+
+
+def _when_ready(name: str, container: Container, runner: DockerRunner, port: int) -> ResponderContainer:
+    """A null responder that answers.
+
+    Raises:
+        GatebenchError: it does not; with its last lines.
+    """
+    host, port = runner.address(container, port)
+    check = Check(host, port, "wsgi", frozenset())
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while (last := runner.site.ready([check], READY_STEP_S)[0].text) and time.monotonic() < deadline:
+        with engine_errors():
+            container.reload()
+        if container.status != "running":
+            break
+    if last:
+        said = ""
+        with suppress(EngineRefusedError), engine_errors():  # it was removed
+            said = container.logs(tail=8).decode(errors="replace")
+        raise GatebenchError(
+            f"{name}, which the load engine is held against, did not get ready: {last}\n{said}"
+        )
+    return ResponderContainer(name.replace("-", " "), host, port, container, runner.site)
+
+
+IMAGES = ROOT / ".gatebench" / "images"
+LOAD_MEMORY_MIB = 4096
+"""Thousands of connections and exact histograms; the servers' own limit is `compose.MEMORY_MIB`."""
+CGROUPS = "/sys/fs/cgroup:/cgroup:ro"
+LOADGEN, WORKER = "loadgen", "worker"
+LOCUSTFILE = f"{SOURCES}/loadtests/locustfile.py"
+DESCRIBE = ("python", "-m", "gatebench.runners.docker.agent", "--describe")
+RUN = ("run", "--rm", "--no-TTY", "--no-deps", "--use-aliases", "--name")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and how containers run.
+
+    Attributes:
+        network: `host`, or `bridge` for one network that all containers share.
+        host: the address that servers listen at in the host's network.
+        workloads: those that the run will drive: their Locust files go into the load generator's image.
+        servers: what every server gets.
+    """
+
+    network: Network = "host"
+    host: str = HOST
+    workloads: tuple[Workload, ...] = ()
+    servers: ServerOptions = DEFAULT_SERVERS
+
+
+def choose_network(engine: Engine) -> Network:
+    """The host's network where it is a Linux machine's own, which nothing translates; else a bridge."""
+    return "bridge" if engine.is_desktop else "host"
+
+
+class DockerBackend:
+    """Containers of an engine.
+
+    Args:
+        engine: which has answered.
+        engines: load engine processes; None for as many as the cores allow.
+        setting: where and how containers run.
+        circumstances: of the command that uses it.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self, engine: Engine, engines: int | None, setting: Setting, circumstances: Circumstances
+    ) -> None:
+        self._engine = engine
+        self._engines = engines
+        self._setting = setting
+        self._owner = circumstances.owner
+        self._label = str(ContainerOwner.this(circumstances.owner))
+        self._report = circumstances.report
+        self._images = Images(
+            engine,
+            owner=circumstances.owner,
+            scratch=circumstances.scratch,
+            cache=IMAGES,
+            report=circumstances.report,
+        )
+        self._servers: dict[str, Image] = {}
+        self._prepared: _Prepared | None = None
+        self._runner: DockerRunner | None = None
+        left = engine.remove_left_over()
+        if left:
+            self._report(f"removed {left} container(s) and network(s) that a killed run had left behind")
+
+    @property
+    def cores(self) -> Cores:
+        """The cores of the engine's machine, divided; known once it is prepared."""
+        return self._ready.cores
+
+    @property
+    def budget(self) -> Budget:
+        """What every server gets; known once it is prepared."""
+        return self._setting.servers.budget(self.cores.server)
+
+    def prepare(self, subjects: Sequence[Subject]) -> dict[str, Readiness]:
+        """Builds what the subjects need; subject ID → readiness.
+
+        Raises:
+            BuildError: the load generator's image cannot be built.
+            ConfigurationError: the engine's machine has too few cores.
+        """
+        load = self._images.of_load(self._setting.workloads)
+        machine = json.loads(self._engine.output_of(load.name, DESCRIBE))
+        cores = set(machine["cores"])
+        if self._engine.is_local:
+            cores &= set(available_cores())
+        siblings = {int(core): frozenset(found) for core, found in machine["siblings"].items()}
+        divided = divide_evenly(sorted(cores), self._engines, siblings, self._setting.servers.cores)
+        self._prepared = _Prepared(load, divided, machine)
+        servers: dict[str, Server] = {subject.server.name: subject.server for subject in subjects}
+        applications: dict[str, list[Application]] = {name: [] for name in servers}
+        for subject in subjects:
+            if subject.application not in applications[subject.server.name]:
+                applications[subject.server.name].append(subject.application)
+        made = self._images.of_servers([(servers[name], applications[name]) for name in servers])
+        self._servers = {name: image for name, image in made.items() if isinstance(image, Image)}
+        return {subject.id: _readiness(made[subject.server.name]) for subject in subjects}
+
+    @contextmanager
+    def open(self, logs: Path, options: LoadOptions) -> Iterator[Ground]:
+        """Starts the load generator's container and in it the load process, and Locust workers beside it."""
+        master = self._master(options)
+        with ExitStack() as undo:
+            undo.callback(self._remove_everything)
+            batch = self._write_load(logs)
+            undo.callback(self._bring_down, batch, logs)
+            load = undo.enter_context(
+                LoadProcess(
+                    compose_command(batch.project, batch.file, *RUN, f"{batch.project}-{LOADGEN}", LOADGEN),
+                    owner=self._owner,
+                    log=logs / "load.log",
+                    options=master,
+                    through_output=True,
+                    locustfiles=self._locustfiles(),
+                )
+            )
+            site = ContainerSite(load)
+            undo.enter_context(self._engine_is_there())
+            if master.deals_cores:
+                (port,) = site.fresh_ports(HOST, 1)
+                master = replace(master, port=port)
+            site.start_load(master.arguments(self.cores.engine))
+            if master.deals_cores:
+                self._start_workers(logs, master.workers, master.port)
+            if self._setting.host != HOST:
+                self._report(
+                    f"the servers listen at {self._setting.host}: whoever reaches that address can use them "
+                    "while the run lasts"
+                )
+            self._runner = DockerRunner(
+                engine=self._engine,
+                site=site,
+                images=self._servers,
+                budget=self.budget,
+                owner=self._owner,
+                network=self._setting.network,
+                network_name=self._network_name,
+                host=self._setting.host,
+                open_files=self._ready.machine["open_files"],
+            )
+            yield Ground(self._runner, site, load)
+
+    @contextmanager
+    def responders(self, logs: Path) -> Iterator[Callable[[Target], Responder]]:
+        """Runs nginx, and the lab's own null responder for what nginx does not answer, on a server's core."""
+        if self._runner is None:
+            raise ValueError("responders need an open backend")
+        with responders(self._runner, self._ready.load, self.cores.server[0], logs) as responder_of:
+            yield responder_of
+
+    def describe(self) -> Mapping[str, Any]:
+        """The engine, its machine, the network and the limits."""
+        return {
+            "machine": {
+                **self._ready.machine["machine"],
+                "distribution": self._engine.info.get("OperatingSystem"),
+                "memory_mib": round(int(self._engine.info.get("MemTotal", 0)) / 2**20),
+            },
+            "network": self._setting.network,
+            "server_host": self._setting.host,
+            "engine": self._engine.describe(),
+            "limits": {"memory_mib": memory_limit_mib(self.budget), "pids": pids_limit(self.budget)},
+            "load_image": dict(self._ready.load.facts),
+        }
+
+    @property
+    def _ready(self) -> _Prepared:
+        if self._prepared is None:
+            raise ValueError("the backend was not prepared")
+        return self._prepared
+
+    @property
+    def _network_name(self) -> str:
+        return f"gatebench-{self._owner}"
+
+    def _master(self, options: LoadOptions) -> MasterOptions:
+        """Workers are containers beside the load generator's, unless they are elsewhere."""
+        if not options.workers:
+            return MasterOptions()
+        if options.bind:
+            return MasterOptions(options.workers, options.bind, LOCUST_PORT, external=True)
+        bind = HOST if self._setting.network == "host" else EVERYWHERE
+        return MasterOptions(options.workers, bind, external=True, deals_cores=True)
+
+    def _write_load(self, logs: Path, *, master_port: int | None = None) -> Batch:
+        """The Compose file of the load generator, and of Locust workers where there is a port to join at."""
+        batch = Batch(f"gatebench-{self._owner}-load", logs / "compose-load.yml")
+        agent = Service(
+            name=LOADGEN,
+            image=self._ready.load.name,
+            command=("python", "-m", "gatebench.runners.docker.agent"),
+            cpuset=self._load_cores,
+            interactive=True,
+            volumes=(CGROUPS,),
+            memory_mib=LOAD_MEMORY_MIB,
+        )
+        worker = Service(
+            name=WORKER,
+            image=self._ready.load.name,
+            command=(
+                *("locust", "--locustfile", LOCUSTFILE, "--loglevel", "WARNING", "--worker"),
+                *("--master-host", HOST if self._setting.network == "host" else LOADGEN),
+                *("--master-port", str(master_port)),
+            ),
+            cpuset=self._load_cores,
+            memory_mib=LOAD_MEMORY_MIB,
+        )
+        project = Project(
+            batch.project,
+            (agent,) if master_port is None else (agent, worker),
+            self._label,
+            network=self._setting.network,
+            network_name=self._network_name,
+            creates_network=True,
+        )
+        batch.file.write_text(render(project), encoding="utf-8")
+        return batch
+
+    def _start_workers(self, logs: Path, count: int, port: int) -> None:
+        batch = self._write_load(logs, master_port=port)
+        arguments = ("up", "--detach", "--no-build", "--no-deps", "--scale", f"{WORKER}={count}", WORKER)
+        done = self._engine.compose(batch.project, batch.file, *arguments, owner=self._owner)
+        if done.status:
+            raise LoadError(f"Locust's workers could not be started:\n{done.said}")
+
+    def _bring_down(self, batch: Batch, logs: Path) -> None:
+        """Ends the workers, keeps what they said, and removes the network."""
+        with suppress(EngineError):  # it is gone, and whoever found that out says so
+            self._engine.keep_logs(batch.project, logs / "load.log")
+            arguments = ("down", "--timeout", "1", "--remove-orphans")
+            self._engine.compose(batch.project, batch.file, *arguments, owner=self._owner)
+
+    def _remove_everything(self) -> None:
+        """What carries the lab's label, whatever was not ended in order."""
+        with suppress(EngineError):
+            self._engine.remove_left_over(also=self._owner)
+
+    @contextmanager
+    def _engine_is_there(self) -> Iterator[None]:
+        """A load process that ends because the engine did is the engine's fault."""
+        try:
+            yield
+        except LoadError:
+            self._engine.ping()
+            raise
+
+    @property
+    def _load_cores(self) -> str:
+        return ",".join(map(str, sorted({*self.cores.engine, *self.cores.lab})))
+
+    def _locustfiles(self) -> Callable[[Path], str]:
+        """Where the image has a workload's Locust file."""
+        known = {each.locustfile: workload_folder(each) for each in self._setting.workloads}
+        return lambda path: f"{known[path]}/{path.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is known of the engine's machine once the load generator's image is there."""
+
+    load: Image
+    cores: Cores
+    machine: Mapping[str, Any]
+
+
+def _readiness(made: Image | BuildError) -> Readiness:
+    if isinstance(made, Image):
+        return Readiness("", made.packages, made.facts)
+    return Readiness(f"{made}\nWithout containers it may run: RUNNER=process", {})

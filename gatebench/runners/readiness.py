@@ -1,0 +1,250 @@
+"""Whether running servers are at rest, keep the contract, and what interface they hand to an application."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatebench.contract.site import Check, Fetched, Listening, Site
+from gatebench.contract.verify import Difference
+from gatebench.runners.base import Around, Instance
+from gatebench.words.errors import ServerFailure
+from gatebench.words.interface_keys import need
+from gatebench.words.model import Interface
+
+LOOK_S = 0.3
+IDLE_SHARE = 0.02
+"""Of one core. Servers that wait for requests used under 0.01: they look after their workers now and then."""
+REST_TIMEOUT_S = 15.0
+
+
+def at_rest(before_s: float | None, after_s: float | None, look_s: float = LOOK_S) -> bool:
+    """Whether a server did nothing between two readings of its CPU time.
+
+    Where the time shrank, or could not be read, a process of the server has just ended.
+    """
+    return before_s is not None and after_s is not None and 0 <= after_s - before_s <= IDLE_SHARE * look_s
+
+
+def await_rest(instances: Sequence[Instance], timeout_s: float = REST_TIMEOUT_S) -> list[Instance]:
+    """Waits until all of the servers are at rest at once; returns those that are not in time.
+
+    All at once, since a worker that has to wait for a core would seem to rest. One whose CPU time cannot be
+    read is not returned.
+    """
+    deadline = time.monotonic() + timeout_s
+    before = [_used_s(each) for each in instances]
+    while instances:
+        time.sleep(LOOK_S)
+        after = [_used_s(each) for each in instances]
+        readings = list(zip(instances, before, after, strict=True))
+        busy = [each for each, was_s, is_s in readings if not at_rest(was_s, is_s)]
+        if not busy:
+            break
+        if time.monotonic() >= deadline:
+            unread = {id(each) for each, was_s, is_s in readings if was_s is None and is_s is None}
+            return [each for each in busy if id(each) not in unread]
+        before = after
+    return []
+
+
+def at_work(instances: Sequence[Instance], look_s: float = LOOK_S) -> dict[str, float]:
+    """The servers that work although nobody asks them anything: subject → share of a core that it uses.
+
+    What one does so is taken from every other server on its core. Two looks, of which the lower counts: a
+    server may still be busy with what it was asked last.
+    """
+    shares: dict[str, float] = {}
+    looked = list(instances)
+    for _ in range(2):
+        began = time.monotonic()
+        before = [each.counters(Around()).cpu_s for each in looked]
+        time.sleep(look_s)
+        after = [each.counters(Around()).cpu_s for each in looked]
+        lasted_s = time.monotonic() - began
+        used = zip(looked, before, after, strict=True)
+        shares = {
+            each.subject.id: min((is_s - was_s) / lasted_s, shares.get(each.subject.id, 1.0))
+            for each, was_s, is_s in used
+            if was_s is not None and is_s is not None and not at_rest(was_s, is_s, lasted_s)
+        }
+        looked = [each for each in looked if each.subject.id in shares]
+        if not looked:
+            break
+    return shares
+
+
+def in_words(subject: str, share: float) -> str:
+    """That a server works at rest, what that does, and what helps."""
+    return (
+        f"{subject} works although nobody asks it anything: it takes {share:.0%} of a core from every server "
+        "beside it. Slices in which that shows are left out, or the figure is refused (shared-core); measure "
+        "with --exclusive, or that server apart from the others"
+    )
+
+
+def _used_s(instance: Instance) -> float | None:
+    """CPU seconds of all the server's processes, those that it has just started included."""
+    instance.settle()
+    return instance.counters(Around()).cpu_s
+
+
+READY_TIMEOUT_S = 30.0
+READY_STEP_S = 0.5
+"""Between two looks at whether the servers that do not answer yet are still alive."""
+CASE_TIMEOUT_S = 10.0
+
+
+def describe(differences: Sequence[Difference]) -> str:
+    """Every difference from the contract, a line each."""
+    return "\n".join(
+        f"{each.case}: {each.aspect}: expected {each.expected}, got {each.got}" for each in differences
+    )
+
+
+def hold_to_contract(instance: Instance, site: Site, *, thorough: bool) -> None:
+    """Waits until a server answers, and holds it to the contract.
+
+    Raises:
+        ServerFailure: it never got ready, ended, or differs from the contract; with its last log lines.
+    """
+    for _, failure in hold_all_to_contract([instance], site, thorough=thorough):
+        raise failure
+
+
+def hold_all_to_contract(
+    instances: Sequence[Instance], site: Site, *, thorough: bool
+) -> list[tuple[Instance, ServerFailure]]:
+    """Holds several servers to the contract at the same time; returns those that fail."""
+    answering, failures = _wait_until_ready(instances, site)
+    differences = site.verify(
+        [_check(each) for each in answering], thorough=thorough, timeout_s=CASE_TIMEOUT_S
+    )
+    restless = await_rest([each for each in answering if each.workers > 1])
+    for instance, found in zip(answering, differences, strict=True):
+        # First of all whether it is this server that answered: a port can be somebody else's by now.
+        if fault := instance.fault():
+            failures.append((instance, failed(instance, "died", fault)))
+        elif found:
+            failures.append((instance, failed(instance, "contract", describe(found))))
+        elif instance in restless:
+            why = (
+                f"the server did not come to rest within {REST_TIMEOUT_S:g} s of its first answers, so it "
+                f"is not known whether all of its {instance.workers} worker processes serve"
+            )
+            failures.append((instance, failed(instance, "start", why)))
+        else:
+            instance.settle()
+    return failures
+
+
+def _wait_until_ready(
+    instances: Sequence[Instance], site: Site
+) -> tuple[list[Instance], list[tuple[Instance, ServerFailure]]]:
+    """The servers that answer, and why the others do not.
+
+    One that answers wrongly and goes on to is up: its differences are all told, not only those of `GET /`.
+    """
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    answering: list[Instance] = []
+    failures: list[tuple[Instance, ServerFailure]] = []
+    waiting = [(instance, Listening()) for instance in instances]
+    while waiting:
+        in_time = time.monotonic() < deadline_s
+        still = []
+        heard = site.ready([_check(instance) for instance, _ in waiting], READY_STEP_S)
+        now_s = time.monotonic()
+        for (instance, listening), last in zip(waiting, heard, strict=True):
+            listening.hear(last, now_s)
+            if last.outcome == "right" or listening.is_settled(now_s):
+                answering.append(instance)
+            elif fault := instance.fault():
+                why = f"the server ended before it was ready; last: {listening.reason}\n{fault}"
+                failures.append((instance, failed(instance, "start", why)))
+            elif in_time:
+                still.append((instance, listening))
+            else:
+                why = f"the server was not ready within {READY_TIMEOUT_S:g} s; last: {listening.reason}"
+                failures.append((instance, failed(instance, "start", why)))
+        waiting = still
+    return answering, failures
+
+
+def _check(instance: Instance) -> Check:
+    variant = instance.subject.variant
+    return Check(instance.host, instance.port, variant.interface, variant.supports, instance.workers)
+
+
+def failed(instance: Instance, code: str, text: str) -> ServerFailure:
+    """A failure with the server's last lines below it."""
+    tail = instance.log_tail()
+    return ServerFailure(code, f"{text}\nlast lines of {instance.log.name}:\n{tail}" if tail else text)
+
+
+TARGET = "/interface"
+ASK_TIMEOUT_S = 10.0
+MOST_KEYS = 300
+"""Far over what any server hands over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What one server hands the application.
+
+    Attributes:
+        keys: key of the environ or scope → its `type` and, where it may be made public, its `value`; None
+            where it could not be learnt, and `reason` says why.
+    """
+
+    subject: str
+    interface: Interface
+    keys: Mapping[str, Mapping[str, Any]] | None
+    reason: str = ""
+
+
+def ask_interfaces(instances: Sequence[Instance], site: Site) -> Iterator[Handed]:
+    """Asks each server once; twins are left out, since they are what their originals are."""
+    asked = [instance for instance in instances if not instance.subject.again]
+    addresses = [(instance.host, instance.port) for instance in asked]
+    for instance, fetched in zip(asked, site.fetch(addresses, TARGET, timeout_s=ASK_TIMEOUT_S), strict=True):
+        interface = instance.subject.variant.interface
+        keys, reason = _read(fetched)
+        yield Handed(
+            instance.subject.id, interface, None if keys is None else public(interface, keys), reason
+        )
+
+
+def public(interface: Interface, keys: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The keys without what is private to the machine, since results are given to others.
+
+    Some servers hand over the whole environment of their process, or paths and the host's name. Of what no
+    specification knows, and of the request's own headers, only the type stays, and the value of a flag.
+    """
+    host = _first_label(socket.gethostname())
+    kept: dict[str, dict[str, Any]] = {}
+    for key, told in keys.items():
+        known = need(interface, key) not in {"own", "header"} and _first_label(told["value"]) != host
+        kept[key] = {"type": told["type"]}
+        if known or told["type"] == "bool":
+            kept[key]["value"] = told["value"]
+    return kept
+
+
+def _first_label(name: object) -> str:
+    return str(name).partition(".")[0].lower()
+
+
+def _read(fetched: Fetched) -> tuple[Mapping[str, Mapping[str, Any]] | None, str]:
+    """The answer's keys, or None and why there are none."""
+    if fetched.error or fetched.status != 200:
+        return None, fetched.error or f"{TARGET} was answered with {fetched.status}"
+    try:
+        keys = json.loads(fetched.body)["keys"]
+        read = {str(key): {"type": str(told["type"]), "value": told["value"]} for key, told in keys.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return None, f"{TARGET} was answered in another form ({error!r})"
+    return (read, "") if len(read) <= MOST_KEYS else (None, f"{TARGET} told of {len(read):,} keys")

@@ -1,0 +1,70 @@
+"""Errors for the person who reads them, and how a command ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class GatebenchError(Exception):
+    """An error with a text for the person who runs the lab; shown without a traceback."""
+
+
+class ConfigurationError(GatebenchError):
+    """Bad usage or configuration, found before anything was started (exit status 2).
+
+    Carries every problem that was found, not only the first.
+    """
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ServerFailure(GatebenchError):  # noqa: N818 - it reports an event of a run, not a fault of the lab
+    """One server could not be started, failed its contract or died; the run goes on without it.
+
+    Attributes:
+        code: a code of METHOD.md (`contract`, `died`) or `start`.
+        text: what happened, with the last lines of the server's log where there are any.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        self.code = code
+        self.text = text
+        super().__init__(f"{code}: {text}")
+
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        text: empty, or why it ended early.
+    """
+
+    status: int
+    folder: Path
+    text: str = ""
+
+
+def exit_status(folder: Path) -> int:
+    """The status that a finished run's summary calls for.
+
+    1 where a server failed, a Locust worker was lost, or no cell of a subject that was tried is valid.
+    """
+    summary = json.loads((folder / "summary.json").read_text())
+    if any(reason.startswith("workers:") for cell in summary["cells"] for reason in cell["reasons"]):
+        return EXIT_FAILED
+    statuses: dict[str, set[str]] = {}
+    for cell in summary["cells"]:
+        statuses.setdefault(cell["subject"], set()).add(cell["status"])
+    for found in statuses.values():
+        if "failed" in found or ("invalid" in found and "ok" not in found):
+            return EXIT_FAILED
+    return EXIT_DONE

@@ -1,0 +1,340 @@
+"""The measurement plan: which cells are measured, in which order, how often. Pure functions of data and seed.
+
+See METHOD.md, "The plan": blocks of fresh processes; within a block, each level's rounds; within a round, one
+slice of every cell in an order drawn anew.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gatebench.words.model import Cell, Level, Objective, Subject, Workload
+from loadtests.engine.tally import SliceResult
+
+SLICE_OVERHEAD_S = 0.007
+"""First guess of what a slice costs beside its window and its drain; measured values replace it."""
+START_COST_S = 0.8
+"""First guess of what starting, verifying and stopping one subject costs in a block."""
+SEARCH_ROUNDS = 14
+"""Rounds that a search gets in every block, whatever that costs: with fewer it seldom finds anything."""
+RANKED_BLOCKS = 3
+TAIL_LATENCIES = 10_500
+"""Over the 10,000 that p99 needs: arrivals are random."""
+OPEN_COST_S = 0.001
+"""First guess of what opening one idle connection costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much a run measures.
+
+    Attributes:
+        blocks: fresh starts of every server.
+        budget_s: wall time of the run after set-up.
+        max_rounds: upper limit of rounds in a level, or None.
+    """
+
+    name: str
+    blocks: int
+    budget_s: float
+    max_rounds: int | None = None
+
+
+PROFILES = {
+    "smoke": Profile("smoke", blocks=1, budget_s=60.0, max_rounds=3),
+    "standard": Profile("standard", blocks=5, budget_s=780.0),
+    "full": Profile("full", blocks=10, budget_s=3600.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """One workload at one level, with the cells that can be measured and the rounds it gets in a block."""
+
+    workload: Workload
+    level: Level
+    cells: tuple[Cell, ...]
+    rounds: int = 1
+
+    @property
+    def id(self) -> str:
+        """`keep-alive/c64`."""
+        return f"{self.workload.name}/{self.level.id}"
+
+    @property
+    def round_cost_s(self) -> float:
+        """First guess of a round's wall time.
+
+        Where the request waits by design, the drain depends on how many requests a server holds at once; half
+        of the cells are taken to be as slow as one at a time. Idle connections are opened step by step.
+        """
+        if self.workload.steps:
+            return len(self.cells) * (len(self.workload.steps) + sum(self.workload.steps) * OPEN_COST_S)
+        drain_s = self.workload.service_s * self.level.connections / 4
+        return len(self.cells) * (self.workload.slice_s + drain_s + SLICE_OVERHEAD_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run."""
+
+    profile: Profile
+    seed: int
+    levels: tuple[LevelPlan, ...]
+
+
+def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
+    """Groups cells by workload and level and divides the profile's budget between them."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.workload.name, cell.level.id), []).append(cell)
+    levels = tuple(LevelPlan(group[0].workload, group[0].level, tuple(group)) for group in groups.values())
+    subjects = {cell.subject.id for cell in cells}
+    warmup_s = sum(len(level.cells) * level.workload.warmup_s for level in levels)
+    block_s = profile.budget_s / profile.blocks - len(subjects) * START_COST_S - warmup_s
+    costs = {level.id: level.round_cost_s for level in levels}
+    return Plan(profile, seed, divide_rounds(levels, block_s, costs, profile))
+
+
+def least_s(plan: Plan) -> float:
+    """First guess of a run's wall time after set-up; over the budget where that is too small for the plan."""
+    subjects = {cell.subject.id for level in plan.levels for cell in level.cells}
+    levels_s = sum(
+        len(level.cells) * level.workload.warmup_s + level.rounds * level.round_cost_s
+        for level in plan.levels
+    )
+    return plan.profile.blocks * (len(subjects) * START_COST_S + levels_s)
+
+
+def least_rounds(level: LevelPlan, profile: Profile) -> int:
+    """Rounds that a level gets in every block, whatever they cost.
+
+    An open loop is ranked by p99, which needs 10,000 latencies a cell; a run of fewer than three blocks ranks
+    nothing.
+    """
+    rate_per_s = level.level.rate_per_s
+    if rate_per_s is None or profile.blocks < RANKED_BLOCKS:
+        return 1
+    latencies = rate_per_s * level.workload.slice_s * profile.blocks
+    return max(1, math.ceil(TAIL_LATENCIES / latencies))
+
+
+def divide_rounds(
+    levels: Sequence[LevelPlan], seconds: float, round_costs_s: dict[str, float], profile: Profile
+) -> tuple[LevelPlan, ...]:
+    """Gives each level as many rounds as its share of `seconds` pays for, within what the profile allows."""
+    most = profile.max_rounds
+    # A workload's share is divided between its levels, so that one more rate costs the others nothing.
+    levels_of = Counter(level.workload.name for level in levels)
+    shares = sum({level.workload.name: level.workload.share for level in levels}.values())
+    planned = []
+    for level in levels:
+        share = level.workload.share / levels_of[level.workload.name] / shares
+        seconds_here = max(0.0, seconds) * share
+        rounds = max(least_rounds(level, profile), int(seconds_here / max(round_costs_s[level.id], 1e-6)))
+        if level.workload.steps:
+            rounds = 1
+        if level.level.objective is not None:
+            planned.append(replace(level, rounds=max(SEARCH_ROUNDS, rounds)))
+            continue
+        planned.append(replace(level, rounds=rounds if most is None else min(most, rounds)))
+    return tuple(planned)
+
+
+def replan(plan: Plan, block_s: float, wall_s: float, round_s: dict[str, list[float]]) -> Plan:
+    """The plan with each level's rounds set anew from what a round and the rest of a block really cost.
+
+    Args:
+        plan: the plan so far.
+        block_s: wall time that each remaining block may take.
+        wall_s: what the last block took.
+        round_s: what each of its rounds took, per level.
+    """
+    costs = {level: sum(times) / len(times) for level, times in round_s.items() if times}
+    costs = {level.id: costs.get(level.id, level.round_cost_s) for level in plan.levels}
+    other_s = wall_s - sum(sum(times) for times in round_s.values())
+    return replace(plan, levels=divide_rounds(plan.levels, block_s - other_s, costs, plan.profile))
+
+
+def every_level(workloads: Sequence[Workload], plan: Plan) -> tuple[LevelPlan, ...]:
+    """The plan's levels and, without cells and rounds, those in which no chosen server can take part."""
+    planned = {level.id: level for level in plan.levels}
+    asked = (LevelPlan(workload, level, (), 0) for workload in workloads for level in workload.levels)
+    return tuple(planned.get(level.id, level) for level in asked)
+
+
+def level_order(plan: Plan, block: int) -> tuple[LevelPlan, ...]:
+    """The levels in this block's order."""
+    levels = list(plan.levels)
+    _random(plan.seed, block, "levels").shuffle(levels)
+    return tuple(levels)
+
+
+def round_order(plan: Plan, block: int, level: LevelPlan, round_number: int) -> tuple[Cell, ...]:
+    """The cells of a level in this round's order."""
+    cells = list(level.cells)
+    _random(plan.seed, block, level.id, round_number).shuffle(cells)
+    return tuple(cells)
+
+
+def subject_groups(
+    plan: Plan, block: int, subjects: Sequence[Subject], *, exclusive: bool
+) -> list[list[Subject]]:
+    """Which subjects are up at the same time: all of them, or each alone in this block's order."""
+    if not exclusive:
+        return [list(subjects)]
+    alone = [[subject] for subject in subjects]
+    _random(plan.seed, block, "subjects").shuffle(alone)
+    return alone
+
+
+def arrival_seed(plan: Plan, block: int, level: LevelPlan, round_number: int) -> int:
+    """The seed of the arrivals of an open loop: every cell of a round gets the same moments."""
+    return _random(plan.seed, block, level.id, round_number, "arrivals").getrandbits(32)
+
+
+def hash_seed(plan: Plan, block: int, subject: str) -> int:
+    """PYTHONHASHSEED of a subject in this block (1 to 4,294,967,295)."""
+    return _random(plan.seed, block, "hash", subject).randint(1, 2**32 - 1)
+
+
+def _random(*key: object) -> random.Random:
+    # Seeded by text: the same on every Python version and in every process.
+    return random.Random("/".join(map(str, key)))  # noqa: S311 - reproducible on purpose, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One block that a run is to measure.
+
+    Attributes:
+        block: its number, from 0 on over the whole run.
+        levels: the IDs of those that it measures.
+    """
+
+    block: int
+    levels: frozenset[str]
+
+    def part_of(self, plan: Plan) -> Plan:
+        """The plan with this block's levels only."""
+        return replace(plan, levels=tuple(level for level in plan.levels if level.id in self.levels))
+
+
+def every_turn(plan: Plan) -> tuple[Turn, ...]:
+    """The blocks of a run from its beginning."""
+    return remaining_turns({level.id: 0 for level in plan.levels}, plan.profile.blocks, 0)
+
+
+def remaining_turns(whole: Mapping[str, int], blocks: int, first: int) -> tuple[Turn, ...]:
+    """The blocks that a run lacks.
+
+    What a block that was cut off has of a level in full stands. So the first new block measures the levels
+    that lack the most, and every level comes to the same number of blocks in the end.
+
+    Args:
+        whole: level ID → how many blocks hold all of it.
+        blocks: how many each is to have.
+        first: the number of the first new block.
+
+    Returns:
+        Empty where nothing is lacking.
+    """
+    lacking = {level: blocks - count for level, count in whole.items()}
+    most = max(lacking.values(), default=0)
+    return tuple(
+        Turn(first + number, frozenset(level for level, count in lacking.items() if count >= most - number))
+        for number in range(most)
+    )
+
+
+def with_rounds(plan: Plan, rounds: Mapping[str, int]) -> Plan:
+    """The plan with these rounds (level ID → how many), where they are known."""
+    return replace(
+        plan,
+        levels=tuple(replace(level, rounds=rounds.get(level.id, level.rounds)) for level in plan.levels),
+    )
+
+
+LEAST_BLOCKS = 3
+"""With fewer, nothing is compared, and there is nothing to know the noise for."""
+
+
+def choose_twin(
+    subjects: Sequence[Subject], workloads: Sequence[Workload], blocks: int, seed: int, workers: int = 1
+) -> Subject | None:
+    """The same subject once more, under an ID of its own; None where nothing will be compared.
+
+    It is one of those that take part in the most levels, set up as its documentation does; which of them, the
+    seed decides, so that over many runs no server's peculiarities pass for the noise of the lab.
+
+    Args:
+        subjects: those that can be started.
+        workloads: those of the run.
+        blocks: how many the run has.
+        seed: the run's.
+        workers: worker processes of every server.
+    """
+    if blocks < LEAST_BLOCKS or len(subjects) < 2:
+        return None
+    levels = {subject.id: _levels(subject, workloads, workers) for subject in subjects}
+    most = max(levels.values())
+    if not most:
+        return None
+    able = sorted((each for each in subjects if levels[each.id] == most), key=lambda each: each.id)
+    usual = [each for each in able if not each.variant.tuned] or able
+    return replace(random.Random(seed).choice(usual), again=True)  # noqa: S311 - a plan, not a secret
+
+
+def _levels(subject: Subject, workloads: Sequence[Workload], workers: int) -> int:
+    """How many levels a subject takes part in."""
+    return sum(
+        1
+        for workload in workloads
+        for level in workload.levels
+        if not Cell(subject, workload, level).unsupported(workers) and level.has_rate
+    )
+
+
+FIRST_SHARE = 0.5
+"""The search begins at this share of what a closed loop did."""
+FIRST_STEP = 1.6
+LAST_STEP = 1.05
+"""Factors between rates: the first, and the smallest after halving its logarithm at every turn."""
+LEAST_RATE_PER_S = 1.0
+
+
+class Search:
+    """One cell's search in one block.
+
+    Args:
+        capacity_per_s: what the server did in a closed loop over the same connections.
+
+    Attributes:
+        rate_per_s: the rate to try next.
+    """
+
+    def __init__(self, capacity_per_s: float) -> None:
+        self.rate_per_s = max(LEAST_RATE_PER_S, capacity_per_s * FIRST_SHARE)
+        self._step = math.log(FIRST_STEP)
+        self._last_met: bool | None = None
+
+    def step(self, *, met: bool) -> None:
+        """Chooses the next rate after a slice at `rate_per_s`."""
+        if self._last_met is not None and met != self._last_met:
+            self._step = max(math.log(LAST_STEP), self._step / 2)
+        self._last_met = met
+        factor = math.exp(self._step if met else -self._step)
+        self.rate_per_s = max(LEAST_RATE_PER_S, self.rate_per_s * factor)
+
+
+def keeps_to(objective: Objective, result: SliceResult) -> bool:
+    """Whether a slice of an open loop kept to an objective: no failure, and few enough too slow answers."""
+    if any(result.failures.values()) or result.unsent:
+        return False
+    limit_us = objective.limit_s * 1e6
+    slow = sum(count for latency_us, count in result.histogram.items() if latency_us > limit_us)
+    return slow <= objective.tail * result.offered
