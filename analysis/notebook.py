@@ -15,18 +15,19 @@ from rich.text import Text
 
 from analysis.charts.registry import CHARTS, Kind
 from analysis.charts.view import View
-from analysis.load import load_run
-from analysis.metrics import RPS
-from analysis.standings import compared, standings
-from analysis.tables import standings_table
-from analysis.wording import findings
+from analysis.figures.leads import RPS
+from analysis.figures.results import compared, standings
+from analysis.load.run import load_run
+from analysis.page.report import standings_table
+from analysis.words import findings
 from gatebench.results.bundle import unpacked
 from gatebench.words.errors import GatebenchError
 from gatebench.words.paths import RESULTS, ROOT
 
 if TYPE_CHECKING:
-    from analysis.load import Run
-    from analysis.results import LevelResult
+    from analysis.figures.results import LevelResult
+    from analysis.load.run import Run
+
 
 RUN_VARIABLE = "GATEBENCH_RUN"
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from analysis.charts.output import Chart
+from analysis.charts.style import Chart
 from analysis.charts.view import View
-from analysis.load import load_run
-from analysis.summary import summarize
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.synthetic_model import Load, Plan, Truth
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.claims import ClaimResult, check
-from analysis.claims_file import load_claims
-from analysis.load import load_run
-from analysis.summary import summarize
+from analysis.claims.check import check
+from analysis.claims.file import load_claims
+from analysis.figures.results import ClaimResult
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
 from tests.summaries import QUIET
 from tests.synthetic import LOADS, SUBJECTS, make_run
 from tests.synthetic_model import Load, Plan, Truth

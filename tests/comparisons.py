@@ -11,11 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.comparing.command import compare_command
-from analysis.comparing.compare import Side, compare_runs
-from analysis.comparing.result import CellComparison, RunComparison
-from analysis.load import load_run
-from analysis.summary import summarize
+from analysis.compare.compare import CellComparison, RunComparison, Side, compare_runs
+from analysis.compare.show import compare_command
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
 from tests.summaries import BY_ID, KEEP_ALIVE, QUIET
 from tests.synthetic import make_run
 from tests.synthetic_model import Load, Plan, Truth

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
-from analysis import gates, leads, percentiles, statistics
+from analysis.figures import gates, leads, percentiles, statistics
 from gatebench.machine.cores import ENGINES
 from gatebench.registry.registry import load_registry
 from gatebench.registry.workloads import SERVICE_TIMES_PER_SLICE

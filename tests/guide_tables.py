@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.claims import check
-from analysis.claims_evidence import capabilities, shown
-from analysis.claims_file import CapabilityCondition, Chosen, load_claims
-from analysis.comparing.command import compare_command
-from analysis.load import load_run
-from analysis.summary import summarize
+from analysis.claims.check import capabilities, check, shown
+from analysis.claims.file import CapabilityCondition, Chosen, load_claims
+from analysis.compare.show import compare_command
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
 from gatebench.cli.runs import tell
 from gatebench.results.bundle import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from analysis.load import Run
-    from analysis.results import CellResult, Summary
+    from analysis.figures.results import CellResult, Summary
+    from analysis.load.run import Run
 
 DOCS = Path(__file__).parent.parent / "docs"
 WIDTH = 100

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from analysis.claims import ClaimResult
-from analysis.load import load_run
-from analysis.page import render
-from analysis.page_pictures import Picture
-from analysis.page_sections import workload_names
-from analysis.summary import summarize
+from analysis.figures.results import ClaimResult
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
+from analysis.page.page import render
+from analysis.page.pictures import Picture
+from analysis.page.sections import workload_names
 from tests.summaries import BY_ID, CLOSE, KEEP_ALIVE, failure
 from tests.synthetic import BROADCAST, IDLE, SEARCH, STEADY, VISIT, make_run
 from tests.synthetic_model import CONNECTIONS, Load, Plan

@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.histograms import Histograms, Part
-from analysis.load import Run, load_run
-from analysis.results import CellResult, Summary
-from analysis.standings import Standing
-from analysis.summary import summarize
+from analysis.figures.results import CellResult, Standing, Summary
+from analysis.figures.summary import summarize
+from analysis.load.run import Run, load_run
+from analysis.load.tables import Histograms, Part
 from tests.synthetic import LOADS, SUBJECTS, make_run
 from tests.synthetic_model import CONNECTIONS, Plan, Truth
 

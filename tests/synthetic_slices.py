@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.load import ERROR_KINDS, OF_CONTAINERS, OF_LOCUST_FILES, SINCE_SCHEMA_2
+from analysis.load.run import ERROR_KINDS, OF_CONTAINERS, OF_LOCUST_FILES, SINCE_SCHEMA_2
 from gatebench.words.plan import Search
 from tests.synthetic_containers import PEAK_MIB
 from tests.synthetic_model import Load, Plan, Truth

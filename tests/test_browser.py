@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from analysis.page_pictures import shrunk
+from analysis.page.pictures import shrunk
 from tests import pages
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analysis.comparing.command import compare_command
-from analysis.load import load_run
-from analysis.summary import summarize
+from analysis.compare.show import compare_command
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
 from gatebench.results.bundle import bundle, private_removed, unpacked
 from gatebench.words.errors import GatebenchError
 from tests.lab import TESTS

@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.markers import TICKLEFT
 
-from analysis.charts.latency import latency_charts
-from analysis.charts.leading import leading_charts
-from analysis.charts.places import lanes_of
+from analysis.charts.ranking import _marks, leading_charts, waiting_charts
 from analysis.charts.registry import charts
-from analysis.charts.response import response_charts
-from analysis.charts.waiting import _marks, waiting_charts
-from analysis.standings import Standing, tied_runs
+from analysis.charts.rows import lanes_of
+from analysis.charts.times import latency_charts, response_charts
+from analysis.figures.results import Standing, tied_runs
 from tests.charts import (
     FIFTEEN,
     KEEP_ALIVE,
@@ -35,7 +33,7 @@ from tests.synthetic_model import Load, Truth
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from analysis.results import CellResult
+    from analysis.figures.results import CellResult
 
 EVERY_CHART = [
     (leading_charts, KEEP_ALIVE),

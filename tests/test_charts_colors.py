@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from analysis.charts.frame import DARK, INK, MUTED, PAPER
-from analysis.colors import PALETTE, color, luminance, variant_color
+from analysis.charts.style import DARK, INK, MUTED, PALETTE, PAPER, color, luminance, variant_color
 from gatebench.registry.servers import parse_server
 from tests.charts import KEEP_ALIVE, UVICORN, level_view
 

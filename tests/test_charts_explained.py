@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analysis.charts.connections import connection_charts
-from analysis.charts.cpu import cpu_charts
-from analysis.charts.frame import INK
-from analysis.charts.latency import latency_charts
-from analysis.charts.leading import leading_charts
-from analysis.charts.memory import memory_charts
-from analysis.charts.rates import rate_charts
-from analysis.charts.response import response_charts
+from analysis.charts.costs import cpu_charts, memory_charts
+from analysis.charts.over_load import connection_charts, rate_charts
+from analysis.charts.ranking import leading_charts, waiting_charts
 from analysis.charts.steadiness import steadiness_charts
-from analysis.charts.waiting import waiting_charts
-from analysis.steadiness import MIN_COMPANY
+from analysis.charts.style import INK
+from analysis.charts.times import latency_charts, response_charts
+from analysis.figures.steadiness import MIN_COMPANY
 from gatebench.words.model import Level
 from tests.charts import (
     KEEP_ALIVE,

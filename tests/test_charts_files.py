@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from matplotlib.text import Text
 
-from analysis.charts import drawing
-from analysis.charts.drawing import draw_all
-from analysis.charts.frame import DARK
-from analysis.charts.leading import leading_charts
-from analysis.charts.output import darken
-from analysis.charts.pages import MOST_ROWS, Part, parts
-from analysis.charts.registry import CHARTS, charts
+from analysis.charts import registry
+from analysis.charts.ranking import leading_charts
+from analysis.charts.registry import CHARTS, charts, draw_all
+from analysis.charts.rows import MOST_ROWS, Part, parts
+from analysis.charts.style import DARK, darken
 from analysis.charts.view import View
-from analysis.load import load_run
-from analysis.summary import summarize
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
 from gatebench.words.model import Level
 from tests.charts import (
     FIFTEEN,
@@ -42,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from analysis.charts.output import Chart
     from analysis.charts.registry import Scope
+    from analysis.charts.style import Chart
 
     Drawn = list[tuple[Chart, dict[str, bytes]]]
 
@@ -191,7 +189,7 @@ def test_what_a_run_calls_its_servers_is_neither_markup_nor_a_formula(tmp_path: 
         assert HOSTILE in said(chart)
 
 
-def collect(view: View, folder: Path) -> tuple[list[drawing.Drawing], set[str]]:
+def collect(view: View, folder: Path) -> tuple[list[registry.Drawing], set[str]]:
     def write(name: str, content: bytes) -> None:
         (folder / name).write_bytes(content)
 
@@ -218,8 +216,8 @@ def test_every_chart_of_a_run_is_drawn_for_the_run_its_workloads_and_its_levels(
 def test_a_run_with_very_many_charts_has_the_first_kinds_as_png(
     mixed: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "MOST_AS_PNG", 3)
-    monkeypatch.setattr(drawing, "LARGE_AS_PNG", 2)
+    monkeypatch.setattr(registry, "MOST_AS_PNG", 3)
+    monkeypatch.setattr(registry, "LARGE_AS_PNG", 2)
     found, files = collect(mixed, tmp_path / "charts")
 
     pictures = {name for name in files if name.endswith(".png") and "dark" not in name}
@@ -234,7 +232,7 @@ def test_a_run_with_very_many_charts_has_those_that_lead_and_says_which_it_left_
         (tmp_path / name).write_bytes(content)
 
     summary = summarize(mixed.run)
-    monkeypatch.setattr(drawing, "MOST_DRAWN", len(summary.levels) + 2)
+    monkeypatch.setattr(registry, "MOST_DRAWN", len(summary.levels) + 2)
     drawn = draw_all(mixed.run, summary, write)
 
     assert sum(each.level != "" for each in drawn.drawings) == len(summary.levels)

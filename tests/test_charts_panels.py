@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.cells import level_data
-from analysis.charts.connections import connection_charts
-from analysis.charts.distribution import distribution_charts
-from analysis.charts.rates import rate_charts
-from analysis.charts.tails import BEYOND, SHARES, quantiles, tails
-from analysis.colors import color
-from analysis.percentiles import MIN_SAMPLES, QUANTILES, percentiles
+from analysis.charts.over_load import connection_charts, rate_charts
+from analysis.charts.style import color
+from analysis.charts.times import distribution_charts
+from analysis.figures.cells import level_data
+from analysis.figures.percentiles import MIN_SAMPLES, QUANTILES, percentiles
+from analysis.figures.tails import BEYOND, SHARES, quantiles, tails
 from gatebench.words.model import Level
 from tests.charts import (
     FIFTEEN,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from analysis.charts.output import Chart
+    from analysis.charts.style import Chart
     from analysis.charts.view import View
     from tests.charts import Draw
     from tests.synthetic_model import Load

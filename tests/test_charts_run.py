@@ -11,13 +11,12 @@ import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
 
-from analysis.charts.cpu import cpu_charts
-from analysis.charts.frame import INK
-from analysis.charts.memory import memory_charts
+from analysis.charts.costs import cpu_charts, memory_charts
 from analysis.charts.registry import charts
 from analysis.charts.steadiness import steadiness_charts
+from analysis.charts.style import INK
 from analysis.charts.view import View
-from analysis.statistics import mean_interval
+from analysis.figures.statistics import mean_interval
 from gatebench.words.model import Level
 from tests.charts import (
     FIFTEEN,

@@ -9,17 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.charts.frame import INK
 from analysis.charts.steadiness import steadiness_charts
-from analysis.colors import color
-from analysis.steadiness import MIN_COMPANY
+from analysis.charts.style import INK, color
+from analysis.figures.steadiness import MIN_COMPANY
 from tests.charts import KEEP_ALIVE, PLAN, UVICORN, WAIT, again, crowd, lines, only, run_view, texts
 from tests.synthetic import STEADY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from analysis.charts.output import Chart
+    from analysis.charts.style import Chart
 
 
 def ratios(chart: Chart) -> list[float]:

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from analysis.claims import ClaimResult, check, scoped
-from analysis.claims_evidence import Observation, keeps, shows
-from analysis.claims_file import Limit, Scope, load_claims
-from analysis.details import Details, Named
-from analysis.load import load_run
-from analysis.meta import WorkloadMeta
-from analysis.results import CellResult
-from analysis.summary import summarize
+from analysis.claims.check import Observation, check, keeps, scoped, shows
+from analysis.claims.file import Limit, Scope, load_claims
+from analysis.figures.results import CellResult, ClaimResult
+from analysis.figures.summary import summarize
+from analysis.load.meta import WorkloadMeta
+from analysis.load.run import load_run
+from analysis.load.tables import Details, Named
 from tests.claiming import BY_ID, GRANIAN, WAITING, verdicts
 from tests.pages import tell
 from tests.summaries import QUIET, failure

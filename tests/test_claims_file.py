@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims_file import load_claims
-from analysis.claims_names import Known
-from analysis.load import load_run
-from analysis.report import build_report
-from gatebench.cli.run import open_registry
+from analysis.claims.file import Known, load_claims
+from analysis.load.run import load_run
+from analysis.page.report import build_report
+from gatebench.registry.registry import open_registry
 from gatebench.words.errors import ConfigurationError
 from tests.claiming import BY_ID, GRANIAN, verdicts
 from tests.summaries import QUIET

@@ -15,15 +15,12 @@ from matplotlib.text import Text
 from rich.console import Console
 from scipy import stats
 
-from analysis.cells import LevelData, level_data
-from analysis.comparing.chart import ratio_charts
-from analysis.comparing.compare import cell_verdict, outcome, welch
-from analysis.comparing.json_form import as_json
-from analysis.comparing.order import order_tables
-from analysis.comparing.result import Ratio
-from analysis.leads import lead_table
-from analysis.load import load_run
-from analysis.statistics import Comparison, Verdict, block_means
+from analysis.compare.compare import Ratio, cell_verdict, outcome, welch
+from analysis.compare.show import as_json, order_tables, ratio_charts
+from analysis.figures.cells import LevelData, level_data
+from analysis.figures.leads import lead_table
+from analysis.figures.statistics import Comparison, Verdict, block_means
+from analysis.load.run import load_run
 from tests.comparisons import (
     HYPERCORN,
     OTHER_SEED,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.comparing.command import compare_command
-from analysis.comparing.result import CellComparison
+from analysis.compare.compare import CellComparison
+from analysis.compare.show import compare_command
 from gatebench.words.errors import ConfigurationError
 from tests.comparisons import (
     HYPERCORN,

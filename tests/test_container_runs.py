@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from matplotlib.text import Text
 
-from analysis.charts.leading import leading_charts
+from analysis.charts.ranking import leading_charts
 from analysis.charts.view import View
-from analysis.conditions import conditions
-from analysis.containers import EngineMeta, ImageMeta, LimitsMeta
-from analysis.load import Run, load_run
-from analysis.meta import NULL_RESPONDER
-from analysis.report import build_report
-from analysis.summary import summarize
+from analysis.figures.summary import summarize
+from analysis.load.meta import NULL_RESPONDER, EngineMeta, ImageMeta, LimitsMeta
+from analysis.load.run import Run, load_run
+from analysis.page.report import build_report
+from analysis.words import conditions
 from tests.summaries import BY_ID, QUIET, cell, small
 from tests.synthetic import IDLE, LOADS, SUBJECTS, make_run
 from tests.synthetic_containers import ENGINE, PEAK_MIB

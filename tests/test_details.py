@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.details import Details, EveryDetail, Named, read_details
-from analysis.load import load_run
-from analysis.refusals import refusals
-from analysis.results import CellResult, Summary
-from analysis.summary import as_json, summarize
-from analysis.tables import MOST_LINES, standings_table
-from analysis.wording import short_reason
+from analysis.figures.gates import refusals
+from analysis.figures.results import CellResult, Summary
+from analysis.figures.summary import as_json, summarize
+from analysis.load.run import load_run
+from analysis.load.tables import Details, EveryDetail, Named, read_details
+from analysis.page.report import MOST_LINES, standings_table
+from analysis.words import short_reason
 from gatebench.results.columns import SliceRow
 from gatebench.results.details import (
     MOST_EXAMPLES,

@@ -306,7 +306,7 @@ def test_every_parameter_that_a_docstring_tells_of_is_there() -> None:
 
 
 def test_every_code_of_a_reason_is_explained_in_the_method() -> None:
-    sources = ("analysis/summary.py", "analysis/percentiles.py")
+    sources = ("analysis/figures/summary.py", "analysis/figures/percentiles.py")
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in sources)
     codes = set(re.findall(r'f?"([a-z]+(?:-[a-z]+)*): ', text)) | {"start"}
     explained = set(re.findall(r"^\| `([a-z-]+)` \|", TEXTS["METHOD.md"], re.MULTILINE))

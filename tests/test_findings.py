@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.conditions import conditions, machine_facts
-from analysis.load import Run, load_run
-from analysis.results import Summary
-from analysis.standings import standings
-from analysis.summary import summarize
-from analysis.tables import standings_table
-from analysis.wording import findings
+from analysis.figures.results import Summary, standings
+from analysis.figures.summary import summarize
+from analysis.load.run import Run, load_run
+from analysis.page.report import standings_table
+from analysis.words import conditions, findings, machine_facts
 from tests.summaries import BY_ID, QUIET, places, small, whole_run
 from tests.synthetic import IDLE, LOADS, SEARCH, STEADY, make_run
 from tests.synthetic_model import Load, Plan, Truth

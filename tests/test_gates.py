@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.cells import Totals
-from analysis.gates import GATES, most_left_out
-from analysis.meta import LevelPlan, WorkloadMeta
-from analysis.percentiles import Percentiles
-from analysis.refusals import refusals
-from analysis.steadiness import Drift
+from analysis.figures.cells import Totals
+from analysis.figures.gates import GATES, most_left_out, refusals
+from analysis.figures.percentiles import Percentiles
+from analysis.figures.steadiness import Drift
+from analysis.load.meta import LevelPlan, WorkloadMeta
 
 PLAN = LevelPlan("keep-alive", "c64", 64, 20, 0.1)
 WORKLOAD = WorkloadMeta("keep-alive", "", "keep-alive", {}, frozenset({"keep-alive"}), True, 0.0)

@@ -13,9 +13,9 @@ from wsgiref.validate import validator
 import pytest
 from rich.console import Console
 
-from analysis.claims import check
-from analysis.claims_file import KINDS, METRICS, load_claims
-from analysis.comparing.command import EXIT_DONE, EXIT_REGRESSION
+from analysis.claims.check import check
+from analysis.claims.file import KINDS, METRICS, load_claims
+from analysis.compare.show import EXIT_DONE, EXIT_REGRESSION
 from gatebench.explain.command import choose, look
 from gatebench.run.run import choose_cores
 from gatebench.words.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE

@@ -14,9 +14,9 @@ from typing import Any, cast
 import jinja2
 import pytest
 
-from analysis import interfaces
-from analysis.interfaces import Matrix, Row, matrices
-from analysis.load import load_run
+from analysis.load.run import load_run
+from analysis.page import interfaces
+from analysis.page.interfaces import Matrix, Row, matrices
 from gatebench.contract.site import Fetched, Site
 from gatebench.registry.registry import load_registry
 from gatebench.runners.base import Instance

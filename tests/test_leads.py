@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.cells import LevelData, level_data, totals
-from analysis.leads import MIN_SETTLED, fit, lead_table, typical_percentiles
-from analysis.load import load_run
-from analysis.meta import LevelPlan
-from analysis.results import CellResult, LevelResult
-from analysis.standings import standings
-from analysis.summary import summarize
+from analysis.figures.cells import LevelData, level_data, totals
+from analysis.figures.leads import MIN_SETTLED, fit, lead_table, typical_percentiles
+from analysis.figures.results import CellResult, LevelResult, standings
+from analysis.figures.summary import summarize
+from analysis.load.meta import LevelPlan
+from analysis.load.run import load_run
 from gatebench.words.plan import Search
 from tests.synthetic import BROADCAST, IDLE, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.synthetic_model import Load, Plan, Truth

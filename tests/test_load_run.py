@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.histograms import HISTOGRAM_COLUMNS
-from analysis.load import OF_CONTAINERS, OF_LOCUST_FILES, SLICE_COLUMNS, load_run
+from analysis.load.run import OF_CONTAINERS, OF_LOCUST_FILES, SLICE_COLUMNS, load_run
+from analysis.load.tables import HISTOGRAM_COLUMNS
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Level
 from tests.summaries import all_rows

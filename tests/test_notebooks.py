@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from analysis.charts.registry import CHARTS
+from analysis.figures.summary import summarize
 from analysis.notebook import (
     NothingToShow,
     counted_latencies,
@@ -28,7 +29,6 @@ from analysis.notebook import (
     over_websocket,
     show_charts,
 )
-from analysis.summary import summarize
 from gatebench.results.bundle import bundle
 from gatebench.words.model import Level
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, make_run

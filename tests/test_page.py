@@ -15,11 +15,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from analysis.load import load_run
-from analysis.page import PAGE_BYTES, render
-from analysis.page_pictures import Picture, placed, shrunk, themed
-from analysis.standings import standings
-from analysis.summary import summarize
+from analysis.figures.results import standings
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
+from analysis.page.page import PAGE_BYTES, render
+from analysis.page.pictures import Picture, placed, shrunk, themed
 from tests import pages
 from tests.summaries import KEEP_ALIVE
 from tests.synthetic import SUBJECTS, make_run
@@ -273,7 +273,7 @@ def test_of_very_many_comparisons_the_page_has_those_with_the_leader_and_of_neig
     run = load_run(folder)
     summary = summarize(run)
     (level,) = summary.levels
-    monkeypatch.setattr("analysis.page_sections.MOST_PAIRS", 10)
+    monkeypatch.setattr("analysis.page.sections.MOST_PAIRS", 10)
     html = render(run, summary, {(level.workload, level.level): []})
 
     ranked = [row.cell.subject for row in standings(level) if row.best is not None]

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from analysis import parallel
-from analysis.parallel import at_most, forked_map
+from analysis.load import tables
+from analysis.load.tables import at_most, forked_map
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_an_error_reaches_the_caller_and_leaves_nothing_behind() -> None:
 
     with pytest.raises(ZeroDivisionError):
         forked_map(fail, range(12))
-    assert parallel._work == []
+    assert tables._work == []
     assert forked_map(lambda number: -number, range(12)) == [-number for number in range(12)]
 
 

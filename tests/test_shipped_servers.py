@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatebench.cli.run import open_registry
 from gatebench.contract.file import load_contract
 from gatebench.contract.site import LocalSite
 from gatebench.machine.cores import available_cores, divide
 from gatebench.machine.processes import Owner, marked_processes, tree
+from gatebench.registry.registry import open_registry
 from gatebench.runners.base import Readiness
 from gatebench.runners.process.runner import ProcessInstance, ProcessRunner
 from gatebench.runners.readiness import hold_all_to_contract

@@ -15,19 +15,19 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from analysis.cells import level_data
-from analysis.load import load_run
-from analysis.noise import noise_band
-from analysis.statistics import (
+from analysis.figures.cells import level_data
+from analysis.figures.statistics import (
     MIN_EFFECT,
     Array,
     compare_all,
     holm,
     log_rate_table,
     mean_interval,
+    noise_band,
     trimmed_mean,
 )
-from analysis.steadiness import drifts
+from analysis.figures.steadiness import drifts
+from analysis.load.run import load_run
 
 HEADLINE = Path(__file__).parent.parent / "docs" / "headline"
 DRIFT, DRIFT_S = 0.05, 10.0

@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.cells import LevelData
-from analysis.meta import LevelPlan
-from analysis.noise import noise_band
-from analysis.percentiles import percentiles
-from analysis.statistics import (
+from analysis.figures.cells import LevelData
+from analysis.figures.percentiles import percentiles
+from analysis.figures.statistics import (
     Array,
     Comparison,
     compare_all,
@@ -21,10 +19,12 @@ from analysis.statistics import (
     holm,
     log_rate_table,
     mean_interval,
+    noise_band,
     rate,
     trimmed_mean,
     verdict,
 )
+from analysis.load.meta import LevelPlan
 
 BLOCKS, ROUNDS = 5, 20
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics import Array
-from analysis.steadiness import drifts
+from analysis.figures.statistics import Array
+from analysis.figures.steadiness import drifts
 
 BLOCKS, ROUNDS = 5, 12
 SUBJECTS = ("a", "b", "c", "d", "e")

@@ -9,11 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.cells import level_data, totals, whole_blocks
-from analysis.load import Run, load_run
-from analysis.results import Summary
-from analysis.standings import standings
-from analysis.summary import as_json, summarize
+from analysis.figures.cells import level_data, totals, whole_blocks
+from analysis.figures.results import Summary, standings
+from analysis.figures.summary import as_json, summarize
+from analysis.load.run import Run, load_run
 from gatebench.words.model import Level
 from tests.summaries import (
     BY_ID,

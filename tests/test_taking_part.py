@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from analysis.load import load_run
-from analysis.summary import summarize
-from analysis.wording import short_reason
+from analysis.figures.summary import summarize
+from analysis.load.run import load_run
+from analysis.words import short_reason
 from gatebench.cli.run import choose_workloads, find_references, hold_together
 from gatebench.registry.registry import load_registry
 from gatebench.words.errors import ConfigurationError

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from analysis.load import Run
-from analysis.summary import summarize
+from analysis.figures.summary import summarize
+from analysis.load.run import Run
 from tests.summaries import all_rows, in_memory, whole_run
 
 

@@ -1,1 +1,1 @@
-"""Charts of a run: one module a chart, on a common frame."""
+"""Charts: each kind in a module, all of them in the registry."""

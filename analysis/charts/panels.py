@@ -1,6 +1,18 @@
-"""Small multiples: a panel a server on one page, its lines in color among the grey ones of all others."""
+"""Charts with a panel for each server."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from analysis.charts.style import GRID, LEAST_PT, MUTED, NOTHING_VALID, TEXT_PT, round_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from matplotlib.axes import Axes
 
 import textwrap
 from collections import defaultdict
@@ -8,29 +20,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import matplotlib as mpl
-import numpy as np
 import numpy.typing as npt
 
-from analysis.charts.frame import (
+from analysis.charts.style import (
     CAPTION_PT,
     GREY,
     HEIGHT_IN,
     INK,
-    LEAST_PT,
     LEFT_IN,
     MARKERS,
-    MUTED,
     PAPER,
     STYLE,
-    TEXT_PT,
     WIDTH_IN,
     Words,
     below_in,
+    color,
     sheet,
 )
-from analysis.colors import color
-from analysis.gates import RATE_MISSED
-from analysis.wording import names
+from analysis.figures.gates import RATE_MISSED
+from analysis.words import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,8 +46,88 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.meta import RunMeta, SubjectMeta
-    from analysis.results import CellResult
+    from analysis.figures.results import CellResult
+    from analysis.load.meta import RunMeta, SubjectMeta
+
+from typing import TYPE_CHECKING
+
+from matplotlib.patches import Rectangle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from analysis.charts.style import Words
+    from analysis.figures.results import CellResult
+    from analysis.load.meta import SubjectMeta
+
+
+_AWAY_PT = 6
+
+
+def rule(axes: Axes, which: Literal["x", "y"], labels: Mapping[float, str]) -> None:
+    """Draws a line across the panel at each value within it, and writes the value's label beside.
+
+    Args:
+        axes: of the panel, its limits set.
+        which: the axis that the values are on.
+        labels: value → its label; empty where another panel of the row has it.
+    """
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    shown = {value: label for value, label in labels.items() if low <= value <= high}
+    along = np.repeat([*shown], 3)
+    across = np.tile([0.0, 1.0, np.nan], len(shown))
+    if which == "x":
+        place, away, x, y = axes.get_xaxis_transform(), (0, -_AWAY_PT), along, across
+    else:
+        place, away, x, y = axes.get_yaxis_transform(), (-_AWAY_PT, 0), across, along
+    axes.plot(x, y, color=GRID, linewidth=1, transform=place, zorder=0.5)
+    for value, label in shown.items():
+        if label:
+            axes.annotate(
+                label,
+                (value, 0) if which == "x" else (0, value),
+                away,
+                xycoords=place,
+                textcoords="offset points",
+                ha="center" if which == "x" else "right",
+                va="top" if which == "x" else "center",
+                fontsize=LEAST_PT,
+                color=MUTED,
+                annotation_clip=False,
+                parse_math=False,
+            )
+
+
+def logarithmic_height(
+    axes: Axes, low: float, high: float, show: Callable[[float], str], *, labelled: bool
+) -> None:
+    """A logarithmic y axis from `low` to `high` with round values, written by `show` where it is labelled."""
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    rule(axes, "y", {value: show(value) if labelled else "" for value in round_values(low, high)})
+
+
+def even_values(low: float, high: float) -> list[float]:
+    """Some four round values at equal distances."""
+    return [float(value) for value in MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(low, high)]
+
+
+def nothing_in_panel(axes: Axes) -> None:
+    """Says in the panel that there is nothing to draw."""
+    axes.text(
+        0.5,
+        0.5,
+        NOTHING_VALID,
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=TEXT_PT,
+        color=MUTED,
+    )
+
 
 Panel: TypeAlias = "tuple[str, list[SubjectMeta]]"
 """A server and its subjects."""
@@ -231,3 +319,169 @@ def _bottom(group: Sequence[float]) -> float:
 
 def _top(group: Sequence[float]) -> float:
     return _bottom(group) + _APART_PT * (len(group) - 1)
+
+
+_WIDE = 8
+"""From this ratio of its ends on, the axis of the levels is logarithmic."""
+_MOST_TICKS = 6
+_STRIP, _UNDER_STRIP = 0.14, 0.8
+"""Share of a panel's height that its hatched strip takes, and where under it the highest figure lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One level of one subject.
+
+    Attributes:
+        x: where the level stands.
+        y: its leading figure in its shown unit; None where the cell is not valid.
+        low, high: of its 95 % interval; None without one.
+    """
+
+    x: float
+    y: float | None
+    low: float | None
+    high: float | None
+    cell: CellResult
+
+
+def point(x: float, cell: CellResult, scale: float) -> Point:
+    """The cell's leading figure times `scale` at `x`."""
+    lead = cell.lead if cell.status == "ok" else None
+    if lead is None:
+        return Point(x, None, None, None, cell)
+    low, high = (None if end is None else end * scale for end in (lead.low, lead.high))
+    return Point(x, lead.estimate * scale, low, high, cell)
+
+
+def has_strip(panels: Sequence[Panel], points: Mapping[str, Sequence[Point]]) -> bool:
+    """Whether any of these panels has a hatched strip, which the caption then explains."""
+    return any(_is_apart(each) for _, subjects in panels for one in subjects for each in points[one.id])
+
+
+def draw(
+    words: Words,
+    panels: Sequence[Panel],
+    points: Mapping[str, Sequence[Point]],
+    scale: Callable[[Axes, float, float, float], None],
+) -> Figure:
+    """A page of panels.
+
+    Args:
+        words: around them.
+        panels: those of the page.
+        points: subject → its points in ascending order, of all pages.
+        scale: makes the y axis of one panel; gets the lowest and the highest end of any interval, and how
+            high in the panel (0 to 1) the highest is to be.
+    """
+    with mpl.rc_context(STYLE):
+        figure, every = grid(words, len(panels))
+        for axes, panel in zip(every, panels, strict=True):
+            _scales(axes, points, scale)
+            _panel(axes, panel, points)
+        return figure
+
+
+def _panel(axes: Axes, panel: Panel, points: Mapping[str, Sequence[Point]]) -> None:
+    server, subjects = panel
+    own = {subject.id for subject in subjects}
+    rest = [_valid(line) for subject, line in points.items() if subject not in own]
+    others(axes, [np.array([(each.x, each.y) for each in line]) for line in rest if line], ".")
+    in_strip = [subject.id for subject in subjects if any(map(_is_apart, points[subject.id]))]
+    if in_strip:
+        _strip(axes)
+    for subject in subjects:
+        place = in_strip.index(subject.id) if subject.id in in_strip else 0
+        _line(axes, subject, points[subject.id], place)
+    head(axes, server, "; ".join(_left_out(subjects, points)))
+    last = [(subject, _valid(points[subject.id])[-1:]) for subject in subjects]
+    ends = [End(subject, each.x, each.y or 0.0) for subject, one in last for each in one]
+    name_ends(axes, ends)
+
+
+def _is_apart(point: Point) -> bool:
+    """Whether it stands in the strip."""
+    return point.cell.status in {"invalid", "failed"}
+
+
+def _valid(line: Sequence[Point]) -> list[Point]:
+    return [each for each in line if each.y is not None]
+
+
+def _scales(
+    axes: Axes, points: Mapping[str, Sequence[Point]], scale: Callable[[Axes, float, float, float], None]
+) -> None:
+    every = [each for line in points.values() for each in line]
+    ends = [end for each in every for end in (each.y, each.low, each.high) if end is not None]
+    if not ends:
+        nothing_in_panel(axes)
+        return
+    levels = sorted({each.x for each in every})
+    if levels[-1] >= _WIDE * levels[0]:
+        axes.set_xscale("log")
+        axes.set_xlim(levels[0] / 1.3, levels[-1] * 1.3)
+    else:
+        margin = (levels[-1] - levels[0]) * 0.12
+        axes.set_xlim(levels[0] - margin, levels[-1] + margin)
+    ticks = levels[:: -(-len(levels) // _MOST_TICKS)]
+    scale(axes, min(ends), max(ends), _UNDER_STRIP)
+    rule(axes, "x", {tick: in_short(tick) for tick in ticks})
+
+
+def in_short(value: float) -> str:
+    """`750`, `2k`, `12.5k`."""
+    return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.3g}"
+
+
+def _strip(axes: Axes) -> None:
+    """A hatched strip for the levels that gave no valid figure."""
+    box = Rectangle((0, 1 - _STRIP), 1, _STRIP, transform=axes.transAxes, facecolor=PAPER, zorder=1.5)
+    box.set(edgecolor=GREY, hatch="////", linewidth=0)
+    axes.add_patch(box)
+
+
+def _line(axes: Axes, subject: SubjectMeta, line: Sequence[Point], place: int) -> None:
+    """Figures with their intervals, and a dotted line up into the strip where a valid figure is the last."""
+    paint, marker = color(subject), MARKERS[subject.interface]
+    drawn = [each.y if each.y is not None else np.nan for each in line]
+    axes.plot([each.x for each in line], drawn, color=paint, linewidth=2.2, zorder=3)
+    for each in _valid(line):
+        if each.low is not None and each.high is not None:
+            axes.plot([each.x] * 2, [each.low, each.high], color=INK, linewidth=1.6, zorder=3.5)
+        axes.plot(each.x, each.y or 0.0, marker, color=paint, markersize=6, zorder=4)
+    before: Point | None = None
+    for each in line:
+        if _is_apart(each):
+            # Variants that fail at the same level stand beside each other in the strip.
+            height = 1 - _STRIP * (0.5, 0.25, 0.75)[place % 3]
+            y = axes.transData.inverted().transform(axes.transAxes.transform((0, height)))[1]
+            if before is not None and before.y is not None:
+                axes.plot([before.x, each.x], [before.y, y], ":", color=paint, linewidth=1.8, zorder=3)
+            axes.plot(
+                each.x,
+                y,
+                marker,
+                markersize=8,
+                markerfacecolor=PAPER,
+                markeredgecolor=paint,
+                markeredgewidth=1.8,
+                zorder=4,
+            )
+            before = None
+        elif each.y is not None:
+            before = each
+
+
+def _left_out(subjects: Sequence[SubjectMeta], points: Mapping[str, Sequence[Point]]) -> list[str]:
+    """`sync: unsupported`, `h11: overloaded at 7.5k, 9k`: those that lack a figure somewhere, and why."""
+    why: dict[str, list[str]] = defaultdict(list)
+    for subject in subjects:
+        of_level: dict[str, list[str]] = defaultdict(list)
+        for each in points[subject.id]:
+            if each.y is None:
+                of_level[reason_in_brief(each.cell)].append(in_short(each.x))
+        for reason, levels in of_level.items():
+            everywhere = len(levels) == len(points[subject.id])
+            where = "" if everywhere else f" at {', '.join(levels)}"
+            why[f"{reason}{where}"].append(short_name(subject))
+    return [f"{', '.join(names)}: {reason}" for reason, names in why.items()]

@@ -8,15 +8,22 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from analysis.charts.captions import conditions_of_all
-from analysis.charts.counting import counted_slices
-from analysis.charts.frame import INK, LEAST_PT, MARKERS, MUTED, STYLE, Words
-from analysis.charts.output import Chart
-from analysis.charts.pages import Part, parts
-from analysis.charts.panels import MOST_PANELS, Panel, by_server, grid, head, is_first, short_name
-from analysis.charts.rules import even_values, nothing_in_panel, rule
-from analysis.colors import color
-from analysis.steadiness import MIN_COMPANY
+from analysis.charts.panels import (
+    MOST_PANELS,
+    Panel,
+    by_server,
+    even_values,
+    grid,
+    head,
+    is_first,
+    nothing_in_panel,
+    rule,
+    short_name,
+)
+from analysis.charts.rows import Part, parts
+from analysis.charts.style import INK, LEAST_PT, MARKERS, MUTED, STYLE, Chart, Words, color
+from analysis.charts.view import conditions_of_all, counted_slices
+from analysis.figures.steadiness import MIN_COMPANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from analysis.charts.view import View
-    from analysis.meta import SubjectMeta
+    from analysis.load.meta import SubjectMeta
+
 
 _TICKS = {
     1.6: (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),

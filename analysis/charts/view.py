@@ -1,4 +1,4 @@
-"""What a chart is drawn of: the raw data of a run, and the results of one or more of its levels."""
+"""What a chart is drawn from, and what its caption says of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analysis.load import Run
-    from analysis.meta import RunMeta, WorkloadMeta
-    from analysis.results import LevelResult
+    from analysis.figures.results import LevelResult
+    from analysis.load.meta import RunMeta, WorkloadMeta
+    from analysis.load.run import Run
+
+from typing import TYPE_CHECKING
+
+from analysis.words import conditions
+
+if TYPE_CHECKING:
+    pass
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from analysis.figures.cells import level_data
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.load.meta import LevelPlan
+    from analysis.load.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +56,20 @@ class View:
     def workload(self) -> WorkloadMeta:
         """The workload, of a view of one level or one workload."""
         return self.meta.workload(self.level.workload)
+
+
+def conditions_of_all(view: View) -> str:
+    """On what, when and from how much: the caption of a chart across levels."""
+    meta = view.meta
+    machine = conditions(meta, view.level).partition("\n")[0]  # its first line speaks of the whole run
+    blocks = max((cell.blocks for level in view.levels for cell in level.cells), default=0)
+    loads = "; ".join(level.plan.load for level in view.levels)
+    one = len({level.workload for level in view.levels}) == 1
+    what = f"{loads}; " if one else ""
+    run = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
+    return f"{machine}\n{what}{blocks} of {meta.blocks} blocks; seed {meta.seed}. {run}"
+
+
+def counted_slices(run: Run, plan: LevelPlan) -> pd.DataFrame:
+    """The slices of one level that its figures rest on, without the work of selecting its histograms."""
+    return level_data(replace(run, histograms=run.histograms.without_rows()), plan).slices

@@ -26,7 +26,6 @@ from gatebench.cli.run import (
     conclude,
     hold_together,
     measure,
-    open_registry,
     words,
 )
 from gatebench.cli.runs import Claims, check_claims, results_app
@@ -41,7 +40,7 @@ from gatebench.explain.command import DEFAULT_PATH, choose, explain
 from gatebench.load.locust_options import with_locust_options
 from gatebench.machine.cores import cores_to_try
 from gatebench.machine.processes import interrupt_once
-from gatebench.registry.registry import SERVERS, select_subjects
+from gatebench.registry.registry import SERVERS, open_registry, select_subjects
 from gatebench.results.record import new_run_id
 from gatebench.run.run import new_seed
 from gatebench.words.errors import (

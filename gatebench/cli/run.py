@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from gatebench.registry.registry import Registry, load_registry, select
+from gatebench.registry.registry import Registry, select
 from gatebench.registry.workloads import WORKLOAD_FILE
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
@@ -20,7 +20,6 @@ from gatebench.words.toml import listed, near, seconds
 
 if TYPE_CHECKING:
     from gatebench.runners.docker.engine import Engine
-
 from rich.console import Console
 
 from gatebench.cli.progress import TerminalObserver
@@ -31,7 +30,6 @@ from gatebench.run.run import Run, choose_cores
 from gatebench.runners.process.backend import ProcessBackend
 from gatebench.words.errors import Outcome, exit_status
 from gatebench.words.options import LoadOptions, RunRequest
-from gatebench.words.paths import ROOT
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -104,17 +102,6 @@ def all_of(
         raise ConfigurationError(problems)
     a, b, c, d, e, f, g, h = results
     return a, b, c, d, e, f, g, h
-
-
-def open_registry(
-    servers_dirs: Sequence[Path] = (), apps_dirs: Sequence[Path] = (), workloads_dirs: Sequence[Path] = ()
-) -> Registry:
-    """Every server, application and workload of the repository and of the user's own folders.
-
-    Raises:
-        ConfigurationError: with every problem in every folder.
-    """
-    return load_registry(ROOT, servers_dirs=servers_dirs, apps_dirs=apps_dirs, workloads_dirs=workloads_dirs)
 
 
 def choose_profile(name: str, budget: str | None) -> Profile:
@@ -435,9 +422,9 @@ def conclude(outcome: Outcome, console: Console) -> int:
 def print_report(folder: Path, console: Console) -> None:
     """The standings of every level, and where the page is."""
     # pandas and scipy are heavy; only the commands that end with a report need them.
-    from analysis.load import load_run  # noqa: PLC0415
-    from analysis.summary import summarize  # noqa: PLC0415
-    from analysis.tables import standings_table  # noqa: PLC0415
+    from analysis.figures.summary import summarize  # noqa: PLC0415
+    from analysis.load.run import load_run  # noqa: PLC0415
+    from analysis.page.report import standings_table  # noqa: PLC0415
 
     run = load_run(folder)
     for level in summarize(run).levels:

@@ -15,16 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.cells import of_level, whole_blocks
-from analysis.claims import check
-from analysis.claims_file import load_claims
-from analysis.comparing.compare import Side, compare_runs
-from analysis.comparing.order import order_tables
-from analysis.comparing.result import RunComparison
-from analysis.comparing.tables import comparison_tables
-from analysis.load import Run, load_run
-from analysis.meta import RunMeta
-from analysis.summary import summarize
+from analysis.claims.check import check
+from analysis.claims.file import load_claims
+from analysis.compare.compare import RunComparison, Side, compare_runs
+from analysis.compare.show import comparison_tables, order_tables
+from analysis.figures.cells import of_level, whole_blocks
+from analysis.figures.summary import summarize
+from analysis.load.meta import RunMeta
+from analysis.load.run import Run, load_run
 from gatebench.cli.run import (
     ContainerOptions,
     RunnerChoice,
@@ -292,8 +290,7 @@ def check_claims(paths: Sequence[Path], registry: Registry) -> tuple[Path, ...]:
     """
     if paths:
         # numpy and scipy are heavy, and most runs have no claims but the project's.
-        from analysis.claims_file import load_claims  # noqa: PLC0415
-        from analysis.claims_names import Known  # noqa: PLC0415
+        from analysis.claims.file import Known, load_claims  # noqa: PLC0415
 
         load_claims(paths, Known.of_registry(registry))
     return tuple(path.resolve() for path in paths)
@@ -316,8 +313,8 @@ def report(
 ) -> None:
     """Makes summary, charts and page of a run again from its raw data."""
     # matplotlib and pandas are heavy; only this command needs them.
-    from analysis.parallel import at_most  # noqa: PLC0415
-    from analysis.report import build_report  # noqa: PLC0415
+    from analysis.load.tables import at_most  # noqa: PLC0415
+    from analysis.page.report import build_report  # noqa: PLC0415
 
     with at_most(processes):
         build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
@@ -334,7 +331,7 @@ def compare(
 ) -> None:
     """Compares two runs; exit status 1 where a regression beyond the noise was found."""
     # matplotlib and pandas are heavy; only this command needs them.
-    from analysis.comparing.command import compare_command  # noqa: PLC0415
+    from analysis.compare.show import compare_command  # noqa: PLC0415
 
     raise typer.Exit(compare_command(a, b, Console(), json_file, charts))
 
@@ -346,7 +343,7 @@ def bundle_run(
 ) -> None:
     """Packs a run into one small file to give away, without what is private to the machine."""
     # pandas is heavy; only this command needs it.
-    from analysis.load import load_run  # noqa: PLC0415
+    from analysis.load.run import load_run  # noqa: PLC0415
 
     run = folder.resolve()
     load_run(run)  # who gets it should not be the first to find that it is damaged

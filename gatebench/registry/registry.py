@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gatebench.contract.file import load_contract
 from gatebench.registry.servers import APPLICATION_FILES, SERVER_FILE, parse_application, parse_server
@@ -14,6 +14,10 @@ from gatebench.registry.workloads import WORKLOAD_FILE, parse_workload
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import INTERFACES, PLAIN_APPLICATION, Application, Server, Subject, Workload
 from gatebench.words.toml import listed, near
+
+if TYPE_CHECKING:
+    pass
+from gatebench.words.paths import ROOT
 
 SERVERS = Path("servers")
 APPLICATIONS = Path("apps")
@@ -330,3 +334,14 @@ def _is_leftover(folder: Path) -> bool:
     if folder.name.startswith(".") or folder.name == "__pycache__":
         return True
     return not any(path.is_file() and path.parent.name != "__pycache__" for path in folder.rglob("*"))
+
+
+def open_registry(
+    servers_dirs: Sequence[Path] = (), apps_dirs: Sequence[Path] = (), workloads_dirs: Sequence[Path] = ()
+) -> Registry:
+    """Every server, application and workload of the repository and of the user's own folders.
+
+    Raises:
+        ConfigurationError: with every problem in every folder.
+    """
+    return load_registry(ROOT, servers_dirs=servers_dirs, apps_dirs=apps_dirs, workloads_dirs=workloads_dirs)

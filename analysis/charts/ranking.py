@@ -1,0 +1,225 @@
+"""Charts that rank: the leading metric, and response times at equal rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.charts import rows
+from analysis.charts.rows import HATCHED, Part, apart, bar, parts
+from analysis.charts.style import QUIET, Chart, Words, beside, nothing_valid, page, row_labels
+from analysis.figures.leads import CONNECTION_MEMORY, RPS, WITHIN_OBJECTIVE
+from analysis.figures.results import standings
+from analysis.words import conditions, findings, short_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from analysis.charts.view import View
+    from analysis.figures.leads import Metric
+    from analysis.figures.results import CellResult, Standing
+    from analysis.load.meta import RunMeta
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from analysis.charts.style import (
+    INK,
+    MARKERS,
+    MUTED,
+    PAPER,
+    SMALL_PT,
+    STRONG,
+    Column,
+    color,
+    logarithmic,
+    write,
+)
+from analysis.figures.results import ordered
+from analysis.words import interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from matplotlib.axes import Axes
+
+    from analysis.charts.view import View
+    from analysis.figures.leads import Metric
+    from analysis.figures.results import CellResult
+    from analysis.figures.statistics import Estimate
+
+
+_STEMS = {RPS.name: "throughput", WITHIN_OBJECTIVE.name: "objective", CONNECTION_MEMORY.name: "idle-memory"}
+_NOTES = {
+    RPS.name: (
+        "Places are among the valid results, compared within the same short rounds; they can differ where "
+        "these intervals, which hold the machine's own drift, overlap."
+    ),
+    WITHIN_OBJECTIVE.name: (
+        "A search tries one rate in each slice: a higher one after a slice that kept to the objective, a "
+        "lower one after a slice that did not. The figure is where it settles."
+    ),
+}
+_IDLE_NOTE = (
+    "The slope of a straight line through the {memory} at each number of connections: what one more takes, "
+    "without what the server takes anyway."
+)
+_LEGEND = "line: 95 % interval; bracket: cannot be told apart"
+_ROOM = 1.24
+"""The axis is that much longer than the longest bar, for the figure beside it."""
+
+
+def leading_charts(view: View) -> Iterator[Chart]:
+    """The leading figure of every subject of one level, the best first."""
+    rows = standings(view.level)
+    highest = max((_reach(row.cell) for row in rows), default=0.0)
+    for part in parts(rows):
+        yield _leading_page(view, part, highest)
+
+
+def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
+    meta, level, metric = view.meta, view.level, view.level.metric
+    hatched = HATCHED if any(map(_is_hatched, part.items)) else ""
+    words = Words(
+        part.title(f"{metric.label}: {level.title}"),
+        f"{metric.unit}, {metric.better} is better; {_LEGEND}{hatched}",
+        f"{_note(meta, metric)}\n{conditions(meta, level)}",
+    )
+    figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN)
+    row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
+    axes.set_xlim(0, (highest or 1.0) * _ROOM)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value * metric.scale:,.6g}")
+    if not highest:
+        nothing_valid(axes)
+    for number, row in enumerate(part.items):
+        cell, lead = row.cell, row.cell.lead
+        if cell.status != "ok":
+            apart(axes, number, lead.estimate if lead else 0.0, short_reason(cell))
+        elif lead is None:
+            beside(axes, 0.0, number, "no figure: see the notes", QUIET)
+        else:
+            bar(axes, number, lead, metric.show(lead.estimate), meta.subject(cell.subject))
+    rows.write_places(axes, part.items, metric)
+    alt = " ".join(findings(level, view.workload))
+    stem = part.stem(f"{_STEMS[metric.name]}-{level.workload}-{level.level}")
+    return Chart(stem, words.title, alt, figure)
+
+
+def _is_hatched(row: Standing) -> bool:
+    """Whether it has a bar that is not a result."""
+    return row.cell.status != "ok" and row.cell.lead is not None and row.cell.lead.estimate > 0
+
+
+def _note(meta: RunMeta, metric: Metric) -> str:
+    if metric.name != CONNECTION_MEMORY.name:
+        return _NOTES[metric.name]
+    kind = "anonymous memory" if meta.counts_anonymous else "memory (PSS)"
+    memory = f"{kind} of the server's {'container' if meta.in_containers else 'processes'}"
+    return _IDLE_NOTE.format(memory=memory)
+
+
+def _reach(cell: CellResult) -> float:
+    if cell.lead is None:
+        return 0.0
+    return cell.lead.high or cell.lead.estimate
+
+
+_RIGHT_IN = 4.2
+_RATE = Column(1, 104, "right", STRONG)
+_INTERVAL = Column(1, 206, "right", QUIET)
+_AT_ONCE = Column(1, 268, "right", QUIET)
+
+
+def waiting_charts(view: View) -> Iterator[Chart]:
+    """Throughput of a waiting workload, the best first, with what one, a few or all at a time would give."""
+    cells = ordered(view.level)
+    for part in parts(cells):
+        yield _waiting_page(view, part, cells)
+
+
+def _waiting_page(view: View, part: Part[CellResult], cells: Sequence[CellResult]) -> Chart:
+    meta, level, service_s = view.meta, view.level, view.workload.service_s
+    metric, shown = level.metric, part.items
+    hatched = HATCHED if any(cell.status != "ok" and cell.rps is not None for cell in shown) else ""
+    words = Words(
+        part.title(f"Requests that wait {service_s * 1000:.0f} ms, {level.plan.load}"),
+        f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would "
+        f"give{hatched}",
+        "Each request waits without using the CPU, so this shows how many a server holds at once, not how "
+        "fast it computes.\n" + conditions(meta, level),
+    )
+    figure, axes = page(words, len(shown), right_in=_RIGHT_IN)
+    row_labels(axes, [meta.subject(cell.subject) for cell in shown])
+    marks = _marks(meta.workers, meta.threads, level.plan.connections, service_s)
+    _axis(axes, cells, marks)
+    for number, cell in enumerate(shown):
+        if cell.status == "ok" and cell.rps is not None:
+            _dot(axes, number, cell, color(meta.subject(cell.subject)), service_s)
+        else:
+            apart(axes, number, cell.rps.estimate if cell.rps else 0.0, short_reason(cell))
+    _headings(axes, [cell.rps for cell in shown if cell.status == "ok" and cell.rps is not None], metric)
+    stem = part.stem(f"waiting-{level.workload}-{level.level}")
+    return Chart(stem, words.title, " ".join(findings(level, view.workload)), figure)
+
+
+def _headings(axes: Axes, figures: Sequence[Estimate], metric: Metric) -> None:
+    """What the columns right of the axes hold, where they hold anything."""
+    if figures:
+        write(axes, -0.85, metric.unit, replace(_RATE, look=QUIET))
+        write(axes, -0.85, "at once", _AT_ONCE)
+    if any(interval(figure, metric) for figure in figures):
+        write(axes, -0.85, "95 % interval", _INTERVAL)
+
+
+def _marks(workers: int, threads: int, connections: int, service_s: float) -> dict[str, float]:
+    """What a server gives that serves so many requests at a time: at a time / waiting time."""
+    each = "" if workers == 1 else f"{workers} × "
+    one = "one at a time" if workers == 1 else f"one in each of {workers} workers"
+    at_a_time = {
+        one: workers,
+        f"{each}{threads} threads": workers * threads,
+        f"all {connections}": connections,
+    }
+    return {name: count / service_s for name, count in at_a_time.items()}
+
+
+def _axis(axes: Axes, cells: Sequence[CellResult], marks: Mapping[str, float]) -> None:
+    figures = [(cell.rps.estimate, cell.status) for cell in cells if cell.rps is not None]
+    shown = [*(figure for figure, _ in figures), *marks.values()]
+    logarithmic(axes, min(shown) / 1.6, max(shown) * 1.25, lambda value: f"{value:,.0f}")
+    for name, value in marks.items():
+        axes.axvline(value, color=INK, linewidth=1.6, linestyle=":", zorder=1)
+        axes.annotate(
+            f"{name}: {value:,.0f}",
+            (value, 1),
+            (0, 6),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=SMALL_PT,
+            color=MUTED,
+            annotation_clip=False,
+        )
+    if "ok" not in {status for _, status in figures}:
+        nothing_valid(axes)
+
+
+def _dot(axes: Axes, number: int, cell: CellResult, paint: str, service_s: float) -> None:
+    estimate = cell.rps
+    if estimate is None:
+        return
+    if estimate.low is not None and estimate.high is not None:
+        axes.plot([estimate.low, estimate.high], [number, number], color=INK, linewidth=2.4, zorder=2)
+    axes.plot(
+        estimate.estimate,
+        number,
+        MARKERS[cell.interface],
+        markersize=10,
+        color=paint,
+        markeredgecolor=PAPER,
+        markeredgewidth=1.5,
+        zorder=3,
+    )
+    write(axes, number, f"{estimate.estimate:,.0f}", _RATE)
+    write(axes, number, interval(estimate, RPS), _INTERVAL)
+    write(axes, number, f"{estimate.estimate * service_s:.0f}", _AT_ONCE)

@@ -1,0 +1,1 @@
+"""Claims in a file, and whether a run bears them out."""

@@ -1,0 +1,285 @@
+"""What is found of a run: cells, levels, places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from analysis.figures.leads import Metric
+from analysis.figures.statistics import Comparison, Estimate
+from analysis.load.meta import LevelPlan
+from analysis.load.tables import NONE, Details
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analysis.figures.statistics import Comparison, Verdict
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.figures.statistics import Comparison
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+Status = Literal["ok", "invalid", "unsupported", "unavailable", "failed"]
+
+LATENCY_NAMES = ("p50", "p90", "p99", "p999", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """One row of the result. A figure that was not measured is None, and `reasons` says why.
+
+    Attributes:
+        reasons: each begins with a code of METHOD.md and a colon.
+        blocks: blocks with at least one slice that counts.
+        rps: correct answers a second inside the window; None where no one rate was sent.
+        lead: the figure that the level is ranked by (`analysis.figures.leads`), with its interval.
+        latency_us: p50, p90, p99, p999 and max, from the moment a request was to be sent.
+        typical: at one rate for all, the percentiles of a block (`leads.typical_percentiles`); they
+            are shown instead of those of all blocks together.
+        service_us: the same from the moment it was sent; open loops only.
+        last_us: the same to the last subscriber of a broadcast.
+        mib_per_s: bodies of requests and answers.
+        memory_mib: of processes or of a container; `analysis.words.memory_note` says which.
+        memory_peak_mib: of containers only.
+        fit: R² of the line through memory over idle connections, of the worst block.
+        details: examples of its failures, and what a Locust file did by name.
+    """
+
+    subject: str
+    server: str
+    app: str
+    interface: str
+    workload: str
+    level: str
+    status: Status
+    reasons: tuple[str, ...] = ()
+    blocks: int = 0
+    requests: int | None = None
+    errors: Mapping[str, int] | None = None
+    rps: Estimate | None = None
+    lead: Estimate | None = None
+    latency_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
+    typical: Mapping[str, float | None] = field(default_factory=dict)
+    service_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
+    last_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
+    mib_per_s: float | None = None
+    fit: float | None = None
+    requests_per_connection: float | None = None
+    cpu_us_per_request: float | None = None
+    memory_mib: float | None = None
+    memory_peak_mib: float | None = None
+    details: Details = NONE
+
+    @property
+    def code(self) -> str:
+        """The code of the first reason; empty where there is none."""
+        return self.reasons[0].partition(":")[0] if self.reasons else ""
+
+    def figure(self, name: str) -> float | None:
+        """The figure that `analysis.figures.leads` calls by that name."""
+        if name in self.typical:
+            return self.typical[name]
+        if name in LATENCY_NAMES:
+            return self.latency_us[name]
+        clock, _, quantile = name.partition("_")
+        if quantile in LATENCY_NAMES and clock in {"service", "last"}:
+            return (self.service_us if clock == "service" else self.last_us)[quantile]
+        lead = self.lead.estimate if self.lead else None
+        figures = {
+            "rps": self.rps.estimate if self.rps else None,
+            "within_objective": lead,
+            "connection_kib": lead,
+            "mib_per_s": self.mib_per_s,
+            "fit": self.fit,
+            "requests_per_connection": self.requests_per_connection,
+            "cpu_us_per_request": self.cpu_us_per_request,
+            "memory_mib": self.memory_mib,
+            "memory_peak_mib": self.memory_peak_mib,
+        }
+        return figures[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A level's own noise: what the same server, measured twice, can differ by.
+
+    Attributes:
+        subject: the server that was measured twice.
+        band: as a ratio over 1.
+    """
+
+    subject: str
+    band: float
+
+
+@dataclass(frozen=True, slots=True)
+class LevelResult:
+    """The cells and the comparisons of one level of one workload.
+
+    Attributes:
+        plan: how it was loaded.
+        rounds: the fewest and the most rounds of a block that counts; (0, 0) without one.
+        metric: what the level is ranked by.
+        cells: one a subject, in the order of the run.
+        comparisons: of that metric, every pair of cells with status `ok`, in alphabetical order.
+        noise: None in a run that measured no server twice, or where one of the two copies is not valid.
+    """
+
+    plan: LevelPlan
+    metric: Metric
+    rounds: tuple[int, int]
+    cells: tuple[CellResult, ...]
+    comparisons: tuple[Comparison, ...]
+    noise: Noise | None = None
+
+    @property
+    def workload(self) -> str:
+        """The workload's name."""
+        return self.plan.workload
+
+    @property
+    def level(self) -> str:
+        """The level's ID."""
+        return self.plan.level
+
+    @property
+    def title(self) -> str:
+        """Workload and load in words: `keep-alive, 64 connections`."""
+        return f"{self.workload}, {self.plan.load}"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The whole result of a run; `analysis.figures.summary.as_json` gives its file form."""
+
+    run: str
+    runner: str
+    profile: str
+    seed: int
+    levels: tuple[LevelResult, ...]
+
+    @property
+    def cells(self) -> tuple[CellResult, ...]:
+        """All cells, level by level."""
+        return tuple(cell for level in self.levels for cell in level.cells)
+
+
+_ORDER = ("ok", "invalid", "failed", "unavailable", "unsupported")
+_INVERSE: dict[Verdict, Verdict] = {"higher": "lower", "lower": "higher"}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One cell in the order of a level.
+
+    Attributes:
+        best: the best place that the verdicts leave open: one more than the subjects proven better. None
+            for a cell that is not `ok`, and for one with too few blocks to be compared with any other.
+        worst: the worst place they leave open.
+        leads: whether it is the leader or a tie with it.
+        ties: the subjects that it ties with.
+    """
+
+    cell: CellResult
+    best: int | None
+    worst: int | None
+    leads: bool
+    ties: frozenset[str] = frozenset()
+
+    @property
+    def places(self) -> str:
+        """`1`, or `2 to 4` where ties leave it open; empty without a place."""
+        if self.best is None:
+            return ""
+        return str(self.best) if self.best == self.worst else f"{self.best} to {self.worst}"
+
+
+def ordered(level: LevelResult) -> list[CellResult]:
+    """The cells for display: valid ones by the leading figure, then the others by what became of them."""
+    sign = -1 if level.metric.better == "higher" else 1
+
+    def place(cell: CellResult) -> tuple[int, bool, float, str]:
+        figure = sign * cell.lead.estimate if cell.lead else 0.0
+        return _ORDER.index(cell.status), cell.lead is None, figure, cell.subject
+
+    return sorted(level.cells, key=place)
+
+
+def compared(level: LevelResult, left: str, right: str) -> Comparison:
+    """The comparison of two valid subjects, whichever of them is its left one."""
+    return next(pair for pair in level.comparisons if {pair.left, pair.right} == {left, right})
+
+
+def verdict_on(level: LevelResult, subject: str, other: str) -> Verdict:
+    """What is known of `subject`'s figure against that of `other`: higher, lower, tie, or too little data."""
+    pair = compared(level, subject, other)
+    return pair.verdict if pair.left == subject else _INVERSE.get(pair.verdict, pair.verdict)
+
+
+def standings(level: LevelResult) -> list[Standing]:
+    """Every cell of the level in the order of display, the valid ones with their places."""
+    cells = ordered(level)
+    decided = [pair for pair in level.comparisons if pair.verdict != "not enough data"]
+    comparable = {subject for pair in decided for subject in (pair.left, pair.right)}
+    ranked = [cell for cell in cells if cell.subject in comparable]
+    better = level.metric.better
+    # Looking each pair up in the level would take seconds where there are thousands.
+    known: dict[tuple[str, str], Verdict] = {}
+    for pair in level.comparisons:
+        known[pair.left, pair.right] = pair.verdict
+        known[pair.right, pair.left] = _INVERSE.get(pair.verdict, pair.verdict)
+    rows: list[Standing] = []
+    for cell in cells:
+        if cell.subject not in comparable:
+            rows.append(Standing(cell, None, None, leads=False))
+            continue
+        others = [other.subject for other in ranked if other is not cell]
+        verdicts = [known[cell.subject, other] for other in others]
+        ties = frozenset(other for other in others if known[cell.subject, other] == "tie")
+        leads = cell is ranked[0] or ranked[0].subject in ties
+        best, worst = 1 + verdicts.count(_INVERSE[better]), len(ranked) - verdicts.count(better)
+        rows.append(Standing(cell, best, worst, leads, ties))
+    return rows
+
+
+def tied_runs(rows: Sequence[Standing]) -> list[tuple[int, int]]:
+    """First and last index of each run of neighbors that all tie with each other, the longest possible ones.
+
+    Two runs may overlap: a tie with two subjects does not make those a tie.
+    """
+    runs: list[tuple[int, int]] = []
+    for first in range(len(rows)):
+        last = first
+        while last + 1 < len(rows) and all(
+            rows[last + 1].cell.subject in row.ties for row in rows[first : last + 1]
+        ):
+            last += 1
+        if last > first and (not runs or last > runs[-1][1]):
+            runs.append((first, last))
+    return runs
+
+
+ClaimVerdict: TypeAlias = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """What one run says of one claim; `evidence` is sentences with figures."""
+
+    id: str
+    text: str
+    source: str
+    verdict: ClaimVerdict
+    evidence: str

@@ -1,0 +1,365 @@
+"""From a run's raw data to its result: the status and the figures of every cell, and every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from analysis.figures.cells import level_data, totals
+from analysis.figures.gates import refusals, shared_in_words
+from analysis.figures.leads import fit, lead_metric, lead_table, typical_percentiles, why_no_lead
+from analysis.figures.results import LATENCY_NAMES, CellResult, LevelResult, Noise, Summary
+from analysis.figures.statistics import (
+    MIN_BLOCKS,
+    MIN_EFFECT,
+    Comparison,
+    Estimate,
+    compare_all,
+    log_rate_table,
+    noise_band,
+    rate,
+)
+from analysis.figures.steadiness import MIN_ROUNDS, drifts
+from analysis.load.meta import why_unsupported
+from analysis.load.tables import forked_map, together
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from analysis.figures.cells import LevelData, Totals
+    from analysis.figures.leads import Metric
+    from analysis.figures.results import ClaimResult
+    from analysis.figures.steadiness import Drift
+    from analysis.load.meta import LevelPlan, SubjectMeta
+    from analysis.load.run import Failure, Run
+
+
+SCHEMA = 1
+MIB = 1 << 20
+_DIGITS = 6
+"""Significant digits in the file: more than any figure has, few enough to read."""
+_WITHOUT_ONE_RATE = {
+    "objective": "a search tries many rates, and these would be of a mixture",
+    "idle": "idle connections carry nothing",
+}
+"""Load models whose slices have no throughput and no latencies in common."""
+
+
+def summarize(run: Run) -> Summary:
+    """The result of `run`, complete or cut off; the same data give the same result, in whatever order."""
+    return Summary(
+        run=run.meta.run,
+        runner=run.meta.runner,
+        profile=run.meta.profile,
+        seed=run.meta.seed,
+        levels=tuple(forked_map(partial(_level, run), run.meta.levels)),
+    )
+
+
+def _level(run: Run, plan: LevelPlan) -> LevelResult:
+    data = level_data(run, plan)
+    workload = run.meta.workload(plan.workload)
+    cores = len(run.meta.cores["server"]) + len(run.meta.cores["engine"])
+    rates = log_rate_table(data.rated)
+    judged = drifts(rates, exclusive=run.meta.exclusive) if plan.model == "closed" else {}
+    # All servers of a level have one unit: what the file did with one of them tells what it is.
+    named = [run.details.of(subject.id, plan.workload, plan.level) for subject in run.meta.subjects]
+    metric = lead_metric(plan, workload, of_messages=together(named).counts_messages)
+    tables = _Tables(rates, lead_table(data), judged, metric)
+    added = {subject.id: totals(data, subject.id, workload.transport, cores) for subject in run.meta.subjects}
+    # What a server drove the engine to, the engine can do: calibration was disturbed where it did less.
+    fastest = max((each.rate_per_s for each in added.values() if each is not None), default=0.0)
+    if plan.ceiling_per_s is not None and fastest > plan.ceiling_per_s:
+        data = replace(data, plan=replace(plan, ceiling_known=False))
+    every = tuple(_cell(run, data, subject, added[subject.id], tables) for subject in run.meta.subjects)
+    cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
+    valid = [cell.subject for cell in cells if cell.status == "ok" and cell.subject in tables.leads]
+    noise = _noise(run, every, tables)
+    return LevelResult(
+        plan=plan,
+        metric=metric,
+        rounds=data.rounds,
+        cells=cells,
+        comparisons=tuple(compare_all(tables.leads, valid, noise.band if noise else MIN_EFFECT)),
+        noise=noise,
+    )
+
+
+def _noise(run: Run, cells: tuple[CellResult, ...], tables: _Tables) -> Noise | None:
+    """The level's own noise, from the subject measured twice; None where either copy is not valid."""
+    twin = run.meta.twin
+    if twin is None:
+        return None
+    valid = {cell.subject for cell in cells if cell.status == "ok"}
+    if not {twin.id, twin.twin_of} <= valid:
+        return None
+    band = noise_band(tables.leads, twin.twin_of, twin.id)
+    return None if band is None else Noise(twin.twin_of, band)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Logarithms of a level's rates and leading figures: a row a (block, round), a column a subject.
+
+    Attributes:
+        drifts: how each subject's rate moves within blocks, of those for which that can be told.
+        metric: what the leading figures are.
+    """
+
+    rates: pd.DataFrame
+    leads: pd.DataFrame
+    drifts: Mapping[str, Drift]
+    metric: Metric
+
+
+def _cell(
+    run: Run, data: LevelData, subject: SubjectMeta, added: Totals | None, tables: _Tables
+) -> CellResult:
+    plan = data.plan
+    workload = run.meta.workload(plan.workload)
+    if why := why_unsupported(run.meta, subject, workload):
+        return _empty(plan, subject, "unsupported", f"unsupported: {why}")
+    if not subject.ready:
+        return _empty(plan, subject, "unavailable", f"unavailable: {subject.reason}")
+    failures = [failure for failure in run.failures if _concerns(failure, plan, subject.id)]
+    if failures:
+        return _failed(run, plan, subject, failures, added)
+    if added is None:
+        return _unmeasured(run, plan, subject)
+    slices = data.slices[data.slices["subject"] == subject.id]
+    details = run.details.of(subject.id, plan.workload, plan.level, {int(each) for each in slices["block"]})
+    found = refusals(added, workload, plan, run.meta.server_cores, tables.drifts.get(subject.id), details)
+    timed, nothing = plan.model not in _WITHOUT_ONE_RATE, dict.fromkeys(LATENCY_NAMES)
+    estimate = rate(tables.rates[subject.id]) if timed else None
+    lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
+    reasons = [refusal.reason for refusal in found]
+    if added.shared and not data.left_out.empty and subject.id in set(data.left_out["subject"]):
+        why = shared_in_words(added, run.meta.server_cores)
+        reasons.append(f"left-out: {why}. The figures rest on the other slices")
+    if plan.ceiling_per_s is not None and not plan.ceiling_known:
+        reasons.append(
+            "not-measured: what the engine can do: its calibration was disturbed "
+            f"({plan.ceiling_per_s:,.0f} a second), so no figure is refused for being near to it"
+        )
+    reasons += _notes(data, added, lead, tables.metric)
+    if plan.model == "closed" and subject.id not in tables.drifts:
+        reasons.append(f"not-measured: steadiness needs {MIN_BLOCKS} blocks with {MIN_ROUNDS} rounds")
+    if run.meta.in_containers:
+        reasons += _container_notes(added)
+    return CellResult(
+        **_identity(plan, subject),
+        status="invalid" if found else "ok",
+        reasons=tuple(reasons),
+        blocks=added.blocks,
+        requests=added.requests,
+        errors=added.errors,
+        rps=estimate,
+        lead=lead,
+        latency_us=added.percentiles.values if timed else nothing,
+        typical=typical_percentiles(data, subject.id) if plan.paced else {},
+        service_us=added.service.values if timed else nothing,
+        last_us=added.last.values,
+        mib_per_s=estimate.estimate * workload.body_bytes / MIB if estimate and workload.body_bytes else None,
+        fit=fit(slices) if plan.model == "idle" else None,
+        requests_per_connection=added.requests_per_connection,
+        cpu_us_per_request=added.cpu_us_per_request,
+        memory_mib=added.memory_mib,
+        memory_peak_mib=added.memory_peak_mib,
+        details=details,
+    )
+
+
+def _concerns(failure: Failure, plan: LevelPlan, subject: str) -> bool:
+    """Whether a failure is this cell's own: in this cell, or before the subject's first slice of a block."""
+    if failure.subject != subject:
+        return False
+    return failure.workload in {None, plan.workload} and failure.level in {None, plan.level}
+
+
+def _failed(
+    run: Run, plan: LevelPlan, subject: SubjectMeta, failures: list[Failure], added: Totals | None
+) -> CellResult:
+    """A cell whose server failed in any block, even where others went well.
+
+    The blocks that it survived are a selection, so no figure is published from them; the raw data keep them.
+    """
+    blocks = added.blocks if added else 0
+    reasons = [f"{failure.code}: block {failure.block + 1}: {failure.text}" for failure in failures]
+    planned = run.meta.blocks
+    reasons.append(
+        f"not-measured: {blocks} of {planned} blocks have data; a server that failed in one has no figures"
+    )
+    return CellResult(
+        **_identity(plan, subject),
+        status="failed",
+        reasons=tuple(reasons),
+        blocks=blocks,
+        requests=added.requests if added else None,
+        errors=added.errors if added else None,
+        details=run.details.of(subject.id, plan.workload, plan.level),
+    )
+
+
+def _unmeasured(run: Run, plan: LevelPlan, subject: SubjectMeta) -> CellResult:
+    """A cell without slices whose subject was ready: it failed in another cell, or the run ended too soon."""
+    elsewhere = [failure for failure in run.failures if failure.subject == subject.id]
+    if elsewhere:
+        first = elsewhere[0]
+        reason = (
+            f"{first.code}: the server failed in {first.workload} before this workload's turn: {first.text}"
+        )
+        return _empty(plan, subject, "failed", reason)
+    if plan.model == "ladder" and plan.rate_per_s is None:
+        reference = run.meta.workload(plan.workload).reference
+        reason = f"not-measured: the rate is a share of what {reference} does, which could not be measured"
+        return _empty(plan, subject, "unavailable", reason)
+    return _empty(plan, subject, "unavailable", "not-measured: the run has not come to this cell")
+
+
+def _empty(plan: LevelPlan, subject: SubjectMeta, status: Any, reason: str) -> CellResult:
+    return CellResult(**_identity(plan, subject), status=status, reasons=(reason,))
+
+
+def _identity(plan: LevelPlan, subject: SubjectMeta) -> dict[str, Any]:
+    return {
+        "subject": subject.id,
+        "server": subject.server,
+        "app": subject.app,
+        "interface": subject.interface,
+        "workload": plan.workload,
+        "level": plan.level,
+    }
+
+
+def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric) -> list[str]:
+    """Why single figures of a measured cell are None, and what else its reader must know."""
+    notes: list[str] = []
+    if data.partial:
+        notes.append("partial-block: no block was finished; the figures rest on a part of the first")
+    if added.blocks < data.blocks:
+        notes.append(f"missing-blocks: {added.blocks} of {data.blocks} blocks have slices of this cell")
+    if lead is not None and lead.low is None:
+        notes.append(f"too-few-blocks: an interval and a ranking need {MIN_BLOCKS} blocks, not {lead.blocks}")
+    if lead is None:
+        notes.append(f"not-measured: {metric.label}: {why_no_lead(data.plan.model)}")
+    without = _WITHOUT_ONE_RATE.get(data.plan.model)
+    if without:
+        notes.append(f"not-measured: throughput and latencies: {without}")
+    else:
+        where = " (all blocks together)" if data.plan.paced else ""
+        notes.extend(f"{reason}{where}" for reason in added.percentiles.reasons)
+        if added.service.samples:
+            notes.extend(f"{reason} (service time{where})" for reason in added.service.reasons)
+    if added.last.samples:
+        notes.extend(f"{reason} (last subscriber)" for reason in added.last.reasons)
+    if added.cpu_us_per_request is None and data.plan.model != "idle":
+        notes.append("not-measured: the server's CPU time could not be read, nor whether it was idle")
+    if added.memory_mib is None:
+        notes.append("not-measured: the server's memory could not be read")
+    if added.requests_per_connection is None:
+        notes.append("not-measured: no connection was opened")
+    return notes
+
+
+def _container_notes(added: Totals) -> list[str]:
+    """What could not be read of a server's container; processes have no such figures."""
+    notes: list[str] = []
+    if added.throttled_share is None:
+        notes.append("not-measured: whether a CPU quota held up the server's container could not be read")
+    if added.memory_peak_mib is None:
+        notes.append("not-measured: the most memory that the server's container had could not be read")
+    return notes
+
+
+def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, Any]:
+    """The content of `summary.json`, schema 1."""
+    return {
+        "schema": SCHEMA,
+        "run": summary.run,
+        "runner": summary.runner,
+        "profile": summary.profile,
+        "seed": summary.seed,
+        "cells": [_cell_json(cell, level) for level in summary.levels for cell in level.cells],
+        "comparisons": [
+            _comparison_json(level, pair) for level in summary.levels for pair in level.comparisons
+        ],
+        "noise": [
+            {
+                "workload": level.workload,
+                "level": level.level,
+                "subject": level.noise.subject,
+                "band": _rounded(level.noise.band),
+            }
+            for level in summary.levels
+            if level.noise is not None
+        ],
+        "claims": [asdict(claim) for claim in claims],
+    }
+
+
+def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
+    rps, lead = cell.rps, cell.lead
+    return {
+        "subject": cell.subject,
+        "server": cell.server,
+        "app": cell.app,
+        "interface": cell.interface,
+        "workload": cell.workload,
+        "level": cell.level,
+        "metric": level.metric.name,
+        "rate_per_s": _rounded(level.plan.rate_per_s),
+        "status": cell.status,
+        "reasons": list(cell.reasons),
+        "blocks": cell.blocks,
+        "requests": cell.requests,
+        "errors": dict(cell.errors) if cell.errors is not None else None,
+        "examples": {kind: list(texts) for kind, texts in cell.details.examples.items()},
+        "names": {name: asdict(each) for name, each in cell.details.names.items()},
+        "uncounted": dict(cell.details.uncounted),
+        "rps": {
+            "estimate": _rounded(rps.estimate if rps else None),
+            "low": _rounded(rps.low if rps else None),
+            "high": _rounded(rps.high if rps else None),
+        },
+        "lead": {
+            "estimate": _rounded(lead.estimate if lead else None),
+            "low": _rounded(lead.low if lead else None),
+            "high": _rounded(lead.high if lead else None),
+        },
+        "latency_us": _rounded_all(cell.latency_us),
+        "service_us": _rounded_all(cell.service_us),
+        "last_us": _rounded_all(cell.last_us),
+        "mib_per_s": _rounded(cell.mib_per_s),
+        "fit": _rounded(cell.fit),
+        "requests_per_connection": _rounded(cell.requests_per_connection),
+        "cpu_us_per_request": _rounded(cell.cpu_us_per_request),
+        "memory_mib": _rounded(cell.memory_mib),
+        "memory_peak_mib": _rounded(cell.memory_peak_mib),
+    }
+
+
+def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
+    return {
+        "workload": level.workload,
+        "level": level.level,
+        "metric": level.metric.name,
+        "left": pair.left,
+        "right": pair.right,
+        "ratio": _rounded(pair.ratio),
+        "low": _rounded(pair.low),
+        "high": _rounded(pair.high),
+        "p": _rounded(pair.p),
+        "verdict": pair.verdict,
+        "because": pair.because,
+    }
+
+
+def _rounded_all(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: _rounded(value) for name, value in values.items()}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_DIGITS}g}")

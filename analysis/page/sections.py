@@ -1,0 +1,267 @@
+"""What the page shows of levels, of workloads and of the whole run, ready for its template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Literal
+
+from analysis.figures.leads import (
+    CONNECTION_MEMORY,
+    CPU,
+    DELAYS,
+    FIT,
+    LAST_P50,
+    LAST_P99,
+    LATENCIES,
+    MIB_PER_S,
+    REQUESTS_PER_CONNECTION,
+    RESPONSES,
+    RPS,
+    SERVICE_P50,
+    SERVICE_P99,
+    WITHIN_OBJECTIVE,
+    Metric,
+    memory_metrics,
+)
+from analysis.figures.results import Standing, standings
+from analysis.words import findings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from analysis.figures.results import CellResult, LevelResult, Summary
+    from analysis.figures.statistics import Comparison
+    from analysis.load.meta import RunMeta, WorkloadMeta
+    from analysis.load.run import Run
+    from analysis.page.pictures import Shown
+
+
+MOST_NAMES = 30
+"""Names that the page shows of one subject at one level; `summary.json` has all that were kept."""
+MOST_PAIRS = 300
+"""Comparisons that the page shows of a level: all of 24 subjects. More would only make it slow."""
+_MENTIONED_BYTES = 1024
+"""Bodies of a request and its answer from which on MiB/s say something."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRow:
+    """What a Locust file did under one name; of `counts` (answers, failures, not counted) None is neither."""
+
+    subject: str
+    name: str
+    counts: tuple[int | None, int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSection:
+    """What the page shows of one level.
+
+    Attributes:
+        anchor: its ID on the page.
+        metrics: the figures beside the leading one.
+        largest: the largest leading figure, which the bars of the table are drawn against; 0 without one.
+    """
+
+    level: LevelResult
+    anchor: str
+    findings: Sequence[str]
+    rows: Sequence[Standing]
+    metrics: Sequence[Metric]
+    pictures: Sequence[Shown]
+    largest: float
+
+    @property
+    def named(self) -> Sequence[NamedRow]:
+        """What a Locust file did with each subject; of very many names, those that came most often."""
+        return [row for cell in self.level.cells for row in _named(cell)]
+
+    def share(self, cell: CellResult) -> float:
+        """The cell's leading figure in percent of the largest one."""
+        return 100 * cell.lead.estimate / self.largest if cell.lead and self.largest else 0.0
+
+    @property
+    def pairs(self) -> Sequence[Comparison]:
+        """Every comparison; where they are very many, those with the leader and those of neighbors."""
+        if len(self.level.comparisons) <= MOST_PAIRS:
+            return self.level.comparisons
+        ranked = [row.cell.subject for row in self.rows if row.best is not None]
+        near = [{ranked[0], other} for other in ranked[1:]]
+        near += [{one, next_one} for one, next_one in pairwise(ranked)]
+        return [pair for pair in self.level.comparisons if {pair.left, pair.right} in near]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSection:
+    """A workload with its levels; `pictures` and `matrix` show them side by side.
+
+    Attributes:
+        matrix: the leading figures of all levels; None where there is only one.
+    """
+
+    workload: WorkloadMeta
+    anchor: str
+    pictures: Sequence[Shown]
+    levels: Sequence[LevelSection]
+    matrix: Matrix | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One field of a matrix.
+
+    Attributes:
+        note: what stands small beside it, such as a place.
+        kind: `leads` for the leader and its ties, `apart` for a cell that is not valid.
+    """
+
+    text: str
+    note: str = ""
+    kind: Literal["", "leads", "apart"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Subjects against levels.
+
+    Attributes:
+        columns: of each level, its section and the heading of its figures.
+        rows: subject, interface and a field for each column.
+    """
+
+    columns: Sequence[tuple[LevelSection, Metric]]
+    rows: Sequence[tuple[str, str, Sequence[Entry]]]
+
+
+def workload_sections(
+    run: Run, summary: Summary, of_levels: Sequence[Sequence[Shown]], of_workloads: Sequence[Sequence[Shown]]
+) -> list[WorkloadSection]:
+    """The workloads in the order of the run, each with its levels.
+
+    Args:
+        run: where the workloads are described.
+        summary: the result of `run`.
+        of_levels: pictures of each level, in the order of `summary.levels`.
+        of_workloads: pictures of each workload, in the order in which `workload_names` has them.
+    """
+    sections = [_level(run, level, shown) for level, shown in zip(summary.levels, of_levels, strict=True)]
+    by_workload = [list(group) for _, group in groupby(_together(sections), lambda each: each.level.workload)]
+    return [
+        WorkloadSection(
+            workload=run.meta.workload(levels[0].level.workload),
+            anchor=f"workload:{levels[0].level.workload}",
+            pictures=shown,
+            levels=levels,
+            matrix=overview(levels) if len(levels) > 1 else None,
+        )
+        for levels, shown in zip(by_workload, of_workloads, strict=True)
+    ]
+
+
+def workload_names(summary: Summary) -> list[str]:
+    """The workloads in the order in which they first appear."""
+    return list(dict.fromkeys(level.workload for level in summary.levels))
+
+
+def _together(sections: Sequence[LevelSection]) -> list[LevelSection]:
+    """The levels of a workload side by side, whatever order they were run in."""
+    names = list(dict.fromkeys(section.level.workload for section in sections))
+    return sorted(sections, key=lambda section: names.index(section.level.workload))
+
+
+def _level(run: Run, level: LevelResult, pictures: Sequence[Shown]) -> LevelSection:
+    workload = run.meta.workload(level.workload)
+    return LevelSection(
+        level=level,
+        anchor=f"{level.workload}-{level.level}",
+        findings=findings(level, workload),
+        rows=standings(level),
+        metrics=_shown_metrics(run.meta, level, workload),
+        pictures=pictures,
+        largest=max((cell.lead.estimate for cell in level.cells if cell.lead), default=0.0),
+    )
+
+
+def _named(cell: CellResult) -> list[NamedRow]:
+    details, subject = cell.details, cell.subject
+    counted = sorted(details.names.items(), key=lambda item: -(item[1].answers + item[1].failures))
+    rows = [NamedRow(subject, name, (each.answers, each.failures, None)) for name, each in counted]
+    left = sorted(details.uncounted.items(), key=lambda item: -item[1])
+    others = [NamedRow(subject, what, (None, None, count)) for what, count in left]
+    cut = [
+        NamedRow(subject, f"{len(each) - MOST_NAMES} more names, in summary.json", (None, None, None))
+        for each in (rows, others)
+        if len(each) > MOST_NAMES
+    ]
+    return [*rows[:MOST_NAMES], *others[:MOST_NAMES], *cut]
+
+
+def _shown_metrics(meta: RunMeta, level: LevelResult, workload: WorkloadMeta) -> list[Metric]:
+    """What a level's table shows beside the leading figure, which comes first."""
+    lead = level.metric
+    memory = memory_metrics(meta)
+    costs = (CPU, *memory, REQUESTS_PER_CONNECTION)
+    if lead.name == CONNECTION_MEMORY.name:
+        return [FIT, *memory]
+    if lead.name == WITHIN_OBJECTIVE.name:
+        return [CPU, *memory]
+    bodies = [MIB_PER_S] if workload.body_bytes > _MENTIONED_BYTES else []
+    if level.plan.paced:
+        responses = [each for each in RESPONSES if each.name != lead.name]
+        return [*responses, SERVICE_P50, SERVICE_P99, RPS, *bodies, *costs]
+    if workload.exchange == "broadcast":
+        return [*DELAYS, LAST_P50, LAST_P99, CPU, *memory]
+    return [*bodies, *LATENCIES, *costs]
+
+
+def overview(sections: Sequence[LevelSection]) -> Matrix:
+    """The leading figure of every subject at every level, with its place."""
+    return _matrix([(section, section.level.metric) for section in sections], _leading)
+
+
+def costs(meta: RunMeta, sections: Sequence[LevelSection]) -> list[tuple[Metric, Matrix]]:
+    """The CPU time and the memory of every subject at the levels where they were measured."""
+    shown = []
+    for metric in (CPU, memory_metrics(meta)[0]):
+        columns = [(section, metric) for section in sections if _has(section, metric)]
+        if columns:
+            shown.append((metric, _matrix(columns, _figure)))
+    return shown
+
+
+def _has(section: LevelSection, metric: Metric) -> bool:
+    return any(cell.figure(metric.name) is not None for cell in section.level.cells if cell.status == "ok")
+
+
+def _matrix(
+    columns: Sequence[tuple[LevelSection, Metric]], entry: Callable[[Standing, Metric], Entry]
+) -> Matrix:
+    interfaces = {cell.subject: cell.interface for section, _ in columns for cell in section.level.cells}
+    entries = [{row.cell.subject: entry(row, metric) for row in section.rows} for section, metric in columns]
+    rows = [
+        (subject, interface, [of_level.get(subject, Entry("—")) for of_level in entries])
+        for subject, interface in interfaces.items()
+    ]
+    return Matrix(columns, rows)
+
+
+def _leading(row: Standing, metric: Metric) -> Entry:
+    cell = row.cell
+    if cell.status != "ok":
+        return Entry(status(cell), kind="apart")
+    if cell.lead is None:
+        return Entry("—")
+    return Entry(metric.show(cell.lead.estimate), row.places, "leads" if row.leads else "")
+
+
+def _figure(row: Standing, metric: Metric) -> Entry:
+    cell = row.cell
+    if cell.status != "ok":
+        return Entry(status(cell), kind="apart")
+    return Entry(metric.show(cell.figure(metric.name)))
+
+
+def status(cell: CellResult) -> str:
+    """`ok`, `unsupported`, or `invalid: ceiling`."""
+    return f"{cell.status}: {cell.code}" if cell.status in {"invalid", "failed"} else cell.status

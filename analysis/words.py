@@ -1,0 +1,414 @@
+"""Sentences about a run: its conditions, and what was found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.figures.gates import CEILING, GENERATOR_BUSY, RATE_MISSED
+from analysis.figures.leads import RPS
+from analysis.figures.results import compared, standings, verdict_on
+from analysis.figures.statistics import MIN_BLOCKS
+from gatebench.results.details import visible
+
+if TYPE_CHECKING:
+    from analysis.figures.leads import Metric
+    from analysis.figures.results import CellResult, LevelResult, Standing
+    from analysis.figures.statistics import Comparison, Estimate
+    from analysis.load.meta import WorkloadMeta
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from analysis.figures.results import LevelResult
+    from analysis.load.meta import EngineMeta, ImageMeta, LevelPlan, LimitsMeta, RunMeta, WorkloadMeta
+
+
+CHART_CHARACTERS = 76
+
+
+def short_reason(cell: CellResult, most: int = CHART_CHARACTERS) -> str:
+    """Why a cell is not `ok`, in one line; a failure is told in `most` characters at the most."""
+    if not cell.reasons:
+        return cell.status
+    code, _, text = cell.reasons[0].partition(": ")
+    text = text.split("\n")[0].removeprefix(f"{cell.subject} ")
+    if cell.code == RATE_MISSED.code:
+        return f"overloaded at this rate (invalid: {code})"
+    if cell.status == "invalid":
+        return f"invalid: {code}"
+    return visible(
+        f"{cell.status}: {text}" if code == cell.status else f"{cell.status}: {code}: {text}", most
+    )
+
+
+def interval(estimate: Estimate | None, metric: Metric) -> str:
+    """`14,100 to 14,700`, in the metric's shown unit; empty where too few blocks give no interval."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"{metric.show(estimate.low)} to {metric.show(estimate.high)}"
+
+
+def times(pair: Comparison, left: str) -> str:
+    """`1.75 times (1.69 to 1.81)`, read as `left` over the other."""
+    ratio, low, high = pair.ratio or 1.0, pair.low or 1.0, pair.high or 1.0
+    if pair.left != left:
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low
+    return f"{ratio:.2f} times ({low:.2f} to {high:.2f})"
+
+
+def names(subjects: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return subjects[0] if len(subjects) == 1 else f"{', '.join(subjects[:-1])} and {subjects[-1]}"
+
+
+def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
+    """What one level shows, in sentences; differences only where a verdict supports them."""
+    metric, rows = level.metric, standings(level)
+    kept = [row for row in rows if row.cell.status == "ok"]
+    valid = [row for row in kept if row.cell.lead is not None]
+    ranked = [row for row in valid if row.best is not None]
+    if not valid and kept:
+        subjects = names([row.cell.subject for row in kept])
+        missing = f"No ranking: too little was measured for the {metric.noun}."
+        sentences = [f"{missing} {subjects} served as they should; the notes say what is missing."]
+    elif not valid:
+        sentences = ["No subject gave a valid figure; the reasons are listed below."]
+    elif len(valid) == 1:
+        sentences = [f"{_only(valid[0].cell, metric)}; nothing valid to compare it with."]
+    elif not ranked:
+        text = (
+            f"No ranking: that needs {MIN_BLOCKS} blocks in common. The {metric.superlative} estimate so far "
+            f"is {valid[0].cell.subject}'s with {_amount(valid[0].cell, metric)}."
+        )
+        sentences = [text]
+    else:
+        sentences = [_leader(level, ranked), *_interfaces(level, ranked)]
+        if workload.waits and metric.name == RPS.name:
+            sentences.append(_waiting(ranked, workload))
+    return [*sentences, *_left_out(level, rows)]
+
+
+def _amount(cell: CellResult, metric: Metric) -> str:
+    amount = f"{metric.show(cell.lead.estimate if cell.lead else None)} {metric.unit}"
+    span = interval(cell.lead, metric)
+    return f"{amount} ({span})" if span else amount
+
+
+def _only(cell: CellResult, metric: Metric) -> str:
+    if metric.name == RPS.name:
+        return f"{cell.subject} served {_amount(cell, metric)}"
+    return f"The {metric.noun} of {cell.subject} is {_amount(cell, metric)}"
+
+
+def _leader(level: LevelResult, ranked: list[Standing]) -> str:
+    metric, first = level.metric, ranked[0].cell
+    tied = [row.cell.subject for row in ranked[1:] if row.leads]
+    figure = _amount(first, metric)
+    if tied:
+        noun = "estimate" if metric.name == RPS.name else metric.noun
+        return (
+            f"{first.subject} has the {metric.superlative} {noun}, {figure}; {names(tied)} cannot "
+            "be told apart from it."
+        )
+    second = ranked[1].cell.subject
+    pair = compared(level, first.subject, second)
+    all_valid = all(cell.status in {"ok", "unsupported"} for cell in level.cells)
+    among = "" if all_valid else "Of the valid results, "
+    leads = f"{among}{first.subject} has the {metric.superlative} {metric.noun}, {figure}"
+    if metric.better == "higher":
+        return f"{leads}: {times(pair, first.subject)} the {metric.unit} of the next, {second}."
+    return f"{leads}; that of the next, {second}, is {times(pair, second)} as high."
+
+
+def _interfaces(level: LevelResult, ranked: list[Standing]) -> list[str]:
+    """The best WSGI subject against the best ASGI subject: two servers, not two interfaces."""
+    metric = level.metric
+    best = {row.cell.interface: row.cell.subject for row in reversed(ranked)}
+    if set(best) != {"wsgi", "asgi"}:
+        return []
+    wsgi, asgi = best["wsgi"], best["asgi"]
+    if {wsgi, asgi} == {row.cell.subject for row in ranked[:2]}:
+        return []  # the sentence about the leader has said it
+    verdict = verdict_on(level, asgi, wsgi)
+    word = "fastest" if metric.name == RPS.name else "best"
+    if verdict == "tie":
+        return [f"The {word} valid subjects, {asgi} for ASGI and {wsgi} for WSGI, cannot be told apart."]
+    if verdict == "not enough data":
+        return []
+    pair = compared(level, wsgi, asgi)
+    subjects = {"ASGI": asgi, "WSGI": wsgi}
+    ahead, behind = ("ASGI", "WSGI") if verdict == metric.better else ("WSGI", "ASGI")
+    winner = f"the {word} valid {ahead} subject, {subjects[ahead]}"
+    other = f"the {word} valid {behind} subject, {subjects[behind]}"
+    if metric.better == "lower":
+        return [f"The {metric.noun} of {other}, is {times(pair, subjects[behind])} that of {winner}."]
+    verb = "served" if metric.name == RPS.name else "reached"
+    return [f"T{winner[1:]}, {verb} {times(pair, subjects[ahead])} the {metric.unit} of {other}."]
+
+
+def _waiting(ranked: list[Standing], workload: WorkloadMeta) -> str:
+    at_once = {row.cell.subject: (row.cell.figure("rps") or 0.0) * workload.service_s for row in ranked}
+    most, least = ranked[0].cell.subject, ranked[-1].cell.subject
+    return (
+        f"With requests that wait {workload.service_s * 1000:.0f} ms, {most} kept {at_once[most]:.0f} "
+        f"of them waiting at once on average, {least} {at_once[least]:.1f}."
+    )
+
+
+def _left_out(level: LevelResult, rows: list[Standing]) -> list[str]:
+    cells = [row.cell for row in rows if row.cell.status in {"invalid", "failed"}]
+    overloaded = [cell.subject for cell in cells if cell.code == RATE_MISSED.code]
+    sentences = []
+    if overloaded:
+        were = "was" if len(overloaded) == 1 else "were"
+        sentences.append(f"{names(overloaded)} {were} overloaded at {level.plan.rate_per_s:,.0f} requests/s.")
+    out = [f"{cell.subject} ({cell.status}: {cell.code})" for cell in cells if cell.subject not in overloaded]
+    if out:
+        sentences.append(f"Left out of the comparison: {names(out)}.")
+    limits = {
+        GENERATOR_BUSY.code: "kept the load engine itself busy",
+        CEILING.code: "came too near to what the load engine itself can do",
+    }
+    for code, what in limits.items():
+        limited = [cell.subject for cell in cells if cell.code == code]
+        if limited and not level.plan.paced:
+            sentences.append(
+                f"{names(limited)} {what} and may be faster than the figure shown; "
+                "what place that would be, this run cannot tell."
+            )
+    return sentences
+
+
+_NETWORKS = {
+    "host": "host: load generator and servers use the loopback interface of the engine's machine",
+    "bridge": "bridge: load generator and servers share a virtual network of the engine",
+}
+_LOOPBACK = "127.0.0.1"
+_MACHINE = {
+    "system": "System",
+    "kernel": "Kernel",
+    "distribution": "Distribution",
+    "architecture": "Architecture",
+    "cpu": "Processor",
+    "cores": "Processor cores",
+    "memory_mib": "Memory",
+    "virtualization": "Virtualization",
+    "container": "Container that the lab itself was in",
+    "python": "Python",
+    "libc": "C library",
+    "somaxconn": "Longest listen queue (somaxconn)",
+    "cpu_governor": "CPU frequency governor",
+    "load_average_1m": "Load average at the start, 1 min",
+}
+_CONTAINERS = frozenset(
+    {
+        *(
+            "docker",
+            "podman",
+            "lxc",
+            "lxc-libvirt",
+            "systemd-nspawn",
+            "openvz",
+            "rkt",
+            "wsl",
+            "proot",
+            "pouch",
+        ),
+        "container-other",
+    }
+)
+"""What systemd-detect-virt calls kinds of containers."""
+_OF_THE_LAB = frozenset({"container"})
+"""Where servers were containers, whoever looked at the machine was in the load generator's."""
+_OF_ONE_PYTHON = frozenset({"python", "libc"})
+"""Facts of who looked at the machine, which say nothing of servers in images of their own."""
+
+
+def conditions(meta: RunMeta, level: LevelResult) -> str:
+    """On what, how and when: the caption under every chart."""
+    machine = meta.machine
+    cores = ", ".join(f"{role} {len(numbers)}" for role, numbers in meta.cores.items())
+    known = [str(machine["cpu"]) if machine.get("cpu") else "", _virtual_machine(meta)]
+    if machine.get("container") and not meta.in_containers:
+        known.append(f"the lab itself in a container ({machine['container']})")
+    known.append(str(machine["system"]) if machine.get("system") else "")
+    workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
+    where = ", ".join([*filter(None, known), f"cores: {cores}", runner_in_words(meta), f"{workers} a server"])
+    blocks = max((cell.blocks for cell in level.cells), default=0)
+    load = _loaded(level.plan, meta.workload(level.workload))
+    how = f"{load}; {blocks} of {meta.blocks} blocks{_rounds(level)}; seed {meta.seed}"
+    what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
+    return f"This machine's figures: {where}.\n{how}. {what}"
+
+
+def _virtual_machine(meta: RunMeta) -> str:
+    """What is known of a hypervisor, for a caption; empty where that is nothing.
+
+    A single word comes from a version that stored what systemd-detect-virt said. Of a kind of container it
+    said no more than that the machine bore such marks, and a reader would take it for the runner.
+    """
+    found = str(meta.machine.get("virtualization") or "")
+    return "" if found in _CONTAINERS else _in_words(found)
+
+
+def _in_words(virtualization: str) -> str:
+    if virtualization in _CONTAINERS:
+        return f"not certain: the lab's machine bore marks of a container ({virtualization})"
+    known = {"": "", "none": "no hypervisor seen", "hypervisor": "a virtual machine"}
+    if virtualization in known:
+        return known[virtualization]
+    return virtualization if " " in virtualization else f"a virtual machine ({virtualization})"
+
+
+def _rounds(level: LevelResult) -> str:
+    if level.plan.model == "idle":
+        return ""
+    fewest, most = level.rounds
+    rounds = str(most) if fewest == most else f"{fewest} to {most}"
+    plural = "" if rounds == "1" else "s"
+    return f" of {rounds} round{plural} of {level.plan.slice_s * 1000:.0f} ms slices"
+
+
+def _loaded(plan: LevelPlan, workload: WorkloadMeta) -> str:
+    """How a level was loaded."""
+    if plan.model == "idle":
+        return f"{plan.load.capitalize()}, held open in {len(workload.steps)} steps"
+    if plan.model == "locust":
+        return f"{plan.load}, each of which waits for its answer and then as long as its file says"
+    if plan.model == "closed":
+        return f"{plan.load}, closed loop"
+    spacing = {"poisson": "Poisson arrivals", "constant": "evenly spaced"}[workload.arrivals]
+    left = f"open loop: requests left at their moments ({spacing})"
+    if plan.model == "objective":
+        return f"Search for {plan.load}, {left}, at rates that a search chose slice by slice"
+    share = plan.capacity_share
+    of = f" ({share:.0%} of what {workload.reference} does in a closed loop)" if share else ""
+    return f"{plan.load}{of}, {left}, the same for every subject"
+
+
+def runner_in_words(meta: RunMeta) -> str:
+    """What ran the servers; of containers also their Python: `Docker 20.10 (host network), Python 3.13.5`."""
+    engine = meta.container_engine
+    if engine is None or not engine.short:
+        return f"{meta.runner} runner"
+    network = f" ({meta.network} network)" if meta.network else ""
+    pythons = sorted(_subjects_by(meta, "python"), key=_by_number)
+    return f"{engine.short}{network}" + (f", Python {names(pythons)}" if pythons else "")
+
+
+def memory_note(meta: RunMeta) -> str:
+    """What the figures of the servers' memory count."""
+    if meta.in_containers:
+        return (
+            "Server memory is the anonymous memory of the server's container (its cgroup): what its "
+            "processes hold for themselves, without cached and mapped files. The peak is the most that the "
+            "container has had since it was started, cached files and earlier workloads included."
+        )
+    if meta.counts_anonymous:
+        return (
+            "Server memory is the anonymous memory of the server's processes: what they hold for themselves, "
+            "without cached and mapped files; pages that they share with each other are counted once."
+        )
+    return (
+        "Server memory is the resident memory of the server's processes (PSS). Pages that they share with "
+        "others, with other servers too, are divided between them."
+    )
+
+
+def container_facts(meta: RunMeta) -> list[tuple[str, str]]:
+    """What is known of the containers of a run, each with its name; empty where servers were processes."""
+    facts = {
+        "Container engine": _engine(meta.container_engine),
+        "Network": _network(meta),
+        "Each server may use": _limits(meta.limits),
+        "Python of the servers": _by_value(meta, "python"),
+        "libc of the servers": _by_value(meta, "libc"),
+        "Load generator": _image(meta.load_image),
+    }
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def _network(meta: RunMeta) -> str:
+    """Which network, and which of its addresses."""
+    if meta.network == "host" and meta.server_host not in {"", _LOOPBACK}:
+        return f"host: servers listened at {meta.server_host}, for load from other machines"
+    return _NETWORKS.get(meta.network, meta.network)
+
+
+def machine_facts(meta: RunMeta) -> list[tuple[str, str]]:
+    """What is known of the machine; Python and libc only where the servers have none of their own.
+
+    A fact that could not be had says so. One that this version does not know keeps its own name.
+    """
+    apart = {name for name in _OF_ONE_PYTHON if _subjects_by(meta, name)}
+    apart |= _OF_THE_LAB if meta.in_containers else set()
+    return [
+        (_MACHINE.get(name, name), "not known" if value is None else _with_unit(name, value))
+        for name, value in meta.machine.items()
+        if name not in apart
+    ]
+
+
+def _with_unit(name: str, value: object) -> str:
+    if name.endswith("_mib") and isinstance(value, int | float):
+        return f"{value:,.0f} MiB"
+    if name == "virtualization":
+        return _in_words(str(value))
+    return str(value)
+
+
+def _engine(engine: EngineMeta | None) -> str:
+    if engine is None:
+        return ""
+    api = f" (API {engine.api})" if engine.api else ""
+    system = f" on {engine.system}" if engine.system else ""
+    parts = (
+        f"{engine.name} {engine.version}{api}{system}".strip(),
+        f"cgroup v{engine.cgroup}" if engine.cgroup else "",
+        f"storage {engine.storage}" if engine.storage else "",
+        f"Compose {engine.compose}" if engine.compose else "",
+        "on another machine than the lab" if engine.remote else "",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _limits(limits: LimitsMeta | None) -> str:
+    if limits is None:
+        return ""
+    parts = (
+        f"{limits.memory_mib:,.0f} MiB of memory" if limits.memory_mib else "",
+        f"{limits.pids:,} processes and threads" if limits.pids else "",
+    )
+    return " and ".join(filter(None, parts))
+
+
+def _image(image: ImageMeta | None) -> str:
+    if image is None:
+        return ""
+    python = f"Python {image.python}" if image.python else ""
+    return ", ".join(filter(None, (image.name, image.short_id, python, image.libc)))
+
+
+def _subjects_by(meta: RunMeta, what: str) -> Mapping[str, list[str]]:
+    """What the subjects' images say of one thing → the subjects; without those whose image does not say."""
+    subjects: dict[str, list[str]] = defaultdict(list)
+    for subject in meta.subjects:
+        value = getattr(subject.image, what) if subject.image else ""
+        if value:
+            subjects[value].append(subject.id)
+    return subjects
+
+
+def _by_value(meta: RunMeta, what: str) -> str:
+    """The one value, or each value with its subjects."""
+    found = _subjects_by(meta, what)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{value} ({names(subjects)})" for value, subjects in found.items())
+
+
+def _by_number(version: str) -> list[int]:
+    return [int(part) if part.isdecimal() else 0 for part in version.split(".")]
