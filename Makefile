@@ -103,7 +103,7 @@ check: $(VENV)/.dev ## ruff, the strict type checker, and who may import whom
 	@$(BIN)/lint-imports
 
 bench-engine: $(VENV)/.dev ## compare the load engine with wrk, h2load, ab, picows and Locust's own client
-	@$(BIN)/python -m loadtests.bench
+	@$(BIN)/python -m tools.bench_engine
 
 bench-report: $(VENV)/.dev ## how long the report of 1,000 cells and 200,000 slices takes
 	@$(BIN)/python -m tests.bench_report

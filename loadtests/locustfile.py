@@ -19,12 +19,10 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from gatebench.words.errors import ConfigurationError
-from loadtests.distribution.options import CONTRACT, EngineCores, add_options
-from loadtests.distribution.plain import LocalTest, MasterTest, WorkerTest
-from loadtests.distribution.questions import listen
-from loadtests.engine.target import Target
-from loadtests.session import LoadSession
-from loadtests.users import FleetUser, parse_host
+from loadtests.engine.protocol import Target
+from loadtests.swarm.master import listen
+from loadtests.swarm.plain import CONTRACT, EngineCores, LocalTest, MasterTest, WorkerTest, add_options
+from loadtests.swarm.users import FleetUser, LoadSession, parse_host
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,9 @@ from gatebench.runners import readiness
 from gatebench.words.model import CAPABILITIES, Workload
 from gatebench.words.options import Budget
 from gatebench.words.plan import PROFILES
-from loadtests.engine.group import REMEMBERED_BYTES
-from loadtests.engine.loop import ERROR_PAUSE_NS
-from loadtests.engine.open_loop import LINE_PATIENCE_NS
-from loadtests.engine.target import Target
+from loadtests.engine.group import LINE_PATIENCE_NS, REMEMBERED_BYTES
+from loadtests.engine.protocol import Target
+from loadtests.engine.slot import ERROR_PAUSE_NS
 from tests.guide_tables import TABLES as QUOTED
 
 ROOT = Path(__file__).parent.parent

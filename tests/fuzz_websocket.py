@@ -11,9 +11,9 @@ import wsproto
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
 
 from loadtests.engine.group import Group
-from loadtests.engine.loop import Loop
-from loadtests.engine.target import Target
-from loadtests.engine.websocket_echo import EchoSlot
+from loadtests.engine.protocol import Target
+from loadtests.engine.slot import Loop
+from loadtests.engine.websocket_exchanges import EchoSlot
 
 TARGET = Target("127.0.0.1", 1, "websocket", path="/ws/echo", message_bytes=40)
 BREACHES = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)

@@ -13,14 +13,17 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gatebench.machine.processes import marked_processes
 from gatebench.words.paths import HOST
 
 TESTS = Path(__file__).parent
 OWN_FOLDERS = ("--servers-dir", str(TESTS / "servers"), "--workloads-dir", str(TESTS / "workloads"))
+T = TypeVar("T")
+
 PATIENCE_S = 120.0
+UNDISTURBED = 8
 """How long anything may take before a test gives up; only a hang ever comes near it."""
 
 
@@ -59,6 +62,14 @@ def assert_went_well(cell: Mapping[str, Any]) -> None:
     assert blamed(cell) == set(), cell["reasons"]
     assert cell["requests"] > 0
     assert set(cell["errors"].values()) == {0}
+
+
+def found_undisturbed(measure: Callable[[], T], holds: Callable[[T], bool]) -> bool:
+    """Whether a measurement in real time once comes out as it must, of as many as a noisy machine may spoil.
+
+    What is wrong by nature comes out wrong every time.
+    """
+    return any(holds(measure()) for _ in range(UNDISTURBED))
 
 
 def wait_until(what: str, condition: Callable[[], bool]) -> None:

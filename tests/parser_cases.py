@@ -6,13 +6,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from loadtests.engine.group import Group
-from loadtests.engine.heads import Heads
-from loadtests.engine.http1 import AnswerReader, Verdict
-from loadtests.engine.http_connection import HttpConnection
-from loadtests.engine.large_answer import KnownHeads, LargeAnswer
-from loadtests.engine.loop import Loop
+from loadtests.engine.http import AnswerReader, Heads, HttpConnection, KnownHeads, LargeAnswer, Verdict
+from loadtests.engine.protocol import Target
+from loadtests.engine.slot import Loop
 from loadtests.engine.tally import Tally
-from loadtests.engine.target import Target
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 UNFINISHED = "unfinished"

@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 
-from loadtests.bench import clients
-from loadtests.bench.clients import Run
-from loadtests.bench.compare import held_up, ratios, table
-from loadtests.bench.echo_server import echo, upgrade
-from loadtests.bench.latency import percentile_us, run_engine
-from loadtests.bench.outputs import (
+from tools.bench_engine import clients
+from tools.bench_engine.clients import Run
+from tools.bench_engine.compare import held_up, ratios, table
+from tools.bench_engine.echo_server import echo, upgrade
+from tools.bench_engine.latency import percentile_us, run_engine
+from tools.bench_engine.outputs import (
     BenchmarkError,
     Counted,
     parse_ab,
@@ -22,8 +22,8 @@ from loadtests.bench.outputs import (
     parse_own,
     parse_wrk,
 )
-from loadtests.bench.servers import DelayServer, echo_server, parse_service_log
-from loadtests.bench.tools import run_client
+from tools.bench_engine.servers import DelayServer, echo_server, parse_service_log
+from tools.bench_engine.tools import run_client
 
 CORE = min(os.sched_getaffinity(0))
 

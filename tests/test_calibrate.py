@@ -30,7 +30,7 @@ from gatebench.load.process import LoadProcess, local_load
 from gatebench.machine.cores import Cores, available_cores, divide
 from gatebench.machine.processes import Owner, marked_processes
 from gatebench.words.errors import GatebenchError
-from loadtests.engine.target import Target, Transport
+from loadtests.engine.protocol import Target, Transport
 
 ABSENT_CORE = 1 << 20
 CONTRACT = load_contract()

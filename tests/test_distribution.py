@@ -18,8 +18,8 @@ from gatebench.machine.cores import Cores, divide
 from gatebench.machine.kernel import fresh_port
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.paths import HOST, ROOT
-from loadtests.distribution.totals import TestResult, Total, latency_us
 from loadtests.engine.tally import FAILURES, SliceResult, Tally
+from loadtests.swarm.totals import TestResult, Total, latency_us
 from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S, wait_until
 

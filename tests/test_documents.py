@@ -106,7 +106,7 @@ def test_every_option_of_locust_that_is_named_exists() -> None:
     run = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--help"]
     text = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     # Locust's help comes before it reads the file with our own options.
-    options = ROOT / "loadtests" / "distribution" / "options.py"
+    options = ROOT / "loadtests" / "swarm" / "plain.py"
     ours = re.findall(r'"(--[a-z-]+)"', options.read_text(encoding="utf-8"))
     known = {*re.findall(r"(?<!\S)(--[a-z-]+)", text), *ours}
     section = TEXTS["README.md"].split("\n## Locust on its own\n")[1].split("\n## ")[0]

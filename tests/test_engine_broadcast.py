@@ -11,8 +11,8 @@ import wsproto
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
 
 from loadtests.engine.group import Group
+from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 from tests.scripted import Behaviour, ScriptedServer
 from tests.test_engine_http import WINDOW_S, failures, group_of
 

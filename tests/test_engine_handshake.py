@@ -14,8 +14,8 @@ import pytest
 import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Request
 
+from loadtests.engine.protocol import Exchange, Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Exchange, Target
 from tests.scripted import ANSWER, Behaviour, ScriptedServer, request
 from tests.test_engine_http import WINDOW_S, failures, group_of
 

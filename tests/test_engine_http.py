@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 
 from loadtests.engine.group import Group
-from loadtests.engine.loop import Loop
+from loadtests.engine.protocol import Target, Transport
+from loadtests.engine.slot import Loop
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target, Transport
 from tests.scripted import ANSWER, BODY, Behaviour, ScriptedServer, answering, request
 
 WINDOW_S = 0.05

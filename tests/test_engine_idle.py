@@ -22,8 +22,8 @@ from gatebench.contract.file import load_contract
 from gatebench.contract.site import wait_until_accepting
 from gatebench.machine.kernel import fresh_port, raise_open_file_limit
 from loadtests.engine.fleet import Fleet
+from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 from tests.scripted import ANSWER, ScriptedServer, answering
 from tests.test_engine_handshake import CONNECTIONS, HOST, forbidding, goal, shaking_hands
 from tests.test_engine_http import WINDOW_S, failures, group_of

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 import pytest
 import wsproto
 
-from loadtests.engine import open_loop
-from loadtests.engine.schedule import ArrivalProcess, Arrivals
+from loadtests.engine import group
+from loadtests.engine.protocol import ArrivalProcess, Arrivals, Target, Transport
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target, Transport
 from tests.scripted import ANSWER, Behaviour, ScriptedServer, answering, request
 from tests.test_engine_http import failures, group_of, target
 from tests.test_engine_websocket import echo, reacting
@@ -62,7 +61,7 @@ def at_least(result: SliceResult, clock: str, least_s: float) -> int:
 def patience(monkeypatch: pytest.MonkeyPatch, patience_s: float) -> Iterator[None]:
     """Lets the line leave for a shorter time than usual."""
     with monkeypatch.context() as patched:
-        patched.setattr(open_loop, "LINE_PATIENCE_NS", int(patience_s * 1e9))
+        patched.setattr(group, "LINE_PATIENCE_NS", int(patience_s * 1e9))
         yield
 
 

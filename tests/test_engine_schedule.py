@@ -7,7 +7,7 @@ import itertools
 import pytest
 from scipy import stats
 
-from loadtests.engine.schedule import ArrivalProcess, Arrivals
+from loadtests.engine.protocol import ArrivalProcess, Arrivals
 
 SECOND_NS = 1_000_000_000
 PROCESSES: tuple[ArrivalProcess, ...] = ("constant", "poisson")

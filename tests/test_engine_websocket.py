@@ -9,9 +9,9 @@ import pytest
 import wsproto
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
+from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
-from loadtests.engine.websocket_connection import MESSAGES, frame_head
+from loadtests.engine.websocket import MESSAGES, frame_head
 from tests.scripted import Behaviour, ScriptedServer
 from tests.test_engine_http import WINDOW_S, failures, group_of
 

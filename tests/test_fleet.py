@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 import psutil
 import pytest
 
-from loadtests.engine.engine_process import EngineError
-from loadtests.engine.fleet import Fleet
-from loadtests.engine.schedule import Arrivals
+from loadtests.engine.fleet import EngineError, Fleet
+from loadtests.engine.protocol import Arrivals, Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 from tests.scripted import ANSWER, Behaviour, ScriptedServer, answering, request
 from tests.test_engine_broadcast import SUBSCRIBERS, Room
 from tests.test_engine_broadcast import target as broadcast_target

@@ -239,7 +239,7 @@ def test_the_launcher_names_a_command_that_is_missing(image: Callable[[str], str
 
 def test_the_load_generator_can_import_what_runs_in_it(image: Callable[[str], str]) -> None:
     modules = (
-        *("loadtests.lab", "loadtests.locustfile", "loadtests.null_server.__main__"),
+        *("loadtests.swarm.process", "loadtests.locustfile", "loadtests.null_server.__main__"),
         *(
             "loadtests.engine.__main__",
             "gatebench.runners.docker.agent",

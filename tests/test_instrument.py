@@ -15,9 +15,9 @@ from gatebench.words.paths import ROOT
 
 DECIDE = (
     "loadtests/engine/slot.py",
-    "loadtests/session.py",
+    "loadtests/swarm/users.py",
     "loadtests/scenarios/scenario.py",
-    "loadtests/distribution/shares.py",
+    "loadtests/swarm/master.py",
     "gatebench/load/slicing.py",
     "gatebench/run/block.py",
     "gatebench/words/plan.py",
@@ -29,12 +29,11 @@ ONLY_SHOW = (
     "gatebench/cli/app.py",
     "gatebench/cli/progress.py",
     "gatebench/explain/render.py",
-    "loadtests/bench/clients.py",
 )
 MEASURES = (
     "gatebench.run.block",
     "gatebench.runners.process.runner",
-    "loadtests.lab",
+    "loadtests.swarm.process",
     "loadtests.engine.__main__",
     "loadtests.null_server.__main__",
 )
@@ -83,7 +82,7 @@ def test_other_words_for_a_person_leave_the_instrument_as_it_is(sources: Path, n
 def test_a_worker_that_sends_or_counts_otherwise_is_told_apart_and_one_with_another_lab_is_not(
     sources: Path,
 ) -> None:
-    measure, session = sources / "gatebench/run/block.py", sources / "loadtests/session.py"
+    measure, session = sources / "gatebench/run/block.py", sources / "loadtests/swarm/users.py"
     measure.write_text(measure.read_text() + "\nANOTHER = 1\n")
     assert load_side_hash(sources) == load_side_hash()
     session.write_text(session.read_text() + "\nANOTHER = 1\n")

@@ -22,9 +22,8 @@ from gatebench.machine.cores import Cores, available_cores
 from gatebench.machine.kernel import fresh_port
 from gatebench.machine.processes import Owner
 from gatebench.words.paths import HOST, ROOT
-from loadtests.engine.schedule import Arrivals
+from loadtests.engine.protocol import Arrivals, Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S, wait_until
 

@@ -161,8 +161,8 @@ MERGING = """
 import dataclasses, json
 from locust.stats import RequestStats
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
-from loadtests.locust_statistics import merge_into
+from loadtests.engine.protocol import Target
+from loadtests.swarm.users import merge_into
 
 nothing = {field.name: 0 for field in dataclasses.fields(SliceResult)} | {"failures": {}, "examples": {}}
 latencies_us = {"response": {433: 2, 1236: 1, 123456: 1}}

@@ -16,7 +16,7 @@ from gatebench.contract.file import CONTRACT_FILE, load_contract
 from gatebench.machine.kernel import fresh_port, is_free
 from gatebench.runners.docker.backend import ROUTES, answers, configuration
 from gatebench.words.paths import HOST
-from loadtests.engine.target import Target
+from loadtests.engine.protocol import Target
 from tests.lab import wait_until
 
 CONTRACT = load_contract()

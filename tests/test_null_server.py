@@ -27,8 +27,8 @@ from gatebench.contract.verify import verify
 from gatebench.machine.kernel import fresh_port
 from gatebench.words.model import Capability
 from loadtests.engine.fleet import Fleet
+from loadtests.engine.protocol import Target, Transport
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target, Transport
 from loadtests.null_server.answers import chunked
 
 HOST = "127.0.0.1"

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine import http_connection, websocket_handshake
-from loadtests.engine.heads import MOST_FORMS, Heads
-from loadtests.engine.http1 import AnswerReader, Verdict
-from loadtests.engine.target import Target
+from loadtests.engine import http, websocket_exchanges
+from loadtests.engine.http import MOST_FORMS, AnswerReader, Heads, Verdict
+from loadtests.engine.protocol import Target
 from tests.parser_cases import (
     PLAIN,
     Taker,
@@ -225,7 +224,7 @@ def test_the_engine_reads_few_of_many_different_answers_in_full(
             await request(reader)
             writer.write(answer(b"X-Request-Id: " + uuid.uuid4().hex.encode(), body))
 
-    monkeypatch.setattr(http_connection, "AnswerReader", counted)
+    monkeypatch.setattr(http, "AnswerReader", counted)
     with ScriptedServer(behave) as server:
         goal = Target(
             "127.0.0.1", server.port, "keep-alive", headers={"content-type": "text/plain"}, answer=body
@@ -242,7 +241,7 @@ def test_handshakes_that_differ_in_a_value_are_read_in_full_but_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heads = Heads()
-    proof = websocket_handshake._PROOF
+    proof = websocket_exchanges._PROOF
 
     def acceptance(number: int) -> bytes:
         return (

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadtests.engine.http1 import HEAD_LIMIT_BYTES
-from loadtests.engine.large_answer import LargeAnswer
+from loadtests.engine.http import HEAD_LIMIT_BYTES, LargeAnswer
+from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 from tests.parser_cases import (
     PLAIN,
     UNFINISHED,

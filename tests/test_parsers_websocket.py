@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong, TextMessage
 
+from loadtests.engine.protocol import Exchange, Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Exchange, Target
 from tests.scripted import Behaviour, ScriptedServer
 from tests.test_engine_http import failures, group_of
 from tests.test_engine_websocket import reacting

@@ -176,7 +176,7 @@ def test_the_load_generators_context_holds_the_lab_and_the_users_own_workloads(t
     assert {
         "apps/contract.toml",
         "gatebench/contract/verify.py",
-        "loadtests/engine/loop.py",
+        "loadtests/engine/slot.py",
         "loadtests/workloads/visit/locustfile.py",
         "own-workloads/visit-mine/locustfile.py",
         "requirements/loadgen.txt",

@@ -34,7 +34,7 @@ from gatebench.words.errors import GatebenchError, ServerFailure
 from gatebench.words.model import Capability, Subject, Transport
 from gatebench.words.options import LoadOptions
 from gatebench.words.paths import HOST, ROOT
-from loadtests.engine.target import Target
+from loadtests.engine.protocol import Target
 
 
 @contextmanager

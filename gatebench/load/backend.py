@@ -16,7 +16,7 @@ from gatebench.machine.processes import Owner
 from gatebench.runners.base import Readiness, Runner
 from gatebench.words.model import Subject
 from gatebench.words.options import Budget, LoadOptions
-from loadtests.engine.target import Target
+from loadtests.engine.protocol import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from gatebench.runners.readiness import hold_to_contract
 from gatebench.words.errors import GatebenchError, ServerFailure
 from gatebench.words.model import Cell, Level, Subject, Workload
 from gatebench.words.paths import HOST
+from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 
 READY_TIMEOUT_S = 20.0
 STOP_GRACE_S = 2.0

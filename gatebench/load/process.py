@@ -18,10 +18,8 @@ from typing import Any, Self
 from gatebench.machine.cores import Cores
 from gatebench.machine.processes import OWNER_VARIABLE, Owner
 from gatebench.words.errors import GatebenchError
-from loadtests.engine.messages import Message, receive_message, send_message
-from loadtests.engine.schedule import Arrivals
+from loadtests.engine.protocol import Arrivals, Message, Target, receive_message, send_message
 from loadtests.engine.tally import SliceResult
-from loadtests.engine.target import Target
 
 REPLY_MARGIN_S = 30.0
 JOIN_S = 90.0
@@ -71,7 +69,7 @@ class LoadCell:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self, locustfiles: Callable[[Path], str] = _here) -> Message:
-        """As `loadtests.distribution.cells.Cells` takes it, with the Locust file's path where that runs."""
+        """As `loadtests.swarm.cells.Cells` takes it, with the Locust file's path where that runs."""
         return {
             "cell": self.name,
             "connections": self.connections,
@@ -102,7 +100,7 @@ class MasterOptions:
     deals_cores: bool = False
 
     def arguments(self, engine_cores: Sequence[int]) -> list[str]:
-        """The options of `loadtests.lab`."""
+        """The options of `loadtests.swarm.process`."""
         found = [part for core in engine_cores for part in ("--engine-cpu", str(core))]
         if self.workers:
             found += ["--workers", str(self.workers), "--bind", self.bind, "--port", str(self.port)]
@@ -113,7 +111,7 @@ class MasterOptions:
 def local_load(*, cores: Cores, owner: Owner, log: Path, options: MasterOptions | None = None) -> LoadProcess:
     """The load process on this machine; a worker of it gets its part of `cores.engine`."""
     options = options or MasterOptions()
-    command = [sys.executable, "-m", "loadtests.lab", "--fd", "0", *options.arguments(cores.engine)]
+    command = [sys.executable, "-m", "loadtests.swarm.process", "--fd", "0", *options.arguments(cores.engine)]
     before = os.sched_getaffinity(0)
     # A Locust file's users run in the process itself, which would wander to the server's core.
     os.sched_setaffinity(0, {*cores.engine, *cores.lab})

@@ -12,7 +12,7 @@ from gatebench.machine.processes import Running, busiest, everything_running
 from gatebench.results.columns import SHARED_LIMIT, Observed, SliceRow
 from gatebench.runners.base import Around, Counters, Instance, Memory
 from gatebench.words.model import Cell
-from loadtests.engine.schedule import Arrivals
+from loadtests.engine.protocol import Arrivals
 
 Number = TypeVar("Number", int, float)
 

@@ -6,7 +6,7 @@ from gatebench.contract.rules import Contract
 from gatebench.load.process import LoadCell
 from gatebench.runners.base import Instance
 from gatebench.words.model import Cell, Level, Workload
-from loadtests.engine.target import Target
+from loadtests.engine.protocol import Target
 
 
 def load_cell(

@@ -18,7 +18,7 @@ from gatebench.words.paths import ROOT
 LOAD_SIDE = (
     "loadtests/*.py",
     "loadtests/engine",
-    "loadtests/distribution",
+    "loadtests/swarm",
     "loadtests/scenarios",
     "gatebench/contract",
     "gatebench/machine",

@@ -35,7 +35,7 @@ from gatebench.words.plan import (
     level_order,
     round_order,
 )
-from loadtests.engine.schedule import Arrivals
+from loadtests.engine.protocol import Arrivals
 from loadtests.engine.tally import SliceResult
 
 FLUSH_INTERVAL_S = 10.0

@@ -211,7 +211,7 @@ class Request:
     """The request a workload repeats; for WebSocket, the upgrade's path and what the connection is for.
 
     Attributes:
-        exchange: what a WebSocket is for (`loadtests.engine.target.Target`); HTTP has none of it.
+        exchange: what a WebSocket is for (`loadtests.engine.protocol.Target`); HTTP has none of it.
         message_bytes: size of each WebSocket message.
     """
 

@@ -14,10 +14,8 @@ import signal
 import socket
 
 from loadtests.engine.group import Group
-from loadtests.engine.loop import Loop, clock_ns
-from loadtests.engine.messages import Message, receive_message, send_message
-from loadtests.engine.schedule import Arrivals
-from loadtests.engine.target import Target
+from loadtests.engine.protocol import Arrivals, Message, Target, receive_message, send_message
+from loadtests.engine.slot import Loop, clock_ns
 
 REPORT_INTERVAL_NS = 500_000_000
 

@@ -4,21 +4,138 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
-from loadtests.engine.estimator import whole_turns
-from loadtests.engine.heads import Heads
-from loadtests.engine.http1 import Verdict
-from loadtests.engine.http_connection import HttpConnection
-from loadtests.engine.loop import Loop, clock_ns
-from loadtests.engine.open_loop import OpenLoop
-from loadtests.engine.schedule import Arrivals
-from loadtests.engine.slot import Slot
+from loadtests.engine.http import Heads, HttpConnection, Verdict
+from loadtests.engine.protocol import Arrivals, Target
+from loadtests.engine.slot import Loop, Slot, clock_ns
 from loadtests.engine.tally import SliceResult, Tally
-from loadtests.engine.target import Target
-from loadtests.engine.websocket_broadcast import Broadcasts, BroadcastSlot
-from loadtests.engine.websocket_connection import MessageFrames
-from loadtests.engine.websocket_echo import EchoSlot, EchoWindowSlot
-from loadtests.engine.websocket_handshake import HandshakeSlot, IdleSlot
+from loadtests.engine.websocket import MessageFrames
+from loadtests.engine.websocket_exchanges import (
+    Broadcasts,
+    BroadcastSlot,
+    EchoSlot,
+    EchoWindowSlot,
+    HandshakeSlot,
+    IdleSlot,
+)
+
+
+def whole_turns(
+    completed_ns: Sequence[int], *, in_window: int, connections: int, window_ns: int
+) -> tuple[int, int]:
+    """The answers to count, and the time they took.
+
+    A turn is as many answers as there are connections. Counting answers at the end of the window would lose
+    the work on requests that are still in flight: none at a server that serves one request at a time, but
+    half of the last turn, on the average, at one that moves all of them forward together. Therefore the count
+    is the number of whole turns nearest to what the window held, and the time is that of the last answer
+    counted, in the window or while draining. The server is busy during all of it, whichever way it works.
+
+    Args:
+        completed_ns: when each correct answer was complete, since the first send, in order; drained ones too.
+        in_window: how many of them were complete within the window.
+        connections: requests in flight.
+        window_ns: length of the window.
+
+    Returns:
+        Answers and nanoseconds. Where failures left too few answers for the turn, those of the window.
+    """
+    if not connections:
+        return in_window, window_ns
+    turns = max(1, (2 * in_window + connections) // (2 * connections))
+    counted = turns * connections
+    if counted > len(completed_ns):
+        return in_window, window_ns
+    return counted, max(1, completed_ns[counted - 1])
+
+
+LINE_PATIENCE_NS = 2_000_000_000
+"""How long after the window requests may still leave the line; what is left then was never sent."""
+MOST_EVENTS = 4
+"""Answers that are taken before the schedule is looked at again: more of them would make the engine late."""
+
+
+class OpenLoop:
+    """The schedule of one slice, its free connections, and the line of requests that wait for one.
+
+    Args:
+        moments_ns: when to send, on the clock of `clock_ns`, in order.
+        slots: the connections; one that can carry several requests at a time comes as many times.
+        tally: gets the lag of each request that found a free connection.
+        time_out_overdue: gives up on requests that are unanswered for too long; called every `check_ns`.
+    """
+
+    def __init__(
+        self,
+        moments_ns: Sequence[int],
+        slots: Iterable[Slot],
+        tally: Tally,
+        *,
+        time_out_overdue: Callable[[], None],
+        check_ns: int,
+    ) -> None:
+        self._moments_ns = moments_ns
+        self._sent = 0
+        self._free = deque(slots)
+        self._line: deque[int] = deque()
+        self._tally = tally
+        self._time_out_overdue = time_out_overdue
+        self._check_ns = check_ns
+        self._next_check_ns = clock_ns() + check_ns
+        tally.offered = len(moments_ns)
+
+    def release(self, slot: Slot) -> None:
+        """Takes back a connection that can send again: the first in line gets it."""
+        if self._line:
+            slot.start(self._line.popleft())
+        else:
+            self._free.append(slot)
+
+    def run(self, loop: Loop, deadline_ns: int) -> None:
+        """Sends everything at its moment, then lets the line leave, for `LINE_PATIENCE_NS` at most."""
+        moments_ns, last = self._moments_ns, len(self._moments_ns)
+        loop.most_events = MOST_EVENTS
+        try:
+            while self._sent < last:
+                self._send_due(loop)
+                if self._sent < last:
+                    self._serve(loop, moments_ns[self._sent])
+            self._serve(loop, deadline_ns)
+            self._serve(loop, deadline_ns + LINE_PATIENCE_NS, done=lambda: not self._line)
+        finally:
+            loop.most_events = -1
+        self._give_up()
+
+    def _serve(self, loop: Loop, until_ns: int, done: Callable[[], bool] = lambda: False) -> None:
+        while (now := clock_ns()) < until_ns and not done():
+            if now >= self._next_check_ns:
+                self._time_out_overdue()
+                self._next_check_ns = now + self._check_ns
+            loop.run(min(until_ns, self._next_check_ns), done)
+
+    def _send_due(self, loop: Loop) -> None:
+        """Sends every request whose moment has come, or puts it in line."""
+        moments_ns, free, line = self._moments_ns, self._free, self._line
+        began_ns = now = clock_ns()
+        while self._sent < len(moments_ns) and (moment_ns := moments_ns[self._sent]) <= now:
+            self._sent += 1
+            if free:
+                slot = free.popleft()
+                slot.start(moment_ns)
+                now = clock_ns()
+                self._tally.lag_ns.append(slot.sent_ns - moment_ns)
+            else:
+                line.append(moment_ns)
+        loop.busy_ns += now - began_ns
+
+    def _give_up(self) -> None:
+        now = clock_ns()
+        self._tally.unsent = len(self._line)
+        self._tally.response_ns.extend(now - moment_ns for moment_ns in self._line)
+        self._line.clear()
+
 
 FOREVER_NS = 1 << 62
 REMEMBERED_BYTES = 64 * 1024

@@ -71,7 +71,7 @@ class SliceResult:
         window_s: from the first send to the moment the engine stopped sending; `completed` is counted in it.
         elapsed_s: from the first send to the last answer, the drain included.
         completed, drained: correct answers within the window, and after it.
-        counted, counted_s: whole turns of answers and the time they took (`loadtests.engine.estimator`);
+        counted, counted_s: whole turns of answers and the time they took (`loadtests.engine.group`);
             their ratio is the throughput.
         offered: requests that the schedule had for the window; 0 in a closed loop.
         unsent: how many of them found no free connection and were given up. They are in the `response`

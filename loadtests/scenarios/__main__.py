@@ -9,8 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from loadtests.scenarios.locust_file import ScenarioError, load_users
-from loadtests.scenarios.options import own_options
+from loadtests.scenarios.reading import ScenarioError, load_users, own_options
 
 
 def main() -> None:

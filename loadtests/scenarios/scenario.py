@@ -1,6 +1,6 @@
 """An ordinary Locust file as a workload: its users live from warm-up to end, and slices count what they do.
 
-To be used in a process that Locust has patched for gevent, such as `loadtests.lab`.
+To be used in a process that Locust has patched for gevent, such as `loadtests.swarm.process`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from locust import User
 from locust.env import Environment
 
 from loadtests.engine.tally import SliceResult
-from loadtests.scenarios.locust_file import ScenarioError, load_users
-from loadtests.scenarios.members import Member, watched_class
-from loadtests.scenarios.options import parsed_options
+from loadtests.scenarios.reading import ScenarioError, load_users, parsed_options
 from loadtests.scenarios.requests import Requests
+from loadtests.scenarios.users import Member, watched_class
 
 __all__ = ["Scenario", "ScenarioError"]
 

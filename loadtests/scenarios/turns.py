@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
 
 EDGE_VARIANCE = 1 / 6
 """Variance of how many turns of a strict rhythm fall into a window, over all phases and lengths."""

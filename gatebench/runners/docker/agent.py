@@ -1,7 +1,7 @@
 """Runs beside the servers, in the load generator's container: what the lab cannot do from afar.
 
 The lab's commands come on standard input and are answered on standard output, in the format of
-`loadtests.engine.messages`. Those whose name begins with `site.` are for the agent itself; all others are for
+`loadtests.engine.protocol`. Those whose name begins with `site.` are for the agent itself; all others are for
 the load process, which it starts when it is told to. It ends when its input does.
 """
 
@@ -34,7 +34,7 @@ from gatebench.machine.kernel import (
 )
 from gatebench.words.errors import GatebenchError
 from gatebench.words.paths import ROOT
-from loadtests.engine.messages import Message, receive_message, send_message
+from loadtests.engine.protocol import Message, receive_message, send_message
 
 CGROUPS = Path("/cgroup")
 """Where the container sees the machine's /sys/fs/cgroup, read-only."""
@@ -64,7 +64,7 @@ class LoadChild:
         self._control = ours
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "loadtests.lab", "--fd", "0", *arguments],
+                [sys.executable, "-m", "loadtests.swarm.process", "--fd", "0", *arguments],
                 stdin=theirs.fileno(),
                 stdout=sys.stderr,
             )

@@ -49,7 +49,7 @@ from gatebench.words.model import Application, Server, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import Budget, LoadOptions, ServerOptions
 from gatebench.words.paths import HOST, ROOT
-from loadtests.engine.target import Target
+from loadtests.engine.protocol import Target
 
 ROUTES = ("/", "/plaintext", "/json")
 """Small fixed answers, which nginx makes in memory."""

@@ -37,8 +37,6 @@ KEY_DIGITS = 12
 _DOCKERFILE = "Dockerfile"
 _ONLY_OUTSIDE = frozenset({"server.toml", "requirements.in"})
 """Files of a server's folder that say how to run it or how to pin it; no image needs them."""
-_ONLY_DEVELOPMENT = frozenset({"bench"})
-"""Folders of `loadtests/` that need more than the load generator's environment."""
 _OF_THE_LAB = (
     *("gatebench/__init__.py", "gatebench/contract", "gatebench/machine", "gatebench/words"),
     *("gatebench/runners/__init__.py", "gatebench/runners/docker/__init__.py"),
@@ -110,7 +108,7 @@ def stage_loadgen(workloads: Sequence[Workload], folder: Path) -> Staged:
             files.add_tree(ROOT / name, name)
         else:
             files.add_file(ROOT / name, name)
-    files.add_tree(ROOT / "loadtests", "loadtests", without=_ONLY_DEVELOPMENT)
+    files.add_tree(ROOT / "loadtests", "loadtests")
     for workload in workloads:
         if not _is_shipped_workload(workload):
             files.add_tree(workload.folder, f"{_OWN_WORKLOADS}/{workload.name}")

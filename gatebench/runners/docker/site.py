@@ -1,4 +1,4 @@
-"""The servers' machine as the agent in the load generator's container sees it (`gatebench.agent`)."""
+"""The servers' machine as the agent in the load container sees it (`gatebench.runners.docker.agent`)."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class ContainerSite:
         return list(self._load.ask({"op": "site.ports", "host": host, "count": count})["ports"])
 
     def start_load(self, arguments: Sequence[str]) -> None:
-        """Starts the load process in the container, with arguments of `loadtests.lab`."""
+        """Starts the load process in the container, with arguments of `loadtests.swarm.process`."""
         self._load.ask({"op": "site.load", "arguments": list(arguments)})
 
 

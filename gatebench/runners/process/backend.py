@@ -20,7 +20,7 @@ from gatebench.words.model import Subject
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import LoadOptions, ServerOptions
 from gatebench.words.paths import CACHE, HOST
-from loadtests.engine.target import Target
+from loadtests.engine.protocol import Target
 
 
 class ProcessBackend:

@@ -1,1 +1,0 @@
-"""Load from several processes and machines, by Locust's master and workers."""

@@ -1,0 +1,1 @@
+"""The load engine beside the load generators that are known for it."""
