@@ -51,7 +51,7 @@ list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
 new-server: $(VENV)/.lab ## write the folder of a server of your own (NAME= INTERFACE= HOMEPAGE= COMMAND=)
 	@$(BIN)/gatebench new-server '$(NAME)' --interface '$(INTERFACE)' --homepage '$(HOMEPAGE)' \
 		$(foreach package,$(PACKAGE),--package '$(package)') $(if $(SUPPORTS),--supports '$(SUPPORTS)') \
-		$(if $(SERVERS_DIR),--dir '$(firstword $(SERVERS_DIR))') -- '$(COMMAND)'
+		$(if $(SERVERS_DIR),--dir '$(firstword $(SERVERS_DIR))') -- "$$COMMAND"
 
 compose: $(VENV)/.lab ## generate docker-compose.yml from the server folders
 	@$(BIN)/gatebench compose
@@ -90,11 +90,15 @@ ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicor
 	@test -n '$(SERVER)' || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
 	@$(BIN)/gatebench ui '$(SERVER)' --port '$(PORT)' $(serve_options)
 
+# Side by side; what measures in real time needs the cores for itself.
+UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal -m 'not real and not docker and not browser'
+
 test: $(VENV)/.dev ## run every test
-	@$(BIN)/pytest
+	@$(UNIT_TESTS)
+	@$(BIN)/pytest -m 'real or docker or browser'
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
-	@$(BIN)/pytest -m 'not real and not docker and not browser'
+	@$(UNIT_TESTS)
 
 check: $(VENV)/.dev ## ruff, the strict type checker, and who may import whom
 	@$(BIN)/ruff check .

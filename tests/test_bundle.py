@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import socket
@@ -105,6 +106,21 @@ def test_a_file_is_never_written_over(tmp_path: Path) -> None:
         bundle(HEADLINE, file)
     assert file.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_nobody_may_write_to_is_named_as_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a file system that is mounted read-only: even removing what is not there fails.
+    run = make_run(tmp_path / "run")
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    with pytest.raises(GatebenchError, match=r"could not be written: .*Read-only file system"):
+        bundle(run, tmp_path / "given.zip")
 
 
 def test_what_is_no_run_cannot_be_packed(tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ DOCUMENTS = (
     ),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
-VARIABLES = frozenset(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE)) - {"VENV", "BIN", "MAKEFILE_LIST"}
+OWN_VARIABLES = {"VENV", "BIN", "MAKEFILE_LIST", "UNIT_TESTS"}
+VARIABLES = frozenset(re.findall(r'(?:\$\(|"\$\$)([A-Z_]+)[)"]', MAKEFILE)) - OWN_VARIABLES
 COMMANDS = typer.main.get_group(app.app).commands
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -100,6 +101,17 @@ def test_a_run_with_all_of_its_blocks_is_left_as_it_is(
     assert ended.status == 0
     assert "has all of its blocks" in ended.said
     assert {path: path.stat().st_mtime_ns for path in results.folder.rglob("*")} == before
+
+
+def test_a_run_that_lacks_nothing_but_its_page_is_told_how_to_get_it(
+    interrupted: tuple[Results, dict[Path, bytes], str, Ended], tmp_path: Path
+) -> None:
+    results, *_ = interrupted
+    folder = tmp_path / "without-a-page"
+    shutil.copytree(results.folder, folder, ignore=shutil.ignore_patterns("report.html"))
+    ended = gatebench(tmp_path, "resume", str(folder))
+    assert ended.status == 1
+    assert f"gatebench report {folder}" in ended.said.replace("\n", "")
 
 
 def test_after_kill_9_a_run_goes_on(tmp_path: Path) -> None:

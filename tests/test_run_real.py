@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from gatebench.machine.processes import OWNER_VARIABLE, Owner
 from tests.lab import (
     OWN_FOLDERS,
+    TESTS,
     Command,
     Ended,
     Results,
@@ -304,3 +310,42 @@ def test_a_run_in_which_nothing_can_be_measured_says_why_in_its_rows_and_fails(t
     assert "Traceback" not in ended.said
     assert {cell["status"] for cell in results.summary["cells"]} == {"unavailable"}
     assert (results.folder / "report.html").exists()
+
+
+def test_a_lab_that_begins_later_on_the_same_machine_is_named_once(tmp_path: Path) -> None:
+    command, results = long_run(tmp_path)
+    marked = os.environ | {OWNER_VARIABLE: str(Owner.this())}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=marked) as other:
+        ended = command.end()
+        assert other.poll() is None
+        other.communicate(b"\n")
+    text = f"process {os.getpid()} is another lab at work on this machine; both disturb each other's figures"
+    assert [event["text"] for event in results.events if event["kind"] == "notice"].count(text) == 1
+    assert text in " ".join(ended.said.split())
+    assert text in (results.folder / "report.html").read_text().replace("&#39;", "'")
+
+
+@pytest.mark.parametrize("edited", ["servers/honest/server.toml", "workloads/kind-locust/locustfile.py"])
+def test_a_run_ends_where_what_it_starts_anew_in_each_block_is_no_longer_what_it_was(
+    tmp_path: Path, edited: str
+) -> None:
+    for folder in ("servers", "workloads"):
+        shutil.copytree(TESTS / folder, tmp_path / folder)
+    own = ("--servers-dir", tmp_path / "servers", "--workloads-dir", tmp_path / "workloads")
+    results = Results(tmp_path / "run")
+    chosen = ("--servers", "honest-wsgi", "--workloads", "kind-locust", "--profile", "standard")
+    command = Command(
+        tmp_path, "run", *map(str, own), *chosen, "--budget", "8s", "--out", str(results.folder)
+    )
+    command.wait_until(
+        "a finished block", lambda: "block-finished" in [each["kind"] for each in results.events]
+    )
+    file = tmp_path / edited
+    file.write_text(file.read_text() + "\n# another\n")
+    ended = command.end()
+    assert ended.status == 1
+    assert f"{Path(edited).parent}" in ended.said
+    assert "changed while the run went on" in " ".join(ended.said.split())
+    finished = [event["block"] for event in results.events if event["kind"] == "block-finished"]
+    assert 1 <= len(finished) < 5
+    assert {cell["blocks"] for cell in results.summary["cells"]} <= {0, *range(len(finished) + 1)}

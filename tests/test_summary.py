@@ -421,3 +421,15 @@ def test_a_step_of_a_ladder_whose_reference_failed_says_so(tmp_path: Path) -> No
 
     assert found.status == "unavailable"
     assert "the rate is a share of what" in found.reasons[0]
+
+
+def test_a_server_without_one_correct_answer_has_no_rate_at_all(run: Run) -> None:
+    slices = run.slices.copy()
+    its_own = slices["subject"] == "uvicorn"
+    slices.loc[its_own, ["completed", "drained", "counted"]] = 0
+    slices.loc[its_own, "errors_status"] = 100
+    found = cell(summarize(replace(run, slices=slices)), "uvicorn")
+    assert (found.status, found.lead, found.rps) == ("invalid", None, None)
+    assert any("not one answer was correct" in reason for reason in found.reasons)
+    nobody = run.slices.assign(completed=0, drained=0, counted=0, errors_status=100)
+    assert cell(summarize(replace(run, slices=nobody)), "uvicorn").rps is None

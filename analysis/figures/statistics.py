@@ -46,7 +46,7 @@ MIN_EFFECT = 1.03
 """Effects within 3 % are never called a difference, however narrow the interval."""
 _LEAST_TO_CUT = 3
 _EMPTY_SLICE = 0.5
-"""Stands for zero answers in a logarithm: half of the smallest count there is."""
+"""Stands for a slice without answers in a logarithm: half of the smallest count there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,11 @@ def mean_interval(block_values: Array) -> tuple[Array, Array, Array, Array]:
 def log_rate_table(slices: pd.DataFrame) -> pd.DataFrame:
     """Natural logarithms of requests/s: one row a (block, round), one column a subject.
 
-    `slices` holds one level of one workload; a missing slice is NaN.
+    `slices` holds one level of one workload; a missing slice is NaN. A subject that never gave a correct
+    answer has no column: no logarithm is that of its rate.
     """
+    answers = slices.groupby("subject", observed=True)["counted"].transform("sum")
+    slices = slices[answers > 0]
     rates = np.log(slices["counted"].clip(lower=_EMPTY_SLICE) / slices["counted_s"])
     return slices.assign(log_rate=rates).pivot_table(
         index=["block", "round"], columns="subject", values="log_rate", sort=True

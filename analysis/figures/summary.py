@@ -133,7 +133,7 @@ def _cell(
     details = run.details.of(subject.id, plan.workload, plan.level, {int(each) for each in slices["block"]})
     found = refusals(added, workload, plan, run.meta.server_cores, tables.drifts.get(subject.id), details)
     timed, nothing = plan.model not in _WITHOUT_ONE_RATE, dict.fromkeys(LATENCY_NAMES)
-    estimate = rate(tables.rates[subject.id]) if timed else None
+    estimate = rate(tables.rates[subject.id]) if timed and subject.id in tables.rates else None
     lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
     if added.shared and not data.left_out.empty and subject.id in set(data.left_out["subject"]):
@@ -244,7 +244,8 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     if lead is not None and lead.low is None:
         notes.append(f"too-few-blocks: an interval and a ranking need {MIN_BLOCKS} blocks, not {lead.blocks}")
     if lead is None:
-        notes.append(f"not-measured: {metric.label}: {why_no_lead(data.plan.model)}")
+        why = why_no_lead(data.plan.model) if added.requests else "not one answer was correct"
+        notes.append(f"not-measured: {metric.label}: {why}")
     without = _WITHOUT_ONE_RATE.get(data.plan.model)
     if without:
         notes.append(f"not-measured: throughput and latencies: {without}")
@@ -256,7 +257,8 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     if added.last.samples:
         notes.extend(f"{reason} (last subscriber)" for reason in added.last.reasons)
     if added.cpu_us_per_request is None and data.plan.model != "idle":
-        notes.append("not-measured: the server's CPU time could not be read, nor whether it was idle")
+        unread = "the server's CPU time could not be read, nor whether it was idle"
+        notes.append(f"not-measured: {unread if added.requests else 'CPU a request: no answer was correct'}")
     if added.memory_mib is None:
         notes.append("not-measured: the server's memory could not be read")
     if added.requests_per_connection is None:

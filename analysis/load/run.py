@@ -183,10 +183,10 @@ class Run:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the run noticed on its way: the first of each subject, in order."""
+        """What the run noticed on its way, in order: of each subject the first, and all about the machine."""
         first: dict[str, str] = {}
         for event in self._of_kind("notice"):
-            first.setdefault(str(event["subject"]), str(event["text"]))
+            first.setdefault(str(event["subject"] or event["text"]), str(event["text"]))
         return tuple(first.values())
 
     @property

@@ -366,6 +366,9 @@ def resume(
     begun = open_begun(folder)
     if begun is None:
         console.print(f"{folder} has all of its blocks; there is nothing to go on with", soft_wrap=True)
+        if not (folder / "report.html").exists():  # the disk may have been full by then
+            console.print(f"its page is missing; `gatebench report {folder}` makes it", soft_wrap=True)
+            raise typer.Exit(EXIT_FAILED)
         return
     choice = choose_runner(begun.runner)
     interrupt_once()

@@ -12,7 +12,7 @@ import shutil
 import socket
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -75,7 +75,8 @@ def bundle(run: Path, file: Path) -> Path:
     except (OSError, json.JSONDecodeError) as error:
         raise GatebenchError(f"the bundle {file} could not be written: {error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that nobody may write to
+            unfinished.unlink(missing_ok=True)
     return file
 
 

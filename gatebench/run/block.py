@@ -62,11 +62,17 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Spent:
-    """Where a block's wall time went, in seconds."""
+    """Where a block's wall time went, in seconds.
+
+    Attributes:
+        slices, shared: how many it took, and in how many of them others had the server's cores.
+    """
 
     started_s: float = 0.0
     load_s: float = 0.0
     round_s: dict[str, list[float]] = field(default_factory=dict)
+    slices: int = 0
+    shared: int = 0
 
 
 class Block:
@@ -106,19 +112,28 @@ class Block:
         self._missing = 0
         self.never_ready: set[str] = set()
         self._flushed = time.monotonic()
+        self._check_sources: Callable[[], None] = lambda: None
         self.spent = Spent()
 
-    def run(self, groups: Sequence[Sequence[Subject]], before_load: Callable[[], None]) -> None:
+    def run(
+        self,
+        groups: Sequence[Sequence[Subject]],
+        before_load: Callable[[], None],
+        check_sources: Callable[[], None],
+    ) -> None:
         """Measures the block; whatever ends it, every server is ended and every slice is written.
 
         Args:
             groups: subjects that are up at the same time; one group after the other.
             before_load: called when a group's servers are ready and its load has not begun.
+            check_sources: called when servers or users were started; raises where their files have changed.
         """
+        self._check_sources = check_sources
         for subjects in groups:
             try:
                 began = time.monotonic()
                 self._start(subjects)
+                check_sources()
                 before_load()
                 self.spent.started_s += time.monotonic() - began
                 for level in level_order(self._plan, self._number):
@@ -198,6 +213,7 @@ class Block:
             try:
                 self._observer.stage(f"{level.id}: {cell.subject.id} warming up")
                 self._load.spawn([self._load_cell(cell)])
+                self._check_sources()
                 self._warm_up(level, cell)
                 self._settle([cell])
                 for round_number in range(level.rounds):
@@ -299,7 +315,7 @@ class Block:
         arrivals: Arrivals | None = None,
         connections: int | None = None,
     ) -> SliceRow:
-        return take_slice(
+        row = take_slice(
             self._load,
             cell,
             instance,
@@ -309,6 +325,9 @@ class Block:
             arrivals=arrivals,
             connections=connections,
         )
+        self.spent.slices += 1
+        self.spent.shared += row.observed.shared
+        return row
 
     def _hold_step(self, cell: Cell, instance: Instance, place: Place, connections: int) -> None:
         self._load.spawn([load_cell(cell, instance, self._means.contract, connections=connections)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gatebench
@@ -12,6 +13,7 @@ from gatebench.load.calibration import Ceiling
 from gatebench.machine.facts import content_hash, instrument_hash, machine, versions
 from gatebench.results.record import utc_now
 from gatebench.runners.base import Readiness
+from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Subject, Workload
 from gatebench.words.options import Budget, RunRequest
 from gatebench.words.paths import ROOT
@@ -31,10 +33,8 @@ def describe_run(
     """`run.json`, but for its schema and the run's ID; the backend replaces and adds keys."""
     cores = backend.cores
     hashes = {"engine": content_hash(ROOT / "loadtests" / "engine"), "instrument": instrument_hash()}
-    for subject in request.subjects:
-        hashes[f"apps/{subject.application.name}"] = content_hash(*subject.application.folders)
-    for workload in request.workloads:
-        hashes[f"workloads/{workload.name}"] = content_hash(workload.folder)
+    asked = [*_applications(request.subjects).items(), *_workloads(request.workloads).items()]
+    hashes |= {name: content_hash(*folders) for name, folders in asked}
     unpinned = sorted({s.server.name for s in request.subjects if not s.server.pinned})
     return {
         "started": utc_now(),
@@ -86,6 +86,41 @@ def describe_run(
         "workloads": [_workload_description(each) for each in request.workloads],
         **backend.describe(),
     }
+
+
+class Sources:
+    """What servers and users of Locust files are started from, block after block: it has to stay as it is.
+
+    Args:
+        subjects, workloads: of the run, which begins now.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], workloads: Sequence[Workload]) -> None:
+        servers = {f"servers/{each.server.name}": (each.server.folder,) for each in subjects}
+        self._folders = servers | _applications(subjects) | _workloads(workloads)
+        self._hashes = {name: content_hash(*folders) for name, folders in self._folders.items()}
+
+    def check(self) -> None:
+        """Called when something was started from them.
+
+        Raises:
+            GatebenchError: they are not as they were when the run began.
+        """
+        now = {name: content_hash(*folders) for name, folders in self._folders.items()}
+        if changed := [name for name, found in self._hashes.items() if now[name] != found]:
+            places = ", ".join(f"{name} ({self._folders[name][0]})" for name in changed)
+            raise GatebenchError(
+                f"{places}: changed while the run went on, and what is measured from here on would be of "
+                "something else. Put back what the run's folder has in sources/, or begin a new run"
+            )
+
+
+def _applications(subjects: Sequence[Subject]) -> dict[str, tuple[Path, ...]]:
+    return {f"apps/{each.application.name}": each.application.folders for each in subjects}
+
+
+def _workloads(workloads: Sequence[Workload]) -> dict[str, tuple[Path, ...]]:
+    return {f"workloads/{each.name}": (each.folder,) for each in workloads}
 
 
 def _level_description(level: LevelPlan) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from gatebench.machine.processes import Owner, marked_processes, memory_mib, swe
 from gatebench.results.bundle import FOLDER, keep_sources
 from gatebench.results.earlier import Earlier
 from gatebench.results.record import Record, RecordError, point_latest, record_error
-from gatebench.run.block import Block, Observer
-from gatebench.run.describe import describe_run
+from gatebench.run.block import Block, Observer, Spent
+from gatebench.run.describe import Sources, describe_run
 from gatebench.run.reporter import Reporter
 from gatebench.runners.session import watched
 from gatebench.words.errors import (
@@ -102,6 +102,7 @@ class Run:
         self._memory_mib = 0.0
         self._own_pids: list[int] = []
         self._notices: list[str] = []
+        self._labs: set[int] = set()
 
     def execute(self) -> Outcome:
         """Runs everything; whatever happens, what was measured is kept and reported, and nothing is left.
@@ -160,10 +161,8 @@ class Run:
     def _measure(self, scratch: Path) -> None:
         request, record = self._request, self._record
         backend = self._make_backend(Circumstances(self._owner, scratch, self._observer.note))
-        for other in sorted({owner.pid for owner in marked_processes().values()} - {self._owner.pid}):
-            self._note(
-                f"process {other} is another lab at work on this machine; both disturb each other's figures"
-            )
+        for text in self._other_labs():
+            self._note(text)
         self._observer.stage("installing the servers")
         references = [each for each in request.references.values() if each not in request.subjects]
         readiness = backend.prepare((*request.subjects, *references))
@@ -270,11 +269,16 @@ class Run:
         request, record = self._request, self._record
         asked = self._earlier is not None and self._earlier.asked_interfaces
         budget_s = plan.profile.budget_s * len(turns) / plan.profile.blocks
+        # A container's image holds what it was built from, whatever becomes of the folders.
+        sources = Sources((), ()) if self._containers else Sources(ready, request.workloads)
         noted: set[str] = set()
         began = time.monotonic()
         for done, turn in enumerate(turns, start=1):
             block_began = time.monotonic()
             record.event("block-started", block=turn.block)
+            for text in self._other_labs():  # one that began after this one
+                self._observer.note(text)
+                record.event("notice", block=turn.block, subject="", text=text)
             self._observer.stage(f"block {turn.block + 1} of {turns[-1].block + 1}")
             part = turn.part_of(plan)
             block = Block(
@@ -287,9 +291,8 @@ class Run:
                 noted=noted,
             )
             try:
-                block.run(
-                    subject_groups(plan, turn.block, ready, exclusive=request.exclusive), self._await_report
-                )
+                groups = subject_groups(plan, turn.block, ready, exclusive=request.exclusive)
+                block.run(groups, self._await_report, sources.check)
             finally:
                 self._load_s += block.spent.load_s
             wall_s = time.monotonic() - block_began
@@ -305,12 +308,32 @@ class Run:
             remaining = len(turns) - done
             if not remaining:
                 break
+            self._tell_of_others(block.spent)
             ready = self._without(block.never_ready, ready)
             if wall_s >= INTERIM_REPORT_FROM_S:
                 self._reporter.start(interim=True)
             if part == plan:  # a block of some levels does not tell what a whole one costs
                 left_s = budget_s - (time.monotonic() - began)
-                plan = replan(plan, left_s / remaining, wall_s, block.spent.round_s)
+                planned, plan = plan, replan(plan, left_s / remaining, wall_s, block.spent.round_s)
+                if done == 1:
+                    self._tell_of_fewer_rounds(planned, plan, wall_s)
+
+    def _tell_of_others(self, spent: Spent) -> None:
+        if 2 * spent.shared > spent.slices:
+            self._observer.note(
+                f"others had the server's cores in {spent.shared} of {spent.slices} slices of this block. "
+                "Where that goes on, most cells have no figure at the end: end the run (Ctrl-C), see what "
+                "else this machine is doing, and start again"
+            )
+
+    def _tell_of_fewer_rounds(self, planned: Plan, plan: Plan, wall_s: float) -> None:
+        pairs = zip(planned.levels, plan.levels, strict=True)
+        fewer = [now.id for then, now in pairs if now.rounds == 1 < then.rounds]
+        if fewer:
+            self._observer.note(
+                f"the first block took {wall_s:.0f} s, longer than planned: later blocks have a single round "
+                f"of {', '.join(fewer)}. More time (--budget) gives them more"
+            )
 
     def _without(self, failed: Collection[str], ready: Sequence[Subject]) -> Sequence[Subject]:
         """The subjects that later blocks start: one that was not ready in any block has no figure at all.
@@ -327,6 +350,15 @@ class Run:
         if not left:
             raise GatebenchError("no server is left to measure; the table gives the reason for each")
         return left
+
+    def _other_labs(self) -> list[str]:
+        """A sentence on each lab at work on this machine that has not been named yet."""
+        found = {owner.pid for owner in marked_processes().values()} - {self._owner.pid} - self._labs
+        self._labs |= found
+        return [
+            f"process {pid} is another lab at work on this machine; both disturb each other's figures"
+            for pid in sorted(found)
+        ]
 
     def _note(self, text: str) -> None:
         """Tells the person now, and the report later."""
