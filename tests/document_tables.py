@@ -166,9 +166,9 @@ def spread(ours: list[float], theirs: list[float]) -> str:
 
 
 TABLES: dict[tuple[str, str], Callable[[], str]] = {
-    ("README.md", "targets"): targets_table,
-    ("README.md", "subjects"): subjects_table,
-    ("README.md", "workloads"): workloads_table,
+    ("docs/reference.md", "targets"): targets_table,
+    ("docs/reference.md", "subjects"): subjects_table,
+    ("docs/reference.md", "workloads"): workloads_table,
     ("METHOD.md", "profiles"): profiles_table,
     ("METHOD.md", "gates"): gates_table,
     ("METHOD.md", "numbers"): numbers_table,

@@ -17,6 +17,7 @@ from analysis.claims.file import CapabilityCondition, Chosen, load_claims
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize
 from analysis.load.run import load_run
+from analysis.page.report import standings_table
 from gatebench.cli.runs import tell
 from gatebench.results.bundle import unpacked
 
@@ -112,6 +113,14 @@ def own_claims() -> str:
     return str(shown_file)
 
 
+def standings_text() -> str:
+    """What a run prints at its end of short answers over connections that stay."""
+    file = io.StringIO()
+    level = next(each for each in headline()[1].levels if each.plan.workload == "keep-alive")
+    Console(file=file, width=WIDTH).print(standings_table(level))
+    return _printed("\n".join(line.rstrip() for line in file.getvalue().strip().splitlines()))
+
+
 def compare_text() -> str:
     """What `gatebench compare` prints of the two runs in `docs/exclusive`."""
     file = io.StringIO()
@@ -136,7 +145,8 @@ TABLES = {
     (GUIDE, "verdicts"): verdicts_table,
     ("docs/claims.md", "evidence"): evidence_text,
     ("docs/compare.md", "compare"): compare_text,
-    ("README.md", "reproduce"): reproduce_text,
+    ("docs/compare.md", "reproduce"): reproduce_text,
+    ("README.md", "standings"): standings_text,
 }
 """Document and marker → what stands there; `tests.document_tables` writes them."""
 

@@ -34,6 +34,9 @@ DOCUMENTS = (
         "docs/wsgi-and-asgi.md",
         "docs/claims.md",
         "docs/compare.md",
+        "docs/reference.md",
+        "docs/extending.md",
+        "docs/locust.md",
     ),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
@@ -78,8 +81,8 @@ def test_every_make_command_names_targets_and_variables_of_the_makefile() -> Non
         assert variables <= VARIABLES, command
 
 
-def test_every_variable_of_the_makefile_has_a_row_in_the_readme() -> None:
-    section = TEXTS["README.md"].split("\n### Variables\n")[1].split("\n#")[0]
+def test_every_variable_of_the_makefile_has_a_row_in_the_reference() -> None:
+    section = TEXTS["docs/reference.md"].split("\n## Variables\n")[1].split("\n#")[0]
     assert set(re.findall(r"^\| `([A-Z_]+)", section, re.MULTILINE)) == VARIABLES
 
 
@@ -118,9 +121,9 @@ def test_every_option_of_locust_that_is_named_exists() -> None:
     assert {word for word in named if word.startswith("--")} <= known
 
 
-def test_the_readme_lists_every_exit_status() -> None:
+def test_the_reference_lists_every_exit_status() -> None:
     known = {errors.EXIT_DONE, errors.EXIT_FAILED, errors.EXIT_USAGE}
-    section = TEXTS["README.md"].split("\n## Exit statuses\n")[1].split("\n## ")[0]
+    section = TEXTS["docs/reference.md"].split("\n## Exit statuses\n")[1].split("\n## ")[0]
     listed = {int(status) for status in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
     assert listed == known | {errors.EXIT_INTERRUPTED}
 
@@ -137,10 +140,9 @@ def test_every_line_that_hardens_containers_is_explained() -> None:
 
 
 def write_example(folder: Path, *names: str) -> None:
-    """Writes files that README shows, each under its name on the line before the code."""
-    shown = dict(
-        re.findall(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```", TEXTS["README.md"], re.DOTALL | re.MULTILINE)
-    )
+    """Writes files that the documents show, each under its name on the line before the code."""
+    text = TEXTS["README.md"] + TEXTS["docs/extending.md"]
+    shown = dict(re.findall(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
