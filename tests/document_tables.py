@@ -169,10 +169,10 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/reference.md", "targets"): targets_table,
     ("docs/reference.md", "subjects"): subjects_table,
     ("docs/reference.md", "workloads"): workloads_table,
-    ("METHOD.md", "profiles"): profiles_table,
-    ("METHOD.md", "gates"): gates_table,
-    ("METHOD.md", "numbers"): numbers_table,
-    ("METHOD.md", "engine"): engine_table,
+    ("docs/method/plan.md", "profiles"): profiles_table,
+    ("docs/method/gates.md", "gates"): gates_table,
+    ("docs/method/statistics.md", "numbers"): numbers_table,
+    ("docs/method/validation.md", "engine"): engine_table,
     **QUOTED,
 }
 

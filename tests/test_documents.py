@@ -15,6 +15,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 import typer
 
+from analysis.figures.gates import GATES
 from gatebench.cli import app
 from gatebench.cli.compose import for_people
 from gatebench.cli.run import choose_workloads, words
@@ -38,6 +39,7 @@ DOCUMENTS = (
         "docs/extending.md",
         "docs/locust.md",
     ),
+    *(f"docs/method/{name}.md" for name in ("plan", "engine", "statistics", "gates", "validation")),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 OWN_VARIABLES = {"VENV", "BIN", "MAKEFILE_LIST", "UNIT_TESTS"}
@@ -312,9 +314,14 @@ def test_every_code_of_a_reason_is_explained_in_the_method() -> None:
     sources = ("analysis/figures/summary.py", "analysis/figures/percentiles.py")
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in sources)
     codes = set(re.findall(r'f?"([a-z]+(?:-[a-z]+)*): ', text)) | {"start"}
-    explained = set(re.findall(r"^\| `([a-z-]+)` \|", TEXTS["METHOD.md"], re.MULTILINE))
+    explained = set(re.findall(r"^\| `([a-z-]+)` \|", TEXTS["docs/method/gates.md"], re.MULTILINE))
     assert {"not-measured", "unsupported"} <= codes
     assert codes <= explained
+
+
+def test_the_method_in_short_names_every_gate_once() -> None:
+    section = TEXTS["METHOD.md"].split("\n## The gates\n")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"`([a-z-]+)`", section)) == sorted(gate.code for gate in GATES)
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:
