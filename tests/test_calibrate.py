@@ -124,10 +124,10 @@ def test_the_command_prints_a_line_for_every_request() -> None:
     # In a process of its own, since the command sweeps up everything that carries its process's mark.
     code = (
         "import sys\n"
-        "from gatebench import calibrate_command as command, cli\n"
+        "from gatebench.cli import app, subjects as command\n"
         "command.SLICES, command.WINDOW_S, command.CONNECTIONS = 1, 0.02, 2\n"
         "sys.argv = ['gatebench', 'calibrate', '--engines', '1']\n"
-        "cli.main()\n"
+        "app.main()\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code],
