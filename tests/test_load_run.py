@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.load.run import OF_CONTAINERS, OF_LOCUST_FILES, SLICE_COLUMNS, load_run
-from analysis.load.tables import HISTOGRAM_COLUMNS
+from analysis.load.tables import HISTOGRAM_COLUMNS, typed
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Level
 from tests.summaries import all_rows
@@ -146,6 +146,14 @@ def test_latencies_are_read_by_level_from_parts_that_hold_several(folder: Path) 
         assert histograms.of_level(*level).equals(of_level.reset_index(drop=True))
     assert list(histograms.of_level("wait", "c64").columns) == list(HISTOGRAM_COLUMNS)
     assert histograms.of_level("wait", "c64").empty
+
+
+def test_subjects_have_the_order_of_the_run_whatever_order_a_part_has_them_in() -> None:
+    # To pandas the same categories in another order are the same type, and charts are drawn in their order.
+    part = pd.DataFrame({"subject": pd.Categorical(["b", "a"], ["b", "a"])})
+    found = typed(Path("part"), part, {"subject": pd.CategoricalDtype(["a", "b"])})
+    assert list(found["subject"].cat.categories) == ["a", "b"]
+    assert list(found["subject"]) == ["b", "a"]
 
 
 def test_the_same_slice_twice_is_refused(folder: Path) -> None:

@@ -183,6 +183,9 @@ def typed(file: Path, frame: pd.DataFrame, columns: Mapping[str, Type]) -> pd.Da
         if isinstance(kind, pd.CategoricalDtype) and changed[name].isna().any():
             unknown = sorted(set(frame[name]) - set(kind.categories))
             raise GatebenchError(f"{file}: run.json knows no {name} {', '.join(map(str, unknown))}")
+        if isinstance(kind, pd.CategoricalDtype):
+            # To pandas the same categories in another order are the same type, but charts follow their order.
+            changed[name] = changed[name].cat.set_categories(kind.categories)
     return changed
 
 
