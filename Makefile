@@ -118,7 +118,7 @@ lock: $(VENV)/.lab ## pin every requirement anew, with hashes and without index 
 clean: ## remove environments, images, caches and the lab's own virtual environment; results stay
 	@images=$$(docker image ls --quiet --filter reference='gatebench/*' 2>/dev/null | sort -u) && \
 		test -z "$$images" || docker image rm --force $$images >/dev/null || true
-	rm -rf $(VENV) .gatebench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .gatebench .import_linter_cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lab's own environment: uv first, from a pinned and hashed file, then everything else through it.
