@@ -203,7 +203,8 @@ class Results:
     def events(self) -> list[dict[str, Any]]:
         """The whole lines of `events.jsonl`; none while there is no such file."""
         file = self.folder / "events.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def cells(self, subject: str) -> list[dict[str, Any]]:
         """The summary's rows of one subject; at least one."""
@@ -236,7 +237,7 @@ def assert_done(ended: Ended, results: Results) -> None:
 
     Its status is 0, or 1 where they left a subject without any valid cell; nothing else may be the cause.
     """
-    assert results.events[-1]["outcome"] == "complete", ended.said
+    assert results.events[-1].get("outcome") == "complete", ended.said
     statuses: dict[str, set[str]] = {}
     for cell in results.summary["cells"]:
         assert blamed(cell) <= {cell["status"]} - {"invalid"}, cell["reasons"]

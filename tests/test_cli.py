@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -288,3 +290,10 @@ def test_serve_wants_exactly_one_subject(tmp_path: Path) -> None:
     ended = gatebench(tmp_path, "serve", "honest", *OWN_FOLDERS[:2])
     assert ended.status == 2
     assert '"honest" names 2 subjects; name one of honest-wsgi, honest-asgi' in ended.said
+
+
+def test_a_command_waits_for_no_import_that_only_others_need() -> None:
+    heavy = {"pandas", "scipy", "matplotlib", "docker", "locust"}
+    code = f"import gatebench.cli.app, sys; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.figures.cells import whole_blocks
+from analysis.load.run import load_run
 from tests.lab import Command, Ended, Results, assert_done, gatebench, long_run
 
 pytestmark = pytest.mark.real
@@ -25,12 +27,10 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in files}
 
 
-def blocks_of_each_cell(results: Results) -> set[int]:
-    """How many finished blocks cells have slices in, whether or not the machine let all of them count."""
-    slices = pd.read_parquet(results.folder / "slices.parquet")
-    finished = {event["block"] for event in results.events if event["kind"] == "block-finished"}
-    cells = slices[slices["block"].isin(finished)].groupby(["subject", "workload", "level"])["block"]
-    return set(cells.nunique())
+def blocks_of_each_level(results: Results) -> set[int]:
+    """How many blocks hold all of a level, whether or not the machine let all of their slices count."""
+    run = load_run(results.folder)
+    return {len(whole_blocks(run, plan)) for plan in run.meta.levels}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_run_goes_on_with_the_blocks_that_it_lacks(
     blocks = [event["block"] for event in results.events if event["kind"] == "block-finished"]
     assert len(blocks) == 5
     assert blocks == sorted(set(blocks)) != [0, 1, 2, 3, 4]  # the one that was cut off is not counted
-    assert blocks_of_each_cell(results) == {5}
+    assert blocks_of_each_level(results) == {5}
 
 
 def test_what_was_measured_before_stays_as_it_was(
@@ -116,6 +116,7 @@ def test_a_run_that_lacks_nothing_but_its_page_is_told_how_to_get_it(
 
 def test_after_kill_9_a_run_goes_on(tmp_path: Path) -> None:
     command, results = long_run(tmp_path, SERVERS)
+    command.send(signal.SIGSTOP)  # or it would be over before it is asked for
     refused = gatebench(tmp_path / "refused", "resume", str(results.folder))
     assert refused.status == 2
     assert "this run is still going on" in refused.said
@@ -124,7 +125,7 @@ def test_after_kill_9_a_run_goes_on(tmp_path: Path) -> None:
     with (results.folder / "events.jsonl").open("a") as events:
         events.write('{"at": "2026')  # as a write that was cut off leaves it
     assert_done(gatebench(tmp_path / "again", "resume", str(results.folder)), results)
-    assert blocks_of_each_cell(results) == {5}
+    assert blocks_of_each_level(results) == {5}
 
 
 def test_a_run_does_not_go_on_where_something_is_not_as_it_was(tmp_path: Path) -> None:

@@ -1,279 +1,31 @@
-"""Commands about runs that exist: report, compare, bundle, resume, reproduce."""
+"""Commands about runs that exist: report, compare, bundle, resume, reproduce.
+
+pandas and scipy take a second to import; each command imports what it needs when it is called.
+"""
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from analysis.claims.check import check
-from analysis.claims.file import load_claims
-from analysis.compare.compare import RunComparison, Side, compare_runs
-from analysis.compare.show import comparison_tables, order_tables
-from analysis.figures.cells import of_level, whole_blocks
-from analysis.figures.summary import summarize
-from analysis.load.meta import RunMeta
-from analysis.load.run import Run, load_run
 from gatebench.cli.run import (
-    ContainerOptions,
-    RunnerChoice,
-    choose_profile,
     choose_runner,
     conclude,
-    find_references,
-    measure,
     print_report,
 )
 from gatebench.machine.processes import interrupt_once
 from gatebench.registry.registry import Registry
-from gatebench.results.bundle import FOLDER, SUFFIX, bundle, claims_of, kept_registry, unpacked
-from gatebench.results.columns import SCHEMA
-from gatebench.results.earlier import Earlier
+from gatebench.results.bundle import SUFFIX, bundle
 from gatebench.results.record import new_run_id
 from gatebench.words.errors import (
-    EXIT_DONE,
     EXIT_FAILED,
-    EXIT_INTERRUPTED,
     ConfigurationError,
-    GatebenchError,
-    Outcome,
 )
-from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.paths import RESULTS
-from gatebench.words.plan import remaining_turns
-
-
-def request_of(
-    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path
-) -> RunRequest:
-    """The plan of a run as a request, from the folders that it kept.
-
-    Raises:
-        ConfigurationError: a part of it was not kept, or is not what the run says it was.
-    """
-    registry = kept_registry(folder / FOLDER)
-    names = sorted({subject.app for subject in meta.competitors})
-    known = {subject.id: subject for subject in registry.subjects(names)}
-    missing = [each.id for each in meta.competitors if each.id not in known]
-    missing += [each.name for each in meta.workloads if each.name not in registry.workloads]
-    if missing:
-        raise ConfigurationError([f"{folder}: the run did not keep {name}" for name in missing])
-    usual = choose_profile(meta.profile, budget)
-    profile = replace(usual, blocks=meta.blocks, budget_s=meta.budget_s if budget is None else usual.budget_s)
-    workloads = tuple(replace(registry.workloads[each.name], options=each.options) for each in meta.workloads)
-    return RunRequest(
-        subjects=tuple(known[each.id] for each in meta.competitors),
-        workloads=workloads,
-        profile=profile,
-        seed=meta.seed,
-        out=out,
-        exclusive=meta.exclusive,
-        command=shlex.join(["gatebench", *sys.argv[1:]]),
-        runner_reason=choice.reason,
-        references=find_references(registry, workloads, meta.workers),
-        load=LoadOptions(engines=len(meta.cores["engine"])),
-        servers=ServerOptions(meta.server_cores, meta.workers, meta.threads),
-        claims=claims_of(folder / FOLDER),
-    )
-
-
-def containers_of(meta: RunMeta, choice: RunnerChoice) -> ContainerOptions:
-    """How a run's containers were connected; nothing where the servers are to be processes."""
-    if choice.engine is None or meta.network not in {"host", "bridge"}:
-        return ContainerOptions()
-    return ContainerOptions("bridge" if meta.network == "bridge" else "host")
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A run that can go on.
-
-    Attributes:
-        load: engines and Locust workers, as the run had them.
-        workers_elsewhere: its Locust workers joined from other machines.
-    """
-
-    run: Run
-    earlier: Earlier
-    load: LoadOptions
-    workers_elsewhere: bool
-
-    @property
-    def runner(self) -> str:
-        """What started its servers, and must start them again."""
-        return self.run.meta.runner
-
-
-def open_begun(folder: Path) -> Begun | None:
-    """What there is of the run in `folder`; None where it has all of its blocks.
-
-    Raises:
-        ConfigurationError: it is no run, or one that another version of Gatebench began.
-        GatebenchError: it is damaged.
-    """
-    if folder.is_dir() and not (folder / "run.json").exists():
-        raise ConfigurationError(f"{folder}: ended before it had a plan, so nothing of it can go on")
-    run = load_run(folder)
-    if run.meta.schema != SCHEMA:
-        raise ConfigurationError(
-            f"{folder}: is of schema {run.meta.schema}, and this version writes schema {SCHEMA}; `gatebench "
-            f"reproduce {folder}` measures it anew"
-        )
-    description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    earlier = earlier_of(run, description)
-    if not earlier.turns:
-        return None
-    load = description["load"]
-    return Begun(
-        run,
-        earlier,
-        load=LoadOptions(engines=load["engines"], workers=load["workers"]),
-        workers_elsewhere=bool(load["elsewhere"]),
-    )
-
-
-def earlier_of(run: Run, description: dict[str, Any]) -> Earlier:
-    """What a run has measured, and which blocks it lacks."""
-    planned = [plan for plan in run.meta.levels if plan.rounds]
-    begun = [int(event["block"]) for event in run.events if event["kind"] == "block-started"]
-    whole = {plan.id: len(whole_blocks(run, plan)) for plan in planned}
-    last = run.slices[run.slices["block"] == max(run.finished_blocks, default=-1)]
-    rounds = {plan.id: of_level(last, plan)["round"].nunique() for plan in planned}
-    return Earlier(
-        folder=run.folder,
-        description=description,
-        turns=remaining_turns(whole, run.meta.blocks, max(begun, default=-1) + 1),
-        rounds={level: count for level, count in rounds.items() if count},
-        asked_interfaces=any(event["kind"] == "interface" for event in run.events),
-    )
-
-
-def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Console) -> Outcome:
-    """Measures the blocks that a run lacks, into the same folder.
-
-    Args:
-        begun: the run.
-        choice: what starts the servers; the runner that the run began with.
-        load_bind: the address at which workers join that are elsewhere, as the run had them.
-        console: to print on.
-
-    Raises:
-        ConfigurationError: something is not as it was at the run's beginning; nothing was measured.
-        GatebenchError: it could not begin.
-    """
-    meta, folder = begun.run.meta, begun.run.folder
-    if begun.workers_elsewhere != bool(load_bind):
-        raise ConfigurationError(
-            f"{folder}: its Locust workers joined from other machines; name the address at which they do "
-            "(--load-bind)"
-            if begun.workers_elsewhere
-            else f"--load-bind: the Locust workers of {folder} were not elsewhere"
-        )
-    request = replace(
-        request_of(meta, folder, choice, None, folder), load=replace(begun.load, bind=load_bind)
-    )
-    containers = containers_of(meta, choice)
-    if load_bind and meta.server_host:
-        containers = replace(containers, host=meta.server_host)
-    return measure(request, choice, containers, console, earlier=begun.earlier)
-
-
-def was_run_by(source: Path) -> str:
-    """The name of the runner that a run had.
-
-    Raises:
-        GatebenchError: there is no run at `source`.
-    """
-    with unpacked(source) as folder:
-        return load_run(folder).meta.runner
-
-
-def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: Path, console: Console) -> int:
-    """Measures what the run at `source` measured, and prints what held, flipped and cannot be told.
-
-    Args:
-        source: a results folder or a bundle.
-        choice: what starts the servers.
-        budget: another wall time than the run's.
-        out: folder for the results.
-        console: to print on.
-
-    Returns:
-        0 where nothing flipped, else 1.
-
-    Raises:
-        ConfigurationError: it cannot be repeated; nothing was started.
-        GatebenchError: the run is damaged, or could not be repeated to the end.
-    """
-    with unpacked(source) as folder:
-        original = load_run(folder)
-        request = request_of(original.meta, folder, choice, budget, out)
-        outcome = measure(request, choice, containers_of(original.meta, choice), console)
-        if outcome.status == EXIT_INTERRUPTED or not (outcome.folder / "summary.json").exists():
-            return outcome.status or EXIT_FAILED
-        print_report(outcome.folder, console)
-        here = load_run(outcome.folder)
-        return tell(original, here, claims_of(folder / FOLDER), console)
-
-
-def tell(original: Run, here: Run, claims: tuple[Path, ...], console: Console) -> int:
-    """Prints comparison by comparison and claim by claim what held, what flipped and what cannot be told.
-
-    Args:
-        original: the given run.
-        here: the same plan on this machine.
-        claims: files with claims of a user's own.
-        console: to print on.
-
-    Returns:
-        0 where nothing flipped, else 1.
-
-    Raises:
-        GatebenchError: nothing of the two runs can be compared.
-    """
-    a, b = Side(original, summarize(original)), Side(here, summarize(here))
-    result = compare_runs(a, b)
-    console.print(comparison_tables(result))
-    console.print(order_tables(result))
-    table, flipped = claims_table(a, b, claims)
-    console.print(table)
-    console.print(_conclusion(result, flipped), soft_wrap=True)
-    return EXIT_FAILED if flipped or result.with_outcome("flipped") else EXIT_DONE
-
-
-def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]:
-    """Each claim with its verdict there and here, and how many of them flipped."""
-    table = Table(title="Claims", title_justify="left", box=None, pad_edge=False)
-    for column in ("claim", "there", "here", ""):
-        table.add_column(column, overflow="fold")
-    claims = load_claims(kept=files)
-    flipped = 0
-    for there, here in zip(check(claims, a.meta, a.summary), check(claims, b.meta, b.summary), strict=True):
-        told = "undecided" not in {there.verdict, here.verdict}
-        outcome = "cannot be told" if not told else "held" if there.verdict == here.verdict else "FLIPPED"
-        flipped += outcome == "FLIPPED"
-        table.add_row(escape(there.text), there.verdict, here.verdict, outcome)
-    return table, flipped
-
-
-def _conclusion(result: RunComparison, flipped_claims: int) -> str:
-    counts = {name: len(result.with_outcome(name)) for name in ("held", "flipped", "cannot be told")}
-    if not result.says_something:
-        raise GatebenchError("nothing of the two runs can be compared; the reasons are listed above")
-    return (
-        f"of {sum(counts.values())} comparisons between subjects {counts['held']} held, {counts['flipped']} "
-        f"flipped, and {counts['cannot be told']} cannot be told here; {flipped_claims} claim(s) flipped"
-    )
-
 
 results_app = typer.Typer()
 
@@ -343,9 +95,10 @@ def bundle_run(
 ) -> None:
     """Packs a run into one small file to give away, without what is private to the machine."""
     # pandas is heavy; only this command needs it.
-    from analysis.load.run import load_run  # noqa: PLC0415
 
     run = folder.resolve()
+    from analysis.load.run import load_run  # noqa: PLC0415
+
     load_run(run)  # who gets it should not be the first to find that it is damaged
     file = bundle(run, out if out is not None else run.with_name(run.name + SUFFIX))
     Console().print(f"{file} ({file.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True)
@@ -361,6 +114,8 @@ def resume(
     ] = "",
 ) -> None:
     """Goes on with a run that ended early, with the blocks that it lacks and under the same conditions."""
+    from gatebench.cli.repeat import open_begun, resume_run  # noqa: PLC0415
+
     folder = folder.resolve()
     console = Console()
     begun = open_begun(folder)
@@ -385,6 +140,8 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder for the results; it must be empty or new.")] = None,
 ) -> None:
     """Runs the plan of another run again, and tells claim by claim and pair by pair what holds here."""
+    from gatebench.cli.repeat import reproduce_run, was_run_by  # noqa: PLC0415
+
     if not source.exists():
         raise ConfigurationError(f"{source}: there is no such results folder or bundle")
     choice = choose_runner(runner or was_run_by(source))
