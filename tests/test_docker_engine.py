@@ -8,7 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from docker.errors import APIError, NotFound
 
 from gatebench.machine.processes import Owner
-from gatebench.runners.docker.engine import ContainerOwner, Engine
+from gatebench.runners.docker.engine import ContainerOwner, Engine, EngineRefusedError
 from gatebench.runners.docker.images import base_of
 from gatebench.runners.docker.services import OWNER_LABEL
 from gatebench.words.paths import ROOT
@@ -281,3 +281,22 @@ def test_a_wrong_name_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     ended = gatebench(tmp_path, "verify", "--runner", "docker", "--servers", "waitres")
     assert ended.status == 2
     assert 'unknown server "waitres" (did you mean "waitress"?)' in ended.said
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("no-such-program",), "no-such-program"),
+        (("python", "-c", "import sys; sys.exit('a word')"), "a word"),
+    ],
+)
+def test_a_command_in_an_image_that_fails_says_why_and_leaves_no_container(
+    command: tuple[str, ...], told: str
+) -> None:
+    mark = str(ContainerOwner.this())
+    before = labels().count(mark)
+    with closing(Engine.connect()) as engine:
+        assert engine.output_of(BASE, ["python", "-c", "print(6 * 7)"]).strip() == "42"
+        with pytest.raises(EngineRefusedError, match=told):
+            engine.output_of(BASE, command)
+    assert labels().count(mark) == before

@@ -325,10 +325,9 @@ class Engine:
     def output_of(self, image: str, command: Sequence[str]) -> str:
         """What a command prints in a container of an image, which then is removed."""
         with engine_errors():
-            output: bytes = self._client.containers.run(
+            container = self._client.containers.create(
                 image,
                 list(command),
-                remove=True,
                 network_disabled=True,
                 read_only=True,
                 cap_drop=["ALL"],
@@ -339,7 +338,17 @@ class Engine:
                 pids_limit=PIDS,
                 labels={OWNER_LABEL: str(ContainerOwner.this())},
             )
-            return output.decode(errors="replace")
+            try:  # `containers.run` leaves one behind that cannot be started
+                container.start()
+                status = int(container.wait()["StatusCode"])
+                if status:
+                    raise docker.errors.ContainerError(
+                        container, status, list(command), image, container.logs(stdout=False)
+                    )
+                output: bytes = container.logs(stderr=False)
+            finally:
+                _remove(container)
+        return output.decode(errors="replace")
 
     def keep_logs(self, project: str, file: Path) -> None:
         """Appends to a file what the containers of a project printed."""
