@@ -115,9 +115,8 @@ def test_every_option_of_locust_that_is_named_exists() -> None:
     options = ROOT / "loadtests" / "swarm" / "plain.py"
     ours = re.findall(r'"(--[a-z-]+)"', options.read_text(encoding="utf-8"))
     known = {*re.findall(r"(?<!\S)(--[a-z-]+)", text), *ours}
-    section = TEXTS["README.md"].split("\n## Locust on its own\n")[1].split("\n## ")[0]
     named = {
-        *re.findall(r"`(--[a-z-]+)", section),
+        *re.findall(r"`(--[a-z-]+)", TEXTS["docs/locust.md"]),
         *(word for command in commands("locust") for word in command),
     }
     assert {word for word in named if word.startswith("--")} <= known
