@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.compare.compare import CellComparison, RunComparison, Side, compare_runs
+from analysis.compare.compare import Side, compare_runs
+from analysis.compare.result import CellComparison, RunComparison
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize
 from analysis.load.run import load_run

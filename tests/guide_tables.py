@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.claims.check import capabilities, check, shown
+from analysis.claims.check import check
+from analysis.claims.evidence import capabilities, shown
 from analysis.claims.file import CapabilityCondition, Chosen, load_claims
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize

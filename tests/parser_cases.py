@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from loadtests.engine.group import Group
-from loadtests.engine.http import AnswerReader, Heads, HttpConnection, KnownHeads, LargeAnswer, Verdict
+from loadtests.engine.http import HttpConnection
+from loadtests.engine.http_parser import AnswerReader, Verdict
+from loadtests.engine.known_answers import Heads, KnownHeads, LargeAnswer
 from loadtests.engine.protocol import Target
 from loadtests.engine.slot import Loop
 from loadtests.engine.tally import Tally

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from analysis.claims.check import Observation, check, keeps, scoped, shows
+from analysis.claims.check import check, scoped
+from analysis.claims.evidence import Observation, keeps, shows
 from analysis.claims.file import Limit, Scope, load_claims
 from analysis.figures.results import CellResult, ClaimResult
 from analysis.figures.summary import summarize

@@ -15,7 +15,8 @@ from matplotlib.text import Text
 from rich.console import Console
 from scipy import stats
 
-from analysis.compare.compare import Ratio, cell_verdict, outcome, welch
+from analysis.compare.compare import cell_verdict, outcome, welch
+from analysis.compare.result import Ratio
 from analysis.compare.show import as_json, order_tables, ratio_charts
 from analysis.figures.cells import LevelData, level_data
 from analysis.figures.leads import lead_table

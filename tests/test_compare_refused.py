@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.compare.compare import CellComparison
+from analysis.compare.result import CellComparison
 from analysis.compare.show import compare_command
 from gatebench.words.errors import ConfigurationError
 from tests.comparisons import (

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.engine import http, websocket_exchanges
-from loadtests.engine.http import MOST_FORMS, AnswerReader, Heads, Verdict
+from loadtests.engine.http_parser import AnswerReader, Verdict
+from loadtests.engine.known_answers import MOST_FORMS, Heads
 from loadtests.engine.protocol import Target
 from tests.parser_cases import (
     PLAIN,

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadtests.engine.http import HEAD_LIMIT_BYTES, LargeAnswer
+from loadtests.engine.http_parser import HEAD_LIMIT_BYTES
+from loadtests.engine.known_answers import LargeAnswer
 from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
 from tests.parser_cases import (

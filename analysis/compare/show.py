@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.compare.compare import PairComparison, Ratio, RunComparison, Shift
+    from analysis.compare.result import PairComparison, Ratio, RunComparison, Shift
     from analysis.figures.statistics import Comparison
 
 from collections import defaultdict
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from analysis.compare.compare import Outcome, PairComparison, RunComparison
+    from analysis.compare.result import Outcome, PairComparison, RunComparison
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.compare.compare import CellComparison, PairComparison, RunComparison
+    from analysis.compare.result import CellComparison, PairComparison, RunComparison
     from analysis.figures.statistics import Comparison, Estimate
 
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from analysis.charts.rows import Part
-    from analysis.compare.compare import CellComparison, Ratio, RunComparison
+    from analysis.compare.result import CellComparison, Ratio, RunComparison
     from analysis.load.meta import LevelPlan
 
 from typing import TYPE_CHECKING
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from analysis.compare.compare import CellComparison, Change, PairComparison, RunComparison
+    from analysis.compare.result import CellComparison, Change, PairComparison, RunComparison
     from analysis.load.meta import LevelPlan
 
 import json

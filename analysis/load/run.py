@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analysis.load.meta import parse, why_unsupported
+from analysis.load.meta import why_unsupported
+from analysis.load.meta_file import parse
 from analysis.load.tables import (
     CELL,
     EveryDetail,

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from analysis.claims.check import check
 from analysis.claims.file import load_claims
-from analysis.compare.compare import RunComparison, Side, compare_runs
+from analysis.compare.compare import Side, compare_runs
+from analysis.compare.result import RunComparison
 from analysis.compare.show import comparison_tables, order_tables
 from analysis.figures.cells import of_level, whole_blocks
 from analysis.figures.summary import summarize

@@ -12,19 +12,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gatebench.cli.run import (
-    choose_runner,
-    conclude,
-    print_report,
-)
+from gatebench.cli.run import choose_runner, conclude, print_report
 from gatebench.machine.processes import interrupt_once
 from gatebench.registry.registry import Registry
 from gatebench.results.bundle import SUFFIX, bundle
 from gatebench.results.record import new_run_id
-from gatebench.words.errors import (
-    EXIT_FAILED,
-    ConfigurationError,
-)
+from gatebench.words.errors import EXIT_FAILED, ConfigurationError
 from gatebench.words.paths import RESULTS
 
 results_app = typer.Typer()

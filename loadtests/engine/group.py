@@ -7,7 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from loadtests.engine.http import Heads, HttpConnection, Verdict
+from loadtests.engine.http import HttpConnection
+from loadtests.engine.http_parser import Verdict
+from loadtests.engine.known_answers import Heads
 from loadtests.engine.protocol import Arrivals, Target
 from loadtests.engine.slot import Loop, Slot, clock_ns
 from loadtests.engine.tally import SliceResult, Tally

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from loadtests.engine.http import Verdict
+from loadtests.engine.http_parser import Verdict
 from loadtests.engine.slot import Slot, open_connection
 from loadtests.engine.websocket import HANDSHAKE_LIMIT_BYTES
 

@@ -2,87 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.client import BadStatusLine, IncompleteRead, responses
+from http.client import responses
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
 import gevent
 from gevent.event import Event
-from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
-from geventhttpclient.useragent import ConnectionError as ClientError
 from locust.clients import HttpSession
 from locust.contrib.fasthttp import FastHttpSession
 from locust.event import Events
 from locust.exception import CatchResponseError, ResponseError
 
 from loadtests.engine.tally import Tally
+from loadtests.scenarios.failures import EXAMPLE_CHARACTERS, kind_of, lacked_port
 from loadtests.scenarios.sockets import Contact, address_text, install
 from loadtests.scenarios.turns import TurnsByClass
 from loadtests.scenarios.users import Member, current_member, watch_tasks
-
-EXAMPLE_CHARACTERS = 300
-
-_KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
-    ("timeout", (TimeoutError, gevent.Timeout)),
-    ("refused", (ConnectionRefusedError, socket.gaierror)),
-    ("short", (IncompleteRead,)),
-    ("reset", (ConnectionError, HTTPConnectionClosed)),
-    ("status", (BadStatusLine,)),
-)
-"""In order of precedence: an exception may be several of them at once, or wrap another."""
-_NEVER_CONNECTED = (errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)
-_EARLY_END = ("Incomplete response", "Invalid EOF state", "connection closed")
-
-
-def kind_of(error: BaseException) -> str:
-    """The kind (see `loadtests.engine.tally.FAILURES`) of what a client raised for a request.
-
-    The clients wrap what happened: requests and urllib3 as the context, geventhttpclient as `original`.
-    """
-    chain = list(_chain(error))
-    for kind, types in _KINDS:
-        if any(isinstance(each, types) for each in chain):
-            return kind
-    if any(isinstance(each, OSError) and each.errno in _NEVER_CONNECTED for each in chain):
-        return "refused"
-    if isinstance(error, HTTPParseError):
-        return "short" if any(text in str(error) for text in _EARLY_END) else "status"
-    if isinstance(error, ClientError):
-        return "status"
-    return "reset" if isinstance(error, OSError) else "body"
-
-
-def lacked_port(error: BaseException) -> bool:
-    """Whether there was no free local port for the connection."""
-    return any(isinstance(each, OSError) and each.errno == errno.EADDRNOTAVAIL for each in _chain(error))
-
-
-def example(what: str, error: BaseException) -> str:
-    """The failure for a person, no longer than `EXAMPLE_CHARACTERS`."""
-    return f"{what}: {str(error) or type(error).__name__}"[:EXAMPLE_CHARACTERS]
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        wrapped = (each.__cause__, each.__context__, getattr(each, "original", None))
-        waiting += [one for one in wrapped if isinstance(one, BaseException)]
-
 
 _KEY = "gatebench-request"
 """Under this name a request travels in Locust's own `context`, from the call to the event that ends it."""

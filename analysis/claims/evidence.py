@@ -1,0 +1,455 @@
+"""What a run says of each subject under one condition of a claim: its figures and its capabilities. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis.claims.file import METRICS, PER_THREAD, PER_WORKER
+from analysis.figures.statistics import MIN_BLOCKS, MIN_EFFECT
+from gatebench.registry.registry import matches
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analysis.claims.file import CapabilityCondition, Chosen, FigureCondition, Limit, ServesCondition
+    from analysis.figures.results import CellResult, LevelResult, Summary
+    from analysis.load.meta import RunMeta, SubjectMeta, WorkloadMeta
+from typing import TYPE_CHECKING
+
+from analysis.claims.file import Limit
+
+if TYPE_CHECKING:
+    from analysis.claims.file import ApplicationCostCondition, RatioCondition
+    from analysis.figures.results import LevelResult, Summary
+    from analysis.figures.statistics import Comparison
+    from analysis.load.meta import RunMeta, WorkloadMeta
+from typing import TYPE_CHECKING
+
+from analysis.claims.file import CapabilityCondition, FigureCondition, RatioCondition, ServesCondition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analysis.figures.results import Summary
+    from analysis.load.meta import RunMeta
+
+
+_WAITING = {PER_WORKER, PER_THREAD}
+_OUT_OF_SCOPE = {"unsupported", "unavailable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of one subject, or of whatever a condition asks about.
+
+    Attributes:
+        holds: whether the condition holds of it; None where the run cannot tell.
+        counts: False where the run has nothing to say of it by its plan: `unsupported`, `unavailable`.
+    """
+
+    name: str
+    holds: bool | None
+    detail: str
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its 95 % interval, whose ends are None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def times(self, factor: float) -> Figure:
+        """The figure in another unit."""
+        ends = [None if end is None else end * factor for end in (self.low, self.high)]
+        return Figure(self.value * factor, *ends)
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return shown(self.value)
+        return f"{shown(self.value)}, {shown(self.low)} to {shown(self.high)}"
+
+
+def shown(value: float) -> str:
+    """Three digits, or as many as there are before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def keeps(limit: Limit, low: float, high: float) -> bool | None:
+    """Whether a figure from `low` to `high` keeps to a limit; within 3 % of it nothing is a difference."""
+    if limit.above:
+        least, most = low / MIN_EFFECT, high / MIN_EFFECT
+        return True if most <= limit.value else False if least > limit.value else None
+    least, most = low * MIN_EFFECT, high * MIN_EFFECT
+    return True if least >= limit.value else False if most < limit.value else None
+
+
+def levels_of(summary: Summary, workload: str, level: str) -> list[LevelResult]:
+    """The levels of a workload that the run has: all of them, or the one that is named."""
+    return [each for each in summary.levels if each.workload == workload and level in {"", each.level}]
+
+
+def absent(meta: RunMeta, workload: str, level: str) -> Observation:
+    """That a run has no such level, and which one would."""
+    levels = [plan.level for plan in meta.levels if plan.workload == workload]
+    if levels:
+        return Observation(level, None, f"this run has {', '.join(levels)} of {workload} and not that level")
+    return Observation(
+        workload, None, f"this run has no such workload; gatebench run --workloads {workload} would tell"
+    )
+
+
+def figures(
+    condition: FigureCondition, threads: Mapping[str, int], meta: RunMeta, summary: Summary
+) -> tuple[str, list[Observation]]:
+    """What the condition asks, in words, and the figure of each chosen subject in each level."""
+    where = f"{condition.workload}/{condition.level}" if condition.level else condition.workload
+    levels = levels_of(summary, condition.workload, condition.level)
+    title = f"{_counts(condition.metric, levels)} under {where}, {condition.limit}"
+    if not levels:
+        return title, [absent(meta, condition.workload, condition.level)]
+    if condition.metric in _WAITING and not meta.workload(condition.workload).waits:
+        return title, [Observation(condition.workload, None, "its requests do not wait by design")]
+    subjects, found = chosen(meta, condition.chosen)
+    several = len(levels) > 1
+    for level in levels:
+        cells = {cell.subject: cell for cell in level.cells}
+        for subject in subjects:
+            name = f"{subject.id} at {level.level}" if several else subject.id
+            seen = _figure(condition, subject, cells[subject.id], level, _Setting(meta, threads))
+            found.append(Observation(name, seen.holds, seen.detail, seen.counts))
+    return title, found
+
+
+def _counts(metric: str, levels: Sequence[LevelResult]) -> str:
+    """What a metric counts, in the levels' own unit where it is their throughput."""
+    units = {level.metric.unit for level in levels if metric == level.metric.name == "rps"}
+    return units.pop() if len(units) == 1 else METRICS[metric]
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    meta: RunMeta
+    threads: Mapping[str, int]
+
+    def threads_of(self, subject: SubjectMeta) -> int | None:
+        """Threads of one worker process; None where neither its command nor a claims file says."""
+        if any("{threads}" in argument for argument in subject.command):
+            return self.meta.threads
+        return self.threads.get(subject.id.removesuffix(f"+{subject.app}"))
+
+
+def _figure(
+    condition: FigureCondition, subject: SubjectMeta, cell: CellResult, level: LevelResult, setting: _Setting
+) -> Observation:
+    workload = setting.meta.workload(level.workload)
+    refused = _without_figure(cell) or not_of_its_transport(workload, cell)
+    if refused is not None:
+        return refused
+    found = _measured(condition.metric, cell, level)
+    if found is None:
+        return Observation(cell.subject, None, "that figure was not measured")
+    among = 1.0
+    detail = str(found)
+    if condition.metric in _WAITING:
+        meta, plan = setting.meta, level.plan
+        among = float(meta.workers)
+        if condition.metric == PER_THREAD:
+            count = setting.threads_of(subject)
+            if count is None:
+                return Observation(
+                    cell.subject, None, "the number of its threads is not known: name it under [threads]"
+                )
+            among *= count
+        at_once = found.times(meta.workload(level.workload).service_s)
+        found = at_once.times(1 / among)
+        detail = f"{found}{_over(condition.metric, at_once, among)}"
+        if condition.limit.above and among * condition.limit.value >= plan.connections * plan.window:
+            return Observation(
+                cell.subject, None, f"{detail}, which {plan.connections} connections cannot fill"
+            )
+    if cell.blocks < MIN_BLOCKS:
+        return Observation(cell.subject, None, f"{detail}; {MIN_BLOCKS} blocks are needed, not {cell.blocks}")
+    low = found.value if found.low is None else found.low
+    high = found.value if found.high is None else found.high
+    return Observation(cell.subject, keeps(condition.limit, low, high), detail)
+
+
+def _over(metric: str, at_once: Figure, among: float) -> str:
+    """`; 3.8 over 4 threads`: all that waited at once, and among what; empty for one process."""
+    if among > 1:
+        each = "threads" if metric == PER_THREAD else "worker processes"
+        return f"; {shown(at_once.value)} over {among:,.0f} {each}"
+    return "; 1 thread" if metric == PER_THREAD else ""
+
+
+def _without_figure(cell: CellResult) -> Observation | None:
+    """Why no figure of a cell may be used; None where one may."""
+    if cell.status == "ok":
+        return None
+    counts = cell.status not in _OUT_OF_SCOPE
+    detail = cell.status if cell.code in {"", cell.status} else f"{cell.status}: {cell.code}"
+    return Observation(cell.subject, None, detail, counts)
+
+
+def _measured(metric: str, cell: CellResult, level: LevelResult) -> Figure | None:
+    name = "rps" if metric in _WAITING else metric
+    value = cell.figure(name)
+    if value is None:
+        return None
+    estimate = cell.rps if name == "rps" else cell.lead if name == level.metric.name else None
+    return Figure(value) if estimate is None else Figure(value, estimate.low, estimate.high)
+
+
+def capabilities(
+    condition: CapabilityCondition, meta: RunMeta, summary: Summary
+) -> tuple[str, list[Observation]]:
+    """Which of the chosen subjects have a capability: declared, and found by the verification before blocks.
+
+    The verification holds a server to what it declares, and finds `keep-alive` and `websocket` where they are
+    not declared. A subject that no block began with was not verified.
+    """
+    subjects, found = chosen(meta, condition.chosen)
+    for subject in subjects:
+        cells = [cell for cell in summary.cells if cell.subject == subject.id]
+        refused = _unverified(subject, cells)
+        if refused is not None:
+            found.append(refused)
+        elif condition.capability not in subject.supports:
+            found.append(Observation(subject.id, holds=False, detail="verified"))
+        else:
+            using = [
+                cell for cell in cells if shows(condition.capability, meta.workload(cell.workload), cell)
+            ]
+            found.append(_with_capability(subject, condition.capability, using))
+    interface = f" over {condition.chosen.interface.upper()}" if condition.chosen.interface else ""
+    return f"{condition.capability}{interface}", found
+
+
+def shows(capability: str, workload: WorkloadMeta, cell: CellResult) -> bool:
+    """Whether a cell's answers went by a capability, and not only its workload's name for itself.
+
+    The load engine uses what its workload needs. What a Locust file did, its counted names tell, and nothing
+    but the transport of it.
+    """
+    if capability not in workload.needs:
+        return False
+    if not workload.locustfile:
+        return True
+    if capability != workload.transport:
+        return False
+    details = cell.details
+    # Runs that kept no names counted requests over HTTP, whatever their workload said.
+    return details.counts_messages if capability == "websocket" else not details.counts_messages
+
+
+def not_of_its_transport(workload: WorkloadMeta, cell: CellResult) -> Observation | None:
+    """Why a Locust file's figure does not speak of the WebSockets that its workload declares."""
+    if not workload.locustfile or workload.transport != "websocket" or cell.details.counts_messages:
+        return None
+    text = "what its Locust file counted are no messages over WebSockets"
+    return Observation(cell.subject, None, text)
+
+
+def _with_capability(subject: SubjectMeta, capability: str, cells: Sequence[CellResult]) -> Observation:
+    valid = [cell for cell in cells if cell.status == "ok"]
+    if not valid and any(reason.startswith("reuse:") for cell in cells for reason in cell.reasons):
+        detail = "declared, but it closed connections after few answers (reuse)"
+        return Observation(subject.id, None, detail)
+    if not valid:
+        detail = "verified; no valid figure under load" if cells else "verified"
+        return Observation(subject.id, holds=True, detail=detail)
+    first = max(valid, key=lambda cell: cell.requests_per_connection or 0.0)
+    if capability == "keep-alive" and first.requests_per_connection is not None:
+        detail = f"{shown(first.requests_per_connection)} a connection under {first.workload}"
+        return Observation(subject.id, holds=True, detail=detail)
+    return Observation(subject.id, holds=True, detail=f"measured under {first.workload}")
+
+
+def _unverified(subject: SubjectMeta, cells: Sequence[CellResult]) -> Observation | None:
+    """Why nothing is known of what a subject can do; None where it kept the contract before a block."""
+    if not subject.ready:
+        return Observation(subject.id, None, "unavailable", counts=False)
+    broken = [cell for cell in cells if any(reason.startswith("contract:") for reason in cell.reasons)]
+    if broken:
+        return Observation(subject.id, None, "failed: contract")
+    if not any(cell.blocks for cell in cells):
+        return Observation(subject.id, None, "not verified, for no block of it was measured")
+    return None
+
+
+def servers(condition: ServesCondition, meta: RunMeta, summary: Summary) -> tuple[str, list[Observation]]:
+    """Which servers ran the application's form for that interface and kept the contract."""
+    found = []
+    for server in condition.servers:
+        own = [
+            each
+            for each in meta.competitors
+            if each.server == server and each.interface == condition.interface
+        ]
+        found.append(_serving(server, own, summary))
+    return f"serves {condition.interface.upper()}", found
+
+
+def _serving(server: str, subjects: Sequence[SubjectMeta], summary: Summary) -> Observation:
+    if not subjects:
+        return Observation(server, None, "no such subject in this run")
+    refused = {}
+    for subject in subjects:
+        cells = [cell for cell in summary.cells if cell.subject == subject.id]
+        why = _unverified(subject, cells)
+        if why is not None:
+            refused[subject.id] = why.detail
+        elif any(cell.status in {"ok", "invalid"} for cell in cells):
+            return Observation(server, holds=True, detail=f"{subject.id} kept the contract")
+        else:
+            refused[subject.id] = "failed in every workload"
+    broken = all(detail == "failed: contract" for detail in refused.values())
+    detail = ", ".join(f"{subject}: {why}" for subject, why in refused.items())
+    return Observation(server, False if broken else None, detail)
+
+
+def chosen(meta: RunMeta, wanted: Chosen) -> tuple[list[SubjectMeta], list[Observation]]:
+    """The subjects that a condition is about, and the names in it that fit none of the run's."""
+    known = {subject.id: subject for subject in meta.competitors}
+    named = {each: matches(each, tuple(known), whole_servers=True) for each in wanted.subjects}
+    missing = [Observation(name, None, "not in this run") for name, found in named.items() if not found]
+    every = set(known) if not named else set[str]().union(*named.values())
+    subjects = [
+        subject
+        for subject in known.values()
+        if wanted.interface in {None, subject.interface} and subject.id in every
+    ]
+    return subjects, missing
+
+
+def ratio(condition: RatioCondition, meta: RunMeta, summary: Summary) -> tuple[str, list[Observation]]:
+    """The ratio of two subjects in each level that the condition is about."""
+    title = f"{condition.left} over {condition.right} under {condition.workload}, {condition.limit}"
+    levels = levels_of(summary, condition.workload, condition.level)
+    if not levels:
+        return title, [absent(meta, condition.workload, condition.level)]
+    known = {subject.id for subject in meta.competitors}
+    missing = [name for name in (condition.left, condition.right) if name not in known]
+    if missing:
+        return title, [Observation(name, None, "not in this run") for name in missing]
+    workload = meta.workload(condition.workload)
+    return title, [_ratio(level, condition, workload) for level in levels]
+
+
+def _ratio(level: LevelResult, condition: RatioCondition, workload: WorkloadMeta) -> Observation:
+    wanted = (condition.left, condition.right)
+    for cell in level.cells:
+        other = not_of_its_transport(workload, cell) if cell.subject in wanted else None
+        if other is not None and cell.status == "ok":
+            return other
+    pair = next((each for each in level.comparisons if {each.left, each.right} == set(wanted)), None)
+    if pair is None:
+        cells = [cell for cell in level.cells if cell.subject in wanted and cell.status != "ok"]
+        why = ", ".join(f"{cell.subject} is {cell.status}" for cell in cells) or "they were not compared"
+        return Observation(level.level, None, why)
+    found = oriented(pair, condition.left)
+    if found is None:
+        return Observation(level.level, None, f"not enough data: {pair.blocks} blocks in common")
+    low, high = found.low or found.value, found.high or found.value
+    holds = keeps(condition.limit, low, high)
+    detail = f"{level.metric.label.lower()}, {found} times"
+    if holds is False and pair.verdict == "tie" and _says_a_difference(condition.limit):
+        return Observation(level.level, None, f"{detail}; a tie in this run")
+    return Observation(level.level, holds, detail)
+
+
+def _says_a_difference(limit: Limit) -> bool:
+    """Whether a ratio beyond the limit is one beyond 1 as well, which the run's own verdict must then say."""
+    return limit.value >= 1 if limit.above else limit.value <= 1
+
+
+def oriented(pair: Comparison, left: str) -> Figure | None:
+    """The pair's ratio, read as `left` over the other; None without enough data."""
+    if pair.verdict == "not enough data" or pair.ratio is None or pair.low is None or pair.high is None:
+        return None
+    if pair.left == left:
+        return Figure(pair.ratio, pair.low, pair.high)
+    return Figure(1 / pair.ratio, 1 / pair.high, 1 / pair.low)
+
+
+def application_cost(
+    condition: ApplicationCostCondition, meta: RunMeta, summary: Summary
+) -> tuple[str, list[Observation]]:
+    """What share of a request's time the application takes, behind each server that also ran a bare one.
+
+    Behind the same server, the throughput with the application over that with the bare one is one minus the
+    share of the time that the application adds. Without a bare one a run can only give a bound: whatever the
+    application costs, it costs no more than a whole request does behind the leanest server.
+    """
+    title = (
+        f"share of a request's time that {condition.application} takes under {condition.workload}, "
+        f"{condition.limit.value:.0%} at most"
+    )
+    levels = levels_of(summary, condition.workload, "")
+    if not levels:
+        return title, [absent(meta, condition.workload, "")]
+    found = [each for level in levels for each in _beside_bare(condition, meta, level)]
+    if found:
+        return title, found
+    without = (
+        f"this run has no application {condition.bare} to hold it against; "
+        f"gatebench run --apps '{condition.application} {condition.bare}' would tell"
+    )
+    bounds = "; ".join(filter(None, (_bounds(condition, meta, level) for level in levels)))
+    detail = f"{without}; what is known: {bounds}" if bounds else without
+    return title, [Observation(condition.application, None, detail)]
+
+
+def _beside_bare(condition: ApplicationCostCondition, meta: RunMeta, level: LevelResult) -> list[Observation]:
+    variants: dict[tuple[str, str], dict[str, str]] = {}
+    for subject in meta.competitors:
+        variants.setdefault((subject.server, subject.variant), {})[subject.app] = subject.id
+    found = []
+    for applications in variants.values():
+        if not {condition.application, condition.bare} <= set(applications):
+            continue
+        own, bare = applications[condition.application], applications[condition.bare]
+        pair = next((each for each in level.comparisons if {each.left, each.right} == {own, bare}), None)
+        seen = oriented(pair, own) if pair is not None else None
+        if seen is None or seen.low is None or seen.high is None or level.metric.name != "rps":
+            found.append(Observation(own, None, "not compared with the bare one"))
+            continue
+        least = Limit(1 - condition.limit.value, above=False)
+        shares = [f"{max(0.0, 1 - each):.0%}" for each in (seen.value, seen.high, seen.low)]
+        detail = f"{shares[0]}, {shares[1]} to {shares[2]}"
+        found.append(Observation(own, keeps(least, seen.low, seen.high), detail))
+    return found
+
+
+def _bounds(condition: ApplicationCostCondition, meta: RunMeta, level: LevelResult) -> str:
+    """By interface, since the forms differ: the leanest server's whole request, as a share of the others'."""
+    subjects = {each.id: each for each in meta.competitors if each.app == condition.application}
+    said = []
+    for interface in ("wsgi", "asgi"):
+        costs = {
+            cell.subject: cell.cpu_us_per_request
+            for cell in level.cells
+            if cell.status == "ok"
+            and cell.cpu_us_per_request is not None
+            and cell.subject in subjects
+            and cell.interface == interface
+        }
+        if not costs:
+            continue
+        leanest = min(costs, key=lambda subject: (costs[subject], subject))
+        least_us = costs[leanest]
+        under = [
+            f"{least_us / cost_us:.0%} of {subject}'s"
+            for subject, cost_us in sorted(costs.items(), key=lambda item: -item[1])
+            if least_us <= condition.limit.value * cost_us
+        ]
+        text = (
+            f"over {interface.upper()} it takes under {shown(least_us)} µs of CPU time, all that {leanest} "
+            "spends on a request"
+        )
+        said.append(f"{text}: at most {', '.join(under)}" if under else text)
+    return "; ".join(said)
