@@ -237,7 +237,9 @@ def test_the_vocabulary_of_claims_is_complete() -> None:
 
 
 def test_every_code_under_which_a_comparison_is_refused_is_explained() -> None:
-    text = (ROOT / "analysis" / "compare" / "compare.py").read_text()
+    text = "".join(
+        (ROOT / "analysis" / "compare" / f"{name}.py").read_text() for name in ("compare", "conditions")
+    )
     codes = set(re.findall(r'f?"([a-z]+(?:-[a-z]+)*): ', text))
     assert {"application", "too-few-blocks"} <= codes
     statuses = {"invalid", "failed", "unsupported", "unavailable"}

@@ -221,7 +221,7 @@ class LargeAnswer:
     """One answer, in any number of pieces.
 
     It recognises what equals an answer that the full parser would accept, and nothing else: a head that the
-    full parser accepted (`loadtests.engine.http`), then the expected body, framed by Content-Length, by the
+    full parser accepted, then the expected body, framed by Content-Length, by the
     end of the connection, or in plain chunks (whose sizes may differ from answer to answer; no extensions, no
     trailers).
 
