@@ -16,8 +16,8 @@ class HttpConnection(Slot):
     """A slot that holds one connection at a time, reopened after each answer where the transport says so.
 
     An answer that equals one that the full parser accepted before is accepted, byte for byte but for values
-    of headers that change no verdict (`loadtests.engine.known_answers`); a large one, where its head does and its
-    body is the expected one (`LargeAnswer`). Everything else goes through the full parser.
+    of headers that change no verdict (`Heads`); a large one, where its head does and its body is the expected
+    one (`LargeAnswer`). Everything else goes through the full parser.
     """
 
     __slots__ = ("_checker", "_got", "_reader", "_reused")
