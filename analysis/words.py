@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from analysis.figures.gates import CEILING, GENERATOR_BUSY, RATE_MISSED
@@ -11,18 +12,11 @@ from analysis.figures.statistics import MIN_BLOCKS
 from gatebench.results.details import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, LevelResult, Standing
     from analysis.figures.statistics import Comparison, Estimate
-    from analysis.load.meta import WorkloadMeta
-
-from collections import defaultdict
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from analysis.figures.results import LevelResult
     from analysis.load.meta import EngineMeta, ImageMeta, LevelPlan, LimitsMeta, RunMeta, WorkloadMeta
 
 

@@ -188,6 +188,19 @@ def test_memory_under_an_invalid_level_is_not_the_highest(tmp_path: Path) -> Non
     assert bars(chart.figure.axes[0])["valid"] == [pytest.approx(31.4)]
 
 
+def test_memory_read_in_a_slice_that_others_disturbed_is_shown(tmp_path: Path) -> None:
+    view = run_view(tmp_path, [UVICORN], [KEEP_ALIVE])
+    for part in sorted((view.run.folder / "slices.parquet").iterdir()):
+        slices = pd.read_parquet(part)
+        last = slices["round"] == slices["round"].max()  # the only one of a block in which memory is read
+        slices["server_memory_mib"] = slices["server_memory_mib"].where(last)
+        slices.assign(shared=last, others_s=last * 0.01).to_parquet(part)
+    view = again(view)
+
+    assert not view.level.cells[0].reasons
+    assert bars(only(memory_charts(view)).figure.axes[0])["valid"] == [pytest.approx(31.4)]
+
+
 def test_memory_of_idle_connections_is_not_mixed_with_that_under_load(tmp_path: Path) -> None:
     view = run_view(tmp_path, [UVICORN], [KEEP_ALIVE, IDLE])
     chart = only(memory_charts(view))

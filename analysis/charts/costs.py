@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 
 from analysis.charts.panels import reason_in_brief
 from analysis.charts.rows import HATCHED, Part, apart, bar, parts
@@ -24,11 +26,11 @@ from analysis.charts.style import (
     row_labels,
     write,
 )
-from analysis.charts.view import conditions_of_all, counted_slices
-from analysis.figures.leads import CPU
+from analysis.charts.view import conditions_of_all, counted_slices, every_slice
+from analysis.figures.leads import CPU, memory_metrics
 from analysis.figures.results import ordered
 from analysis.figures.statistics import Estimate, rate
-from analysis.words import interval, short_reason
+from analysis.words import interval, memory_note, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,20 +40,6 @@ if TYPE_CHECKING:
     from analysis.charts.view import View
     from analysis.figures.results import CellResult, LevelResult
     from analysis.load.run import Run
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import pandas as pd
-
-from analysis.figures.leads import memory_metrics
-from analysis.words import memory_note
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from analysis.charts.view import View
-    from analysis.figures.results import CellResult, LevelResult
 
 
 _MOST_COLUMNS = 4
@@ -215,7 +203,8 @@ def memory_charts(view: View) -> Iterator[Chart]:
     """The highest memory of every subject, the lowest first."""
     levels = loaded_levels(view)
     memory = [
-        counted_slices(view.run, level.plan).groupby(["subject", "block"])[_COLUMN].max() for level in levels
+        every_slice(view.run, level.plan).groupby(["subject", "block"])[_COLUMN].max().dropna()
+        for level in levels
     ]
     every = zip(*(level.cells for level in levels), strict=True)
     rows = sorted((_memory_row(cells, memory) for cells in every), key=_memory_place)

@@ -12,26 +12,15 @@ from analysis.charts.panels import (
     even_values,
     has_strip,
     is_first,
+    logarithmic_height,
     point,
     rule,
 )
 from analysis.charts.rows import parts
 from analysis.charts.style import Chart, Words
 from analysis.charts.view import conditions_of_all
-from analysis.figures.results import ordered
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from matplotlib.axes import Axes
-
-    from analysis.charts.view import View
-    from analysis.figures.results import LevelResult
-
-from typing import TYPE_CHECKING
-
-from analysis.charts.panels import logarithmic_height
 from analysis.figures.gates import RATE_MISSED
+from analysis.figures.results import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

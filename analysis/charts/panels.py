@@ -2,56 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
-from matplotlib.ticker import MaxNLocator
-
-from analysis.charts.style import GRID, LEAST_PT, MUTED, NOTHING_VALID, TEXT_PT, round_values
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from matplotlib.axes import Axes
-
 import textwrap
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import matplotlib as mpl
+import numpy as np
 import numpy.typing as npt
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from analysis.charts.style import (
     CAPTION_PT,
     GREY,
+    GRID,
     HEIGHT_IN,
     INK,
+    LEAST_PT,
     LEFT_IN,
     MARKERS,
+    MUTED,
+    NOTHING_VALID,
     PAPER,
     STYLE,
+    TEXT_PT,
     WIDTH_IN,
     Words,
     below_in,
     color,
+    round_values,
     sheet,
 )
 from analysis.figures.gates import RATE_MISSED
 from analysis.words import names
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from analysis.figures.results import CellResult
-    from analysis.load.meta import RunMeta, SubjectMeta
-
-from typing import TYPE_CHECKING
-
-from matplotlib.patches import Rectangle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +45,7 @@ if TYPE_CHECKING:
 
     from analysis.charts.style import Words
     from analysis.figures.results import CellResult
-    from analysis.load.meta import SubjectMeta
+    from analysis.load.meta import RunMeta, SubjectMeta
 
 
 _AWAY_PT = 6

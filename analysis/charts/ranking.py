@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analysis.charts import rows
 from analysis.charts.rows import HATCHED, Part, apart, bar, parts
-from analysis.charts.style import QUIET, Chart, Words, beside, nothing_valid, page, row_labels
-from analysis.figures.leads import CONNECTION_MEMORY, RPS, WITHIN_OBJECTIVE
-from analysis.figures.results import standings
-from analysis.words import conditions, findings, short_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from analysis.charts.view import View
-    from analysis.figures.leads import Metric
-    from analysis.figures.results import CellResult, Standing
-    from analysis.load.meta import RunMeta
-
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from analysis.charts.style import (
     INK,
     MARKERS,
     MUTED,
     PAPER,
+    QUIET,
     SMALL_PT,
     STRONG,
+    Chart,
     Column,
+    Words,
+    beside,
     color,
     logarithmic,
+    nothing_valid,
+    page,
+    row_labels,
     write,
 )
-from analysis.figures.results import ordered
-from analysis.words import interval
+from analysis.figures.leads import CONNECTION_MEMORY, RPS, WITHIN_OBJECTIVE
+from analysis.figures.results import ordered, standings
+from analysis.words import conditions, findings, interval, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +37,9 @@ if TYPE_CHECKING:
 
     from analysis.charts.view import View
     from analysis.figures.leads import Metric
-    from analysis.figures.results import CellResult
+    from analysis.figures.results import CellResult, Standing
     from analysis.figures.statistics import Estimate
+    from analysis.load.meta import RunMeta
 
 
 _STEMS = {RPS.name: "throughput", WITHIN_OBJECTIVE.name: "objective", CONNECTION_MEMORY.name: "idle-memory"}

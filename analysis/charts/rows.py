@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-import math
-from typing import TYPE_CHECKING
-
-from analysis.charts.style import GREY, INK, MARKERS, PAPER, QUIET, STRONG, beside, color
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from analysis.figures.statistics import Estimate
-    from analysis.load.meta import SubjectMeta
-
-from typing import TYPE_CHECKING
-
-from analysis.charts.style import logarithmic, nothing_valid
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.axes import Axes
-
-from typing import TYPE_CHECKING
-
 from matplotlib.markers import TICKLEFT
 
-from analysis.charts.style import Column, right_by, write
+from analysis.charts.style import (
+    GREY,
+    INK,
+    MARKERS,
+    PAPER,
+    QUIET,
+    STRONG,
+    Column,
+    beside,
+    color,
+    logarithmic,
+    nothing_valid,
+    right_by,
+    write,
+)
 from analysis.figures.results import tied_runs
 from analysis.words import interval
 
@@ -44,6 +34,8 @@ if TYPE_CHECKING:
 
     from analysis.figures.leads import Metric
     from analysis.figures.results import Standing
+    from analysis.figures.statistics import Estimate
+    from analysis.load.meta import SubjectMeta
 
 
 T = TypeVar("T")

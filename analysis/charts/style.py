@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from analysis.load.meta import SubjectMeta
-
+import io
 import math
 import textwrap
 from collections.abc import Mapping
@@ -18,28 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import is_color_like, to_hex, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from matplotlib.axes import Axes
-
-    from analysis.load.meta import SubjectMeta
-
-import io
-from typing import TYPE_CHECKING
-
-from matplotlib.colors import is_color_like, to_hex, to_rgba
-from matplotlib.text import Text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from analysis.load.meta import SubjectMeta
 
 
 # Okabe & Ito (2008) without its yellow, which is lost on white, filled up with colors like those of Paul

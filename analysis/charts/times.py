@@ -4,55 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.charts.rows import LEGEND, TOO_FEW, Part, draw_dots, milliseconds_axis, parts
-from analysis.charts.style import (
-    HEADING,
-    PLAIN,
-    QUIET,
-    Chart,
-    Column,
-    Look,
-    Words,
-    beside,
-    color,
-    page,
-    row_labels,
-    write,
-)
-from analysis.figures.leads import LAST_P50, LAST_P99, P50, P90, P99, Metric
-from analysis.figures.results import ordered
-from analysis.words import conditions, short_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from matplotlib.axes import Axes
-
-    from analysis.charts.view import View
-    from analysis.figures.results import CellResult
-    from analysis.load.meta import LevelPlan, WorkloadMeta
-
-from typing import TYPE_CHECKING
-
-from analysis.charts import rows
-from analysis.charts.style import INK, STRONG
-from analysis.figures.results import standings
-from analysis.words import findings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from matplotlib.axes import Axes
-
-    from analysis.charts.view import View
-    from analysis.figures.leads import Metric
-    from analysis.figures.results import CellResult, Standing
-
-from typing import TYPE_CHECKING
-
 import matplotlib as mpl
 import numpy as np
 
+from analysis.charts import rows
 from analysis.charts.panels import (
     MOST_PANELS,
     End,
@@ -68,9 +23,29 @@ from analysis.charts.panels import (
     others,
     rule,
 )
-from analysis.charts.style import STYLE
+from analysis.charts.rows import LEGEND, TOO_FEW, Part, draw_dots, milliseconds_axis, parts
+from analysis.charts.style import (
+    HEADING,
+    INK,
+    PLAIN,
+    QUIET,
+    STRONG,
+    STYLE,
+    Chart,
+    Column,
+    Look,
+    Words,
+    beside,
+    color,
+    page,
+    row_labels,
+    write,
+)
 from analysis.figures.cells import level_data
+from analysis.figures.leads import LAST_P50, LAST_P99, P50, P90, P99, Metric
+from analysis.figures.results import ordered, standings
 from analysis.figures.tails import Array, Tail, tails
+from analysis.words import conditions, findings, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +53,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from analysis.charts.view import View
-    from analysis.load.meta import SubjectMeta
+    from analysis.figures.leads import Metric
+    from analysis.figures.results import CellResult, Standing
+    from analysis.load.meta import LevelPlan, SubjectMeta, WorkloadMeta
 
 
 _SHOWN: tuple[Metric, ...] = (P50, P90, P99)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from analysis.figures.cells import LevelData, level_data
+from analysis.words import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analysis.figures.results import LevelResult
-    from analysis.load.meta import RunMeta, WorkloadMeta
-    from analysis.load.run import Run
-
-from typing import TYPE_CHECKING
-
-from analysis.words import conditions
-
-if TYPE_CHECKING:
-    pass
-
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-from analysis.figures.cells import level_data
-
-if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.load.meta import LevelPlan
+    from analysis.figures.results import LevelResult
+    from analysis.load.meta import LevelPlan, RunMeta, WorkloadMeta
     from analysis.load.run import Run
 
 
@@ -72,4 +59,13 @@ def conditions_of_all(view: View) -> str:
 
 def counted_slices(run: Run, plan: LevelPlan) -> pd.DataFrame:
     """The slices of one level that its figures rest on, without the work of selecting its histograms."""
-    return level_data(replace(run, histograms=run.histograms.without_rows()), plan).slices
+    return _slices(run, plan).slices
+
+
+def every_slice(run: Run, plan: LevelPlan) -> pd.DataFrame:
+    """The same with those that others disturbed: what a server holds, they did not change."""
+    return _slices(run, plan).every
+
+
+def _slices(run: Run, plan: LevelPlan) -> LevelData:
+    return level_data(replace(run, histograms=run.histograms.without_rows()), plan)

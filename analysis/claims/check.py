@@ -8,24 +8,11 @@ every one undecided.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from analysis.claims.file import CapabilityCondition, FigureCondition, ServesCondition
-    from analysis.figures.results import Summary
-    from analysis.load.meta import RunMeta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from analysis.claims.file import RatioCondition
-    from analysis.figures.results import Summary
-    from analysis.load.meta import RunMeta
-from collections import defaultdict
-from typing import TYPE_CHECKING
-
+from analysis.claims.evidence import Observation, application_cost, capabilities, figures, ratio, servers
 from analysis.claims.file import (
     CapabilityCondition,
     Claim,
@@ -34,16 +21,21 @@ from analysis.claims.file import (
     Scope,
     ServesCondition,
 )
+from analysis.figures.results import ClaimResult, ClaimVerdict
 from analysis.words import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from analysis.claims.file import Condition
+    from analysis.claims.file import (
+        CapabilityCondition,
+        Condition,
+        FigureCondition,
+        RatioCondition,
+        ServesCondition,
+    )
     from analysis.figures.results import Summary
     from analysis.load.meta import RunMeta
-from analysis.claims.evidence import Observation, application_cost, capabilities, figures, ratio, servers
-from analysis.figures.results import ClaimResult, ClaimVerdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,34 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.claims.file import METRICS, PER_THREAD, PER_WORKER
+from analysis.claims.file import (
+    METRICS,
+    PER_THREAD,
+    PER_WORKER,
+    CapabilityCondition,
+    FigureCondition,
+    Limit,
+    RatioCondition,
+    ServesCondition,
+)
 from analysis.figures.statistics import MIN_BLOCKS, MIN_EFFECT
 from gatebench.registry.registry import matches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from analysis.claims.file import CapabilityCondition, Chosen, FigureCondition, Limit, ServesCondition
+    from analysis.claims.file import (
+        ApplicationCostCondition,
+        CapabilityCondition,
+        Chosen,
+        FigureCondition,
+        Limit,
+        RatioCondition,
+        ServesCondition,
+    )
     from analysis.figures.results import CellResult, LevelResult, Summary
-    from analysis.load.meta import RunMeta, SubjectMeta, WorkloadMeta
-from typing import TYPE_CHECKING
-
-from analysis.claims.file import Limit
-
-if TYPE_CHECKING:
-    from analysis.claims.file import ApplicationCostCondition, RatioCondition
-    from analysis.figures.results import LevelResult, Summary
     from analysis.figures.statistics import Comparison
-    from analysis.load.meta import RunMeta, WorkloadMeta
-from typing import TYPE_CHECKING
-
-from analysis.claims.file import CapabilityCondition, FigureCondition, RatioCondition, ServesCondition
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from analysis.figures.results import Summary
-    from analysis.load.meta import RunMeta
+    from analysis.load.meta import RunMeta, SubjectMeta, WorkloadMeta
 
 
 _WAITING = {PER_WORKER, PER_THREAD}

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
+from gatebench.registry.registry import matches
 from gatebench.registry.servers import HYPHENATED
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import CAPABILITIES, INTERFACES, Capability, Interface
-from gatebench.words.toml import Table, listed
+from gatebench.words.toml import Table, listed, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-from collections import defaultdict
-from typing import TYPE_CHECKING
-
-from gatebench.registry.registry import matches
-from gatebench.words.toml import near
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from analysis.load.meta import RunMeta
     from gatebench.registry.registry import Registry

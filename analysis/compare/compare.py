@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from analysis.figures.statistics import MIN_EFFECT, Comparison
-from analysis.load.meta import LevelPlan
-
-if TYPE_CHECKING:
-    from analysis.load.meta import LevelPlan, RunMeta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from analysis.load.meta import RunMeta
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
+from analysis.compare.conditions import cell_refusals, changes, run_doubts, run_refusals, status_refusals
+from analysis.compare.result import (
+    CellComparison,
+    CellVerdict,
+    Outcome,
+    PairComparison,
+    Ratio,
+    RunComparison,
+    Shift,
+)
 from analysis.figures.cells import level_data
 from analysis.figures.leads import lead_table
-from analysis.figures.statistics import CONFIDENCE, MIN_BLOCKS, SIGNIFICANCE, block_means, holm, noise_band
+from analysis.figures.statistics import (
+    CONFIDENCE,
+    MIN_BLOCKS,
+    MIN_EFFECT,
+    SIGNIFICANCE,
+    Comparison,
+    block_means,
+    holm,
+    noise_band,
+)
+from analysis.load.meta import LevelPlan
 from gatebench.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,16 +42,7 @@ if TYPE_CHECKING:
     from analysis.figures.statistics import Array, Comparison
     from analysis.load.meta import LevelPlan, RunMeta
     from analysis.load.run import Run
-from analysis.compare.conditions import cell_refusals, changes, run_doubts, run_refusals, status_refusals
-from analysis.compare.result import (
-    CellComparison,
-    CellVerdict,
-    Outcome,
-    PairComparison,
-    Ratio,
-    RunComparison,
-    Shift,
-)
+
 
 _OPPOSITE = {"higher": "lower", "lower": "higher"}
 

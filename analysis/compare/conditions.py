@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from analysis.load.meta import LevelPlan, SubjectMeta
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from analysis.figures.results import CellResult
-    from analysis.load.meta import LevelPlan, RunMeta, SubjectMeta
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from analysis.compare.result import Change
+from analysis.load.meta import LevelPlan, SubjectMeta
 from analysis.words import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from analysis.load.meta import RunMeta, SubjectMeta
-from typing import TYPE_CHECKING
+    from analysis.figures.results import CellResult
+    from analysis.load.meta import LevelPlan, RunMeta, SubjectMeta
 
-if TYPE_CHECKING:
-    from analysis.load.meta import LevelPlan, RunMeta
-from analysis.compare.result import Change
 
 IDENTIFIES_A_MACHINE = ("system", "architecture", "cpu", "cores")
 _HOW_IT_DIFFERS = "is not the same in both runs, or a run does not record what it was (hashes in run.json)"

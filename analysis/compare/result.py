@@ -10,16 +10,8 @@ from analysis.figures.statistics import MIN_EFFECT, Comparison, Estimate
 from analysis.load.meta import LevelPlan, SubjectMeta
 
 if TYPE_CHECKING:
-    from analysis.load.meta import LevelPlan, SubjectMeta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from analysis.load.meta import SubjectMeta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from analysis.figures.statistics import Comparison
-    from analysis.load.meta import LevelPlan
+    from analysis.load.meta import LevelPlan, SubjectMeta
 
 
 CellVerdict = Literal["regression", "improvement", "no difference shown", "not comparable"]

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from analysis.compare.result import PairComparison, Ratio, RunComparison, Shift
-    from analysis.figures.statistics import Comparison
-
+import json
 from collections import defaultdict
+from contextlib import ExitStack
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import RenderableType
-
-    from analysis.compare.result import Outcome, PairComparison, RunComparison
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from analysis.compare.result import CellComparison, PairComparison, RunComparison
-    from analysis.figures.statistics import Comparison, Estimate
-
-from typing import TYPE_CHECKING
 
 from analysis.charts.rows import parts
 from analysis.charts.style import (
@@ -47,30 +28,6 @@ from analysis.charts.style import (
     row_labels,
     write,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from matplotlib.axes import Axes
-
-    from analysis.charts.rows import Part
-    from analysis.compare.result import CellComparison, Ratio, RunComparison
-    from analysis.load.meta import LevelPlan
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from rich.console import RenderableType
-
-    from analysis.compare.result import CellComparison, Change, PairComparison, RunComparison
-    from analysis.load.meta import LevelPlan
-
-import json
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
-
 from analysis.compare.compare import Side, compare_runs
 from analysis.figures.summary import summarize
 from analysis.load.run import load_run
@@ -78,9 +35,24 @@ from gatebench.results.bundle import unpacked
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from rich.console import Console
+    from matplotlib.axes import Axes
+    from rich.console import Console, RenderableType
+
+    from analysis.charts.rows import Part
+    from analysis.compare.result import (
+        CellComparison,
+        Change,
+        Outcome,
+        PairComparison,
+        Ratio,
+        RunComparison,
+        Shift,
+    )
+    from analysis.figures.statistics import Comparison, Estimate
+    from analysis.load.meta import LevelPlan
 
 
 DRIFT = (

@@ -38,6 +38,11 @@ class LevelData:
     left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
+    def every(self) -> pd.DataFrame:
+        """The slices of these blocks, those that others disturbed among them."""
+        return self.slices if self.left_out.empty else pd.concat([self.slices, self.left_out])
+
+    @property
     def rated(self) -> pd.DataFrame:
         """The slices that give a rate each; all of a block are one where users live on between them.
 
@@ -219,9 +224,7 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
     histogram = data.histograms[data.histograms["subject"] == subject]
     clocks = {clock: histogram[histogram["clock"] == clock] for clock in CLOCKS}
     service = of_histogram(clocks["service"])
-    every = slices
-    if not data.left_out.empty:
-        every = pd.concat([slices, data.left_out[data.left_out["subject"] == subject]])
+    every = data.every[data.every["subject"] == subject]
     shared = every[every["shared"]]
     steal_share = _share(slices, "steal_s")
     requests = int(slices["completed"].sum() + slices["drained"].sum())

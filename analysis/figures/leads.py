@@ -5,11 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from analysis.load.meta import RunMeta, WorkloadMeta
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
@@ -20,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analysis.figures.cells import LevelData
-    from analysis.load.meta import LevelPlan, WorkloadMeta
+    from analysis.load.meta import LevelPlan, RunMeta, WorkloadMeta
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pandas as pd
 
 
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}

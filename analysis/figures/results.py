@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from analysis.figures.leads import Metric
 from analysis.figures.statistics import Comparison, Estimate
@@ -12,23 +12,9 @@ from analysis.load.meta import LevelPlan
 from analysis.load.tables import NONE, Details
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from analysis.figures.statistics import Comparison, Verdict
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from analysis.figures.statistics import Comparison
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 
 Status = Literal["ok", "invalid", "unsupported", "unavailable", "failed"]

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 Array = npt.NDArray[np.float64]
 Verdict = Literal["higher", "lower", "tie", "not enough data"]

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pandas as pd
-from typing import TYPE_CHECKING
-
 from analysis.figures.leads import TAIL_PARTS
+from analysis.figures.percentiles import MIN_SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.figures.cells import LevelData
-from analysis.figures.percentiles import MIN_SAMPLES
+
 
 Array = npt.NDArray[np.float64]
 

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatebench.words.errors import GatebenchError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from types import UnionType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-import json
-from typing import TYPE_CHECKING
-
-from gatebench.words.model import takes_workers
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 from analysis.load.meta import (
     NULL_RESPONDER,
     EngineMeta,
@@ -41,6 +16,13 @@ from analysis.load.meta import (
     SubjectMeta,
     WorkloadMeta,
 )
+from gatebench.words.errors import GatebenchError
+from gatebench.words.model import takes_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import UnionType
 
 
 def image(fields: Fields, key: str) -> ImageMeta | None:

@@ -6,9 +6,11 @@ import gc
 import multiprocessing
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -16,29 +18,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gatebench.words.errors import GatebenchError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
 from gatebench.results.details import MOST_EXAMPLES, OTHER_NAMES, visible
-from loadtests.engine.tally import FAILURES
+from gatebench.words.errors import GatebenchError
+from loadtests.engine.tally import CLOCKS, FAILURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-from typing import TYPE_CHECKING
-
-from loadtests.engine.tally import CLOCKS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from analysis.load.meta import RunMeta

@@ -9,35 +9,29 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from analysis.charts.registry import draw_all
-from analysis.claims.check import check
-from analysis.claims.file import Known, load_claims
-from analysis.figures.summary import as_json, summarize
-from analysis.load.run import load_run
-from analysis.page.page import render
-from analysis.page.pictures import Picture
-from gatebench.registry.registry import open_registry
-from gatebench.results.bundle import FOLDER as SOURCES
-from gatebench.results.bundle import claims_of
-from gatebench.results.record import record_error
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from pathlib import Path
-
-from typing import TYPE_CHECKING
-
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis.charts.registry import draw_all
+from analysis.claims.check import check
+from analysis.claims.file import Known, load_claims
 from analysis.figures.leads import P50, P99, why_no_lead
 from analysis.figures.results import standings
+from analysis.figures.summary import as_json, summarize
+from analysis.load.run import load_run
+from analysis.page.page import render
+from analysis.page.pictures import Picture
 from analysis.words import interval, short_reason
+from gatebench.registry.registry import open_registry
+from gatebench.results.bundle import FOLDER as SOURCES
+from gatebench.results.bundle import claims_of
 from gatebench.results.details import TEXT_CHARACTERS
+from gatebench.results.record import record_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
     from analysis.figures.results import CellResult, LevelResult
 

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
-from random import randrange
-from typing import TYPE_CHECKING
-
-from loadtests.engine.slot import clock_ns
-from loadtests.engine.websocket import WebSocketSlot
-
-if TYPE_CHECKING:
-    from loadtests.engine.group import Group
-
-from collections.abc import Sequence
-from random import getrandbits
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from loadtests.engine.group import Group
-
 import base64
 import contextlib
 import functools
 import hashlib
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from random import getrandbits, randrange
 from typing import TYPE_CHECKING
 
 import h11
 
 from loadtests.engine.http_parser import Verdict
-from loadtests.engine.slot import Slot, open_connection
-from loadtests.engine.websocket import HANDSHAKE_LIMIT_BYTES
+from loadtests.engine.slot import Slot, clock_ns, open_connection
+from loadtests.engine.websocket import HANDSHAKE_LIMIT_BYTES, WebSocketSlot
 
 if TYPE_CHECKING:
     from loadtests.engine.group import Group
