@@ -118,26 +118,65 @@ def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path
         assert f"{option}: {number} is under 1" in said
 
 
-@pytest.mark.real
-def test_an_option_that_no_locust_file_defines_is_refused_with_the_near_one(tmp_path: Path) -> None:
-    folder = tmp_path / "workloads" / "shop"
+SHOP = (
+    "from locust import HttpUser, events, task\n\n\n"
+    "@events.init_command_line_parser.add_listener\n"
+    'def _(parser):\n    parser.add_argument("--page", type=int, default=1)\n\n\n'
+    "print('a file may print')\n\n\n"
+    "class Shopper(HttpUser):\n    @task\n    def buy(self):\n        pass\n"
+)
+
+
+def shop(tmp_path: Path, text: str, name: str = "shop") -> tuple[str, ...]:
+    """The options that choose a workload of such a Locust file."""
+    folder = tmp_path / "workloads" / name
     folder.mkdir(parents=True)
     (folder / "workload.toml").write_text(
         'description = "Its own option"\ntransport = "keep-alive"\nslice = "1s"\nwarmup = "1s"\n'
         'profiles = ["full"]\n\n[load]\nmodel = "locust"\nusers = [4]\n'
     )
-    (folder / "locustfile.py").write_text(
-        "from locust import HttpUser, events, task\n\n\n"
-        "@events.init_command_line_parser.add_listener\n"
-        'def _(parser):\n    parser.add_argument("--page", default="/json")\n\n\n'
-        "class Shopper(HttpUser):\n    @task\n    def buy(self):\n        pass\n"
-    )
-    chosen = ("--workloads-dir", str(tmp_path / "workloads"), "--workloads", "shop")
+    (folder / "locustfile.py").write_text(text)
+    return "--workloads-dir", str(tmp_path / "workloads"), "--workloads", name
+
+
+@pytest.mark.real
+def test_an_option_that_no_locust_file_defines_is_refused_with_the_near_one(tmp_path: Path) -> None:
+    chosen = shop(tmp_path, SHOP)
     said = refused(tmp_path, *chosen, "--locust-option", "pgae=/", "--locust-option", "page")
     assert "no chosen Locust file has an option 'pgae' (did you mean \"page\"?)" in said
     assert "'page' is not NAME=VALUE" in said
     said = refused(tmp_path, "--workloads", "keep-alive", "--locust-option", "page=/")
     assert "no chosen workload has a Locust file" in said
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("text", "given", "complaint"),
+    [
+        (SHOP, ("page=first",), "argument --page: invalid int value: 'first'"),
+        (SHOP.replace("@task", "@tusk"), (), "NameError: name 'tusk' is not defined"),
+        (SHOP.replace("    @task\n", ""), (), "Shopper has no task"),
+        (SHOP.replace("    @task", "    fixed_count = 3\n    @task"), (), "fixed_count allows 3 (Shopper 3)"),
+        ("import sys\nsys.exit(3)\n", (), "SystemExit: 3; the file must load on its own"),
+        ("import os\nos._exit(3)\n", (), "the process that reads it ended"),
+    ],
+)
+def test_what_is_wrong_with_a_locust_file_is_told_before_anything_starts(
+    tmp_path: Path, text: str, given: tuple[str, ...], complaint: str
+) -> None:
+    options = [word for each in given for word in ("--locust-option", each)]
+    said = refused(tmp_path, *shop(tmp_path, text), *options)
+    assert complaint in said
+    assert "1 problem(s); nothing was done" in said
+
+
+@pytest.mark.real
+def test_the_faults_of_several_locust_files_are_told_at_once(tmp_path: Path) -> None:
+    shop(tmp_path, SHOP.replace("    @task\n", ""))
+    chosen = shop(tmp_path, SHOP.replace("HttpUser", "User"), "till")
+    said = refused(tmp_path, *chosen[:-1], "shop till")
+    assert "Shopper has no task" in said
+    assert "neither a FastHttpUser nor an HttpUser" in said
 
 
 @pytest.mark.real

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.lab import Ended, Results, assert_went_well, blamed, gatebench, run_arguments
+from tests.lab import OWN_FOLDERS, Ended, Results, assert_went_well, blamed, gatebench, run_arguments
 
 pytestmark = pytest.mark.real
 
@@ -33,6 +33,18 @@ class Raiser(FastHttpUser):
     def work(self):
         raise RuntimeError("its own fault")
 """
+LEAVING = """
+from locust import FastHttpUser, task
+from locust.exception import StopUser
+
+class Leaver(FastHttpUser):
+    def on_start(self):
+        raise StopUser()
+
+    @task
+    def work(self):
+        self.client.get("/json")
+"""
 LOGGING_IN = """
 from locust import FastHttpUser, constant, task
 
@@ -53,7 +65,7 @@ def loads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Results]:
     broken = folder / "workloads" / "kind-broken"
     broken.mkdir(parents=True)
     (broken / "workload.toml").write_text(BROKEN)
-    (broken / "locustfile.py").write_text('"""No users."""\n')
+    (broken / "locustfile.py").write_text(LEAVING)
     raising = broken.with_name("kind-raising")
     raising.mkdir()
     (raising / "workload.toml").write_text(BROKEN)
@@ -168,6 +180,20 @@ def test_an_error_of_a_locust_file_is_not_charged_to_the_server(loads: tuple[End
     found = results.cell(HONEST, "kind-raising")
     assert blamed(found) == {"load"}
     assert "its own fault" in "\n".join(found["reasons"])
+
+
+def test_a_locust_file_that_failed_in_one_block_is_not_tried_in_the_next(tmp_path: Path) -> None:
+    workload = tmp_path / "workloads" / "kind-broken"
+    workload.mkdir(parents=True)
+    (workload / "workload.toml").write_text(BROKEN.replace("smoke", "standard"))
+    (workload / "locustfile.py").write_text(LEAVING)
+    out = tmp_path / "run"
+    chosen = ("--servers", HONEST, "--workloads", "kind-broken", "--budget", "10s", "--out", str(out))
+    own = ("--workloads-dir", str(workload.parent), *OWN_FOLDERS)
+    ended = gatebench(tmp_path, "run", "--profile", "standard", *own, *chosen)
+    events = Results(out).events
+    assert sum(each["kind"] == "block-finished" for each in events) > 1, ended.said
+    assert [each["code"] for each in events if each["kind"] == "failed"] == ["load"]
 
 
 def test_two_engines_and_two_workers_are_added_up(tmp_path: Path) -> None:

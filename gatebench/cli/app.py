@@ -208,7 +208,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         lambda: check_claims(claims or (), registry),
     )
     references = hold_together(registry, chosen.subjects, chosen_workloads, words(workloads), options.workers)
-    chosen_workloads = with_locust_options(chosen_workloads, locust_option or ())
+    chosen_workloads = with_locust_options(chosen_workloads, locust_option or (), load.workers)
     request = RunRequest(
         subjects=chosen.subjects,
         workloads=chosen_workloads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,35 +18,41 @@ from gatebench.words.toml import listed, near
 ASK_S = 60.0
 
 
-def with_locust_options(workloads: Sequence[Workload], given: Sequence[str]) -> tuple[Workload, ...]:
+def with_locust_options(
+    workloads: Sequence[Workload], given: Sequence[str], load_workers: int = 0
+) -> tuple[Workload, ...]:
     """The workloads, each with those of the options that its Locust file defines.
+
+    Every Locust file is read as the run will read it, so that a fault of it is told before anything starts.
 
     Args:
         workloads: the chosen ones.
         given: `NAME=VALUE` each; the last of a name holds.
+        load_workers: the Locust workers that share the users; 0 for none.
 
     Raises:
-        ConfigurationError: one has no value, or no chosen Locust file has such an option.
+        ConfigurationError: a Locust file cannot be used, an option has no value or a wrong one, or no chosen
+            Locust file has such an option.
     """
-    if not given:
-        return tuple(workloads)
     problems = [f"--locust-option: {each!r} is not NAME=VALUE" for each in given if not _parts(each)[1]]
     options = {name: value for name, separator, value in map(_parts, given) if separator}
-    files = [each.locustfile for each in workloads if each.locustfile is not None]
-    if not files:
-        raise ConfigurationError(
-            [*problems, "--locust-option: no chosen workload has a Locust file; name one (--workloads)"]
-        )
-    known = own_options(files)
+    users = users_of(workloads, load_workers)
+    if not users:
+        if given:
+            problems.append("--locust-option: no chosen workload has a Locust file; name one (--workloads)")
+        if problems:
+            raise ConfigurationError(problems)
+        return tuple(workloads)
+    known, faults = read_files(users, options)
     every = sorted({name for names in known.values() for name in names})
     problems += [
         f"--locust-option: no chosen Locust file has an option {name!r}{near(name, every)}; "
         f"their own options are: {listed(every)}"
         for name in options
-        if name not in every
+        if name not in every and not faults
     ]
-    if problems:
-        raise ConfigurationError(problems)
+    if problems or faults:
+        raise ConfigurationError([*problems, *faults])
     return tuple(
         replace(each, options={name: options[name] for name in options if name in known[each.locustfile]})
         if each.locustfile is not None
@@ -54,27 +61,50 @@ def with_locust_options(workloads: Sequence[Workload], given: Sequence[str]) -> 
     )
 
 
-def own_options(files: Sequence[Path]) -> Mapping[Path, frozenset[str]]:
-    """Locust file → the names of its own options. A process of its own runs the files, as Locust would.
+def users_of(workloads: Sequence[Workload], load_workers: int) -> dict[Path, list[int]]:
+    """Locust file → how many users one process is asked for, of each level of each workload that uses it."""
+    found: dict[Path, list[int]] = {}
+    for workload in workloads:
+        if workload.locustfile is not None:
+            shares = (math.ceil(level.connections / max(1, load_workers)) for level in workload.levels)
+            found.setdefault(workload.locustfile, []).extend(shares)
+    return found
 
-    Raises:
-        ConfigurationError: a file cannot be loaded.
+
+def read_files(
+    users: Mapping[Path, Sequence[int]], options: Mapping[str, str]
+) -> tuple[Mapping[Path, frozenset[str]], list[str]]:
+    """Runs Locust files in a process of its own, as Locust would.
+
+    Args:
+        users: Locust file → the numbers of users to try.
+        options: name → value, of any of the files.
+
+    Returns:
+        Locust file → the names of its own options; and what is wrong with the files or the values.
     """
-    command = [sys.executable, "-m", "loadtests.scenarios", *map(str, files)]
+    question = [
+        {"file": str(file), "options": dict(options), "users": sorted(set(counts))}
+        for file, counts in users.items()
+    ]
+    names = listed(map(str, users))
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ASK_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise ConfigurationError(
-            f"{listed(map(str, files))}: did not load within {ASK_S:.0f} s; a Locust file must not block"
-        ) from error
-    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "loadtests.scenarios"],
+            input=json.dumps(question),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=ASK_S,
+            check=False,
+        )
         answer = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError) as error:
+    except subprocess.TimeoutExpired:
+        return {}, [f"{names}: did not load within {ASK_S:.0f} s; a Locust file must not block"]
+    except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ConfigurationError(f"{listed(map(str, files))}: the options cannot be read: {last}") from error
-    if "error" in answer:
-        raise ConfigurationError(str(answer["error"]).splitlines())
-    return {Path(file): frozenset(names) for file, names in answer["options"].items()}
+        return {}, [f"{names}: the process that reads it ended: {last}"]
+    return {Path(file): frozenset(own) for file, own in answer["options"].items()}, answer["problems"]
 
 
 def _parts(given: str) -> tuple[str, str, str]:

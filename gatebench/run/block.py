@@ -75,12 +75,26 @@ class Spent:
     shared: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What earlier blocks of a run have shown; a block adds to it.
+
+    Attributes:
+        at_work: IDs of the subjects of which a person was told that they work at rest.
+        unusable: subject, workload and level of the cells whose Locust file failed. They have no figure,
+            whatever later blocks do.
+    """
+
+    at_work: set[str] = field(default_factory=set)
+    unusable: set[tuple[str, str, str]] = field(default_factory=set)
+
+
 class Block:
     """One block of a run: fresh servers, then rounds of slices on each level.
 
     Args:
         asks_interfaces: also asks every server, before its load, what it hands the application.
-        noted: IDs of the subjects of which a person knows that they work at rest; gets those found now.
+        known: what the run knows from earlier blocks; gets what this one shows.
 
     Attributes:
         spent: where its wall time went.
@@ -96,7 +110,7 @@ class Block:
         record: Record,
         observer: Observer,
         asks_interfaces: bool = False,
-        noted: set[str] | None = None,
+        known: Known | None = None,
     ) -> None:
         self._number = number
         self._plan = plan
@@ -105,7 +119,7 @@ class Block:
         self._record = record
         self._observer = observer
         self._asks_interfaces = asks_interfaces
-        self._noted = set() if noted is None else noted
+        self._known = Known() if known is None else known
         self._strangers = Strangers()
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
@@ -174,8 +188,8 @@ class Block:
         for subject, share in at_work(tuple(self._instances.values())).items():
             text = in_words(subject, share)
             self._record.event("notice", block=self._number, subject=subject, text=text)
-            if subject not in self._noted:
-                self._noted.add(subject)
+            if subject not in self._known.at_work:
+                self._known.at_work.add(subject)
                 self._observer.note(text)
 
     def _launch(self, subject: Subject, purpose: str = "") -> Launch:
@@ -210,6 +224,8 @@ class Block:
         for position, cell in enumerate(round_order(self._plan, self._number, level, 0)):
             if cell not in cells or cell.subject.id not in self._instances:
                 continue
+            if _key(cell) in self._known.unusable:
+                continue
             try:
                 self._observer.stage(f"{level.id}: {cell.subject.id} warming up")
                 self._load.spawn([self._load_cell(cell)])
@@ -229,6 +245,7 @@ class Block:
                     self._keep(row, closely=last)
                     rounds_s[round_number] += time.monotonic() - began
             except CellError as error:
+                self._known.unusable.add(_key(cell))
                 self._fail(cell.subject, ServerFailure("load", str(error)), cell)
             finally:
                 self._load.stop()
@@ -417,6 +434,10 @@ class Block:
         for instance in instances:
             if facts := instance.facts():
                 self._record.event("ended", block=self._number, subject=instance.subject.id, **facts)
+
+
+def _key(cell: Cell) -> tuple[str, str, str]:
+    return cell.subject.id, cell.workload.name, cell.level.id
 
 
 def starting(subjects: Sequence[Subject]) -> str:

@@ -18,7 +18,7 @@ from gatebench.machine.processes import Owner, marked_processes, memory_mib, swe
 from gatebench.results.bundle import FOLDER, keep_sources
 from gatebench.results.earlier import Earlier
 from gatebench.results.record import Record, RecordError, point_latest, record_error
-from gatebench.run.block import Block, Observer, Spent
+from gatebench.run.block import Block, Known, Observer, Spent
 from gatebench.run.describe import Sources, describe_run
 from gatebench.run.reporter import Reporter
 from gatebench.runners.session import watched
@@ -271,7 +271,7 @@ class Run:
         budget_s = plan.profile.budget_s * len(turns) / plan.profile.blocks
         # A container's image holds what it was built from, whatever becomes of the folders.
         sources = Sources((), ()) if self._containers else Sources(ready, request.workloads)
-        noted: set[str] = set()
+        known = Known()
         began = time.monotonic()
         for done, turn in enumerate(turns, start=1):
             block_began = time.monotonic()
@@ -288,7 +288,7 @@ class Run:
                 record=record,
                 observer=self._observer,
                 asks_interfaces=done == 1 and not asked,
-                noted=noted,
+                known=known,
             )
             try:
                 groups = subject_groups(plan, turn.block, ready, exclusive=request.exclusive)

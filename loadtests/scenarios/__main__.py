@@ -1,25 +1,33 @@
-"""Prints the options that Locust files define, as JSON: `python -m loadtests.scenarios FILE…`."""
+"""Reads Locust files as a run would, before anything is started.
+
+On standard input: a list of objects of `file`, `options` (name → value) and `users` (a list of numbers), as
+JSON. On standard output: `options` (file → the names of its own) and `problems`.
+"""
 
 from __future__ import annotations
 
 # Locust patches the standard library for gevent; that has to happen before anything else is imported.
 import locust  # noqa: F401 # isort: skip
 
+import contextlib
 import json
 import sys
 from pathlib import Path
 
-from loadtests.scenarios.reading import ScenarioError, load_users, own_options
+from loadtests.scenarios.reading import ScenarioError, check
 
 
 def main() -> None:
-    """Answers with `options` (file → names) or `error`."""
-    try:
-        found = {file: sorted(own_options(load_users(Path(file))[1])) for file in sys.argv[1:]}
-    except ScenarioError as error:
-        print(json.dumps({"error": str(error)}))
-    else:
-        print(json.dumps({"options": found}))
+    """Answers the question on standard input."""
+    options: dict[str, list[str]] = {}
+    problems: list[str] = []
+    with contextlib.redirect_stdout(sys.stderr):  # what a file prints is not the answer
+        for each in json.load(sys.stdin):
+            try:
+                options[each["file"]] = sorted(check(Path(each["file"]), each["options"], each["users"]))
+            except ScenarioError as error:
+                problems += str(error).splitlines()
+    print(json.dumps({"options": options, "problems": problems}))
 
 
 if __name__ == "__main__":

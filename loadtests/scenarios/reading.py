@@ -1,4 +1,4 @@
-"""Reads a user's Locust file: its classes, its own options."""
+"""Reads a user's Locust file: its classes, its own options, and whether it can run under the lab's plan."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import difflib
 import io
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import locust
 from locust import FastHttpUser, HttpUser, User
 from locust.argument_parser import LocustArgumentParser, default_args_dict, get_parser
+from locust.env import Environment
 from locust.event import Events
 from locust.util.load_locustfile import load_locustfile
+
+NOWHERE = "http://127.0.0.1:9"
+"""The host of a file that is only read: the port of `discard`, at which nothing answers."""
 
 
 class ScenarioError(RuntimeError):
@@ -140,6 +144,66 @@ def parsed_options(
         raise ScenarioError(f"{file}: {words}; set its options with --locust-option NAME=VALUE") from error
     options.locustfile, options.headless = str(file), True
     return options
+
+
+def check(file: Path, given: Mapping[str, str], users: Iterable[int]) -> tuple[str, ...]:
+    """Reads a Locust file as a scenario would, and starts nothing.
+
+    Args:
+        file: the Locust file.
+        given: the values of its options; those that it does not have are somebody else's.
+        users: how many the levels ask for.
+
+    Returns:
+        The names of its own options.
+
+    Raises:
+        ScenarioError: a scenario of it could not be made.
+    """
+    classes, events = load_users(file)
+    names = own_options(events)
+    own = {name: value for name, value in given.items() if name in names}
+    for count in users:
+        parsed = parsed_options(file, events, own, host=NOWHERE, users=count)
+        refuse_idle_users(file, make_environment(file, classes, events, parsed).user_classes, count)
+    return names
+
+
+def make_environment(
+    file: Path, classes: Sequence[type[User]], events: Events, options: argparse.Namespace
+) -> Environment:
+    """Locust's environment of a Locust file.
+
+    Raises:
+        ScenarioError: Locust refuses its user classes.
+    """
+    try:
+        return Environment(
+            user_classes=[*classes],
+            events=events,
+            host=options.host,
+            parsed_options=options,
+            reset_stats=False,
+        )
+    except ValueError as error:
+        raise ScenarioError(f"{file}: {error}; correct its user classes") from error
+
+
+def refuse_idle_users(file: Path, classes: Sequence[type[User]], users: int) -> None:
+    """Users whom Locust would not start, since every class has a number of its own.
+
+    Raises:
+        ScenarioError: there are such users.
+    """
+    fixed = {each.__name__: each.fixed_count for each in classes if each.fixed_count}
+    allowed = sum(fixed.values())
+    if len(fixed) == len(classes) and allowed < users:
+        counts = ", ".join(f"{name} {count}" for name, count in fixed.items())
+        raise ScenarioError(
+            f"{file}: {users} users are asked for, but fixed_count allows {allowed} ({counts}), so "
+            f"{users - allowed} would never begin; set users = [{allowed}] in workload.toml, or give a class "
+            "a weight instead"
+        )
 
 
 def own_options(events: Events) -> tuple[str, ...]:

@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gevent
-from locust import User
-from locust.env import Environment
 
 from loadtests.engine.tally import SliceResult
-from loadtests.scenarios.reading import ScenarioError, load_users, parsed_options
+from loadtests.scenarios.reading import (
+    ScenarioError,
+    load_users,
+    make_environment,
+    parsed_options,
+    refuse_idle_users,
+)
 from loadtests.scenarios.requests import Requests
 from loadtests.scenarios.users import Member, watched_class
 
@@ -80,13 +84,8 @@ class Scenario:
         self._requests = Requests(events, host, transport)
         parsed = parsed_options(file, events, options or {}, host=host, users=users)
         watched = [watched_class(each, self._requests) for each in classes]
-        try:
-            self.environment = Environment(
-                user_classes=watched, events=events, host=host, parsed_options=parsed, reset_stats=False
-            )
-        except ValueError as error:
-            raise ScenarioError(f"{file}: {error}; correct its user classes") from error
-        self._refuse_idle_users(self.environment.user_classes)
+        self.environment = make_environment(file, watched, events, parsed)
+        refuse_idle_users(file, self.environment.user_classes, users)
         self._runner = self.environment.create_local_runner()
         # What the file asks of its runner is told, and ends the cell; the lab's own calls go past this.
         self._runner.quit = lambda: self._requests.file_quits("runner.quit")  # type: ignore[method-assign]
@@ -144,18 +143,6 @@ class Scenario:
         self._runner.quit()
         self.environment.events.quitting.fire(environment=self.environment, reverse=True)  # type: ignore[no-untyped-call] # Locust's
         self._requests.close_connections()
-
-    def _refuse_idle_users(self, classes: list[type[User]]) -> None:
-        """Users whom Locust would not start, since every class has a number of its own."""
-        fixed = {each.__name__: each.fixed_count for each in classes if each.fixed_count}
-        if len(fixed) == len(classes) and sum(fixed.values()) < self._users:
-            counts = ", ".join(f"{name} {count}" for name, count in fixed.items())
-            allowed = sum(fixed.values())
-            raise ScenarioError(
-                f"{self._file}: {self._users} users are asked for, but fixed_count allows {allowed} "
-                f"({counts}), so {self._users - allowed} would never begin; set users = [{allowed}] "
-                "in workload.toml, or give a class a weight instead"
-            )
 
     def _start(self) -> None:
         """Has Locust start the users; the first of each class begins."""
