@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from gatebench.words.paths import HOST
-from tests.contract_server import ContractServer
+from tests.contract_server import ContractServer, Faults
 from tests.lab import PATIENCE_S
 from tests.scenarios import HEAD, PLAIN, USERS, HonestServer, drive, failed, one, visitor, written
 from tests.scripted import ANSWER, Behaviour, ScriptedServer, answering, request
@@ -137,6 +138,62 @@ def test_what_a_file_fires_over_a_websocket_counts_and_pages_beside_it_do_not(tm
     assert sum(result.histogram.values()) >= result.completed
 
 
+def late(message: str | bytes) -> str | bytes:
+    """The message, after a while."""
+    time.sleep(0.005)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("given", "believed"),
+    [
+        ("(time.perf_counter() - began) * 1000", True),
+        ("0", False),
+        ("time.perf_counter() - began", False),  # seconds
+        ("(time.perf_counter() - began) * 1e6", False),
+    ],
+)
+def test_a_response_time_that_a_socket_contradicts_is_the_sockets(
+    tmp_path: Path, given: str, believed: bool
+) -> None:
+    text = CHATTER.replace("EXPECTED", "hello").replace("(time.perf_counter() - began) * 1000", given)
+    with ContractServer(Faults(reply=late)) as server:
+        (result,) = drive(written(tmp_path, text), server.port, transport="websocket").results
+    assert result.completed > 0
+    assert 5_000 <= min(result.histogram) <= max(result.histogram) < 5_000_000
+    told = [key for key in result.uncounted if "the response time that the file gave" in key]
+    assert len(told) == (0 if believed else 1)
+    assert all(key.startswith("WS echo: ") for key in told)
+
+
+def test_a_response_time_that_a_with_block_overwrites_is_the_clients(tmp_path: Path) -> None:
+    for base in BASES:
+        text = visitor(
+            'with self.client.get("/wait/50", catch_response=True) as answer:',
+            '    answer.request_meta["response_time"] = 0.001',
+            base=base,
+        )
+        with HonestServer() as server:
+            (result,) = drive(written(tmp_path, text), server.port).results
+        assert result.completed > 0
+        assert all(latency_us >= 50_000 for latency_us in result.histogram)
+        assert "GET /wait/50: the response time that the file gave" in "".join(result.uncounted)
+
+
+def test_what_a_child_process_sends_is_told_as_such(tmp_path: Path) -> None:
+    text = visitor(
+        "import subprocess, sys",
+        "call = [sys.executable, '-c', 'import urllib.request as r, sys; r.urlopen(sys.argv[1]).read()']",
+        'subprocess.run([*call, self.host + "/json"], check=True)',
+        'self.environment.events.request.fire(request_type="GET", name="curl", response_time=1.0,',
+        "    response_length=1, exception=None, context={})",
+    )
+    with HonestServer() as server:
+        outcome = drive(written(tmp_path, text), server.port)
+    assert "nothing that the users did counts for the server" in outcome.error
+    assert "or of a child process" in outcome.error
+
+
 def test_a_message_that_a_file_calls_wrong_is_a_failure_in_its_words(tmp_path: Path) -> None:
     file = written(tmp_path, CHATTER.replace("EXPECTED", "other"))
     with ContractServer() as server:
@@ -212,9 +269,6 @@ def test_a_client_of_the_files_own_that_keeps_its_connection_is_refused_under_cl
 
 
 def test_a_file_that_opens_a_connection_for_each_request_is_not_keep_alive(tmp_path: Path) -> None:
-    text = visitor(
-        'self.client.get("/json", headers={"Connection": "close"})', "self.client.close()", base="HttpUser"
-    ).replace("    @task", PACED)
     forgetful = visitor(
         "from locust.clients import HttpSession",
         "own = HttpSession(self.host, self.environment.events.request, self)",
@@ -222,10 +276,23 @@ def test_a_file_that_opens_a_connection_for_each_request_is_not_keep_alive(tmp_p
         "own.close()",
     ).replace("    @task", PACED)
     with ScriptedServer(keeping) as server:
-        for each in (text, forgetful):
-            outcome = drive(written(tmp_path, each), server.port)
-            assert "requests opened a connection of their own" in outcome.error
-            assert 'transport = "keep-alive"' in outcome.error
+        outcome = drive(written(tmp_path, forgetful), server.port)
+    assert "requests opened a connection of their own" in outcome.error
+    assert 'transport = "keep-alive"' in outcome.error
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_close_that_the_file_asks_for_is_not_charged_to_the_server(tmp_path: Path, base: str) -> None:
+    asking = 'self.client.get("/json", headers={"Connection": "close"})'
+    every = visitor(asking, base=base).replace("    @task", PACED)
+    one_of_four = visitor(*['self.client.get("/json")'] * 3, asking, base=base).replace("    @task", PACED)
+    with HonestServer() as server:
+        outcome = drive(written(tmp_path, every), server.port)
+        (result,) = drive(written(tmp_path, one_of_four), server.port).results
+    assert 'requests said "Connection: close"' in outcome.error
+    assert "remove the header" in outcome.error
+    assert (result.closed_by_server, failed(result)) == (0, {})
+    assert result.opened > USERS
 
 
 async def keeping(reader: object, writer: object) -> None:

@@ -29,7 +29,10 @@ from loadtests.scenarios.users import Member, current_member, watch_tasks
 
 _KEY = "gatebench-request"
 """Under this name a request travels in Locust's own `context`, from the call to the event that ends it."""
-NO_TRAFFIC = "an event without traffic of its own, such as a sum of others"
+NO_TRAFFIC = "an event without traffic of its own, such as a sum of others, or of a child process"
+OTHER_TIME = "the response time that the file gave, which its socket contradicts; the socket's stands for it"
+DOUBT_SHARE, DOUBT_NS = 0.1, 50_000
+"""A time that differs by more than both is told; the rest is the file's own work around its exchange."""
 OTHER_TRANSPORT = {
     True: "an HTTP request; this workload counts WebSocket messages",
     False: "went over a WebSocket; this workload counts HTTP requests",
@@ -50,6 +53,7 @@ class Request:
         sent_ns: when it was sent.
         answered: the answer is whole and only the user's own verdict on it is missing.
         given_up: it was overdue and counted as that.
+        taken_ms: its response time, as the client gave it to a with-block.
     """
 
     greenlet: Any
@@ -63,6 +67,17 @@ class Request:
     sent_ns: int = field(default_factory=time.perf_counter_ns)
     answered: bool = False
     given_up: bool = False
+    taken_ms: float | None = None
+
+    def bounds_ns(self) -> tuple[int, int] | None:
+        """The least and the most that its response time can be; None where no with-block could change it.
+
+        It is the client's; the block of a stream knows better when that has ended.
+        """
+        if self.taken_ms is None:
+            return None
+        taken_ns = round(self.taken_ms * 1e6)
+        return taken_ns, time.perf_counter_ns() - self.sent_ns if self.streams else taken_ns
 
     @property
     def what(self) -> str:
@@ -129,7 +144,7 @@ class Requests:
         self.raised = ""
         self.judged = 0
         self.stray: Stray | None = None
-        self.reused = self.fresh = self.over_http = 0
+        self.reused = self.fresh = self.over_http = self.asked = 0
         # A user may end in the midst of an event, so everybody else has to hear of it first.
         events.request.add_listener(self._on_request)  # type: ignore[no-untyped-call] # Locust's
         events.user_error.add_listener(self._on_user_error)  # type: ignore[no-untyped-call] # Locust's
@@ -154,7 +169,7 @@ class Requests:
         """Opens a window; what failed before it is in its count."""
         tally = self.tally
         tally.completed = tally.drained = tally.bytes_sent = tally.bytes_received = 0
-        self.reused = self.fresh = self.over_http = 0
+        self.reused = self.fresh = self.over_http = self.asked = 0
         self.phase = "window"
 
     def end_window(self) -> None:
@@ -224,6 +239,10 @@ class Requests:
         if self._transport != "close" and not self.stopping:
             self.tally.closed_by_server += 1
 
+    def asked_to_end(self) -> None:
+        """A request asked the subject to end its connection; under `close` each does."""
+        self.asked += 1
+
     def close_connections(self) -> None:
         """Closes what the users have left open."""
         for each in list(self._sockets):
@@ -260,6 +279,7 @@ class Requests:
         if request in self.open:  # a with-block has yet to judge the answer
             request.error = answer.request_meta["exception"] or getattr(answer, "error", None)
             request.answered = not request.streams
+            request.taken_ms = answer.request_meta["response_time"]
         return answer
 
     def _close(self, request: Request, outer: Request | None = None) -> None:
@@ -303,7 +323,8 @@ class Requests:
             self.tally.no_port += lacked_port(error)
             self._fail(kind, what, _example(what, kind, exception or error, response), request.member)
         else:
-            self._answer(what, request.contact, response_time, awaited=awaited, member=request.member)
+            took_ns = self._believed(what, response_time, request.bounds_ns())
+            self._answer(what, request.contact, took_ns, awaited=awaited, member=request.member)
         if self._transport == "close" and not request.streams:
             _end_for_good(request.contact)
 
@@ -346,18 +367,33 @@ class Requests:
             for each in contact.sockets:
                 other.sockets.pop(each, None)
         self.acted.set()
+        exchange_ns = contact.exchange_ns()
+        contact.settle()
         if exception is not None:
             text = f"{what}: {str(exception) or type(exception).__name__}"
             self._fail(kind_of(exception), what, text, member)
         elif contact.to_subject:
-            self._answer(what, contact, response_time, awaited=False, member=member)
-        elif contact.elsewhere:
-            self._uncounted(what, f"went to {contact.elsewhere}, not to the server")
+            took_ns = self._believed(what, response_time, exchange_ns)
+            self._answer(what, contact, took_ns, awaited=False, member=member)
         else:
-            self._uncounted(what, NO_TRAFFIC)
+            where = f"went to {contact.elsewhere}, not to the server" if contact.elsewhere else NO_TRAFFIC
+            self._uncounted(what, where)
+            if member is not None:
+                member.acted(counts=False)
+
+    def _believed(self, what: str, given_ms: float, bounds_ns: tuple[int, int] | None) -> int:
+        """The response time in nanoseconds that a file gave, or the nearest one that can be."""
+        given_ns = round(given_ms * 1e6)
+        if bounds_ns is None:
+            return given_ns
+        least_ns, most_ns = bounds_ns
+        believed_ns = min(max(given_ns, least_ns), most_ns)
+        if abs(believed_ns - given_ns) > max(DOUBT_NS, DOUBT_SHARE * believed_ns):
+            self._uncounted(what, OTHER_TIME)
+        return believed_ns
 
     def _answer(
-        self, what: str, contact: Contact, response_time: float, *, awaited: bool, member: Member | None
+        self, what: str, contact: Contact, took_ns: int, *, awaited: bool, member: Member | None
     ) -> None:
         self.judged += 1
         websockets = self._transport == "websocket"
@@ -377,7 +413,7 @@ class Requests:
         else:
             self.tally.drained += 1
         if self.phase == "window" or awaited:
-            self.tally.response_ns.append(round(response_time * 1e6))
+            self.tally.response_ns.append(took_ns)
 
     def _count_connections(self, contact: Contact) -> None:
         own = contact.to_subject

@@ -52,7 +52,8 @@ class Scenario:
           Users go on meanwhile. `pause_variance` tells how much of the count the pauses leave to chance.
         - Failures count whenever they come: those of a start, of the warm-up or between slices are in the
           next result, too.
-        - The response times are Locust's, before it rounds them.
+        - The response times are Locust's, before it rounds them. One that a file gives itself stays within
+          what its socket saw, where one exchange at a time went over it.
         - `closed_by_server`: connections that the server ended or said it would, as the sockets saw it.
         - `body`: also any answer that the file's own code refuses, or over which it raises.
         - `busy_share`: CPU time of this process, all threads.
@@ -192,8 +193,8 @@ class Scenario:
                 raise ScenarioError(f"{self._file}: before any request: {requests.raised}; correct the file")
             if time.monotonic() > deadline:
                 raise ScenarioError(
-                    f"{self._file}: no user sent a request within {START_S:.0f} s; "
-                    "let users begin with one, and pause after it"
+                    f"{self._file}: no user sent a request within {START_S:.0f} s; let users begin with one, "
+                    "over a socket of their own process (a child process is not watched), and pause after it"
                 )
 
     def _await_turns(self, members: list[Member], deadline: float) -> None:
@@ -282,6 +283,12 @@ class Scenario:
                 f"{self._file}: {requests.reused:,} of {requests.over_http:,} requests went over a "
                 'connection that had carried another, but transport = "close" gives each its own; '
                 'use self.client, or set transport = "keep-alive" in workload.toml'
+            )
+        if self._transport == "keep-alive" and requests.asked * 2 > requests.over_http:
+            raise ScenarioError(
+                f"{self._file}: {requests.asked:,} of {requests.over_http:,} requests said "
+                '"Connection: close", but transport = "keep-alive" is about connections that stay; remove '
+                'the header, or set transport = "close" in workload.toml'
             )
         mine = requests.fresh - requests.tally.closed_by_server
         if self._transport == "keep-alive" and mine * 2 > requests.over_http:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -27,11 +28,32 @@ class Contact:
         sockets: over which bytes went.
         tried: addresses that a connection was asked for.
         fresh: connections that it opened.
+        sent: sockets over which it sent.
+        began_ns: when it first asked for a connection, or sent.
     """
 
     sockets: dict[Any, None] = field(default_factory=dict)
     tried: list[Any] = field(default_factory=list)
     fresh: int = 0
+    sent: set[Any] = field(default_factory=set)
+    began_ns: int = 0
+
+    def exchange_ns(self) -> tuple[int, int] | None:
+        """The least and the most that one exchange took; None where more, or less, than one was going on.
+
+        Who clocks it begins before the call that sends, and ends after the one that receives.
+        """
+        if len(self.sockets) != 1 or not self.began_ns:
+            return None
+        (own,) = self.sockets
+        if own not in self.sent or own.unanswered != 1 or own.received_ns < own.sent_ns:
+            return None
+        return own.received_ns - own.sent_ns, time.perf_counter_ns() - self.began_ns
+
+    def settle(self) -> None:
+        """What was sent here is answered."""
+        for each in self.sent:
+            each.unanswered = max(0, each.unanswered - 1)
 
     @property
     def to_subject(self) -> list[Any]:
@@ -67,6 +89,9 @@ class Watch(Protocol):
     def ended_by_server(self) -> None:
         """The subject ended a connection, or said that it would."""
 
+    def asked_to_end(self) -> None:
+        """A request asked the subject to end its connection."""
+
 
 def address_text(address: Any) -> str:
     """`127.0.0.1:8000`, `[::1]:8000`, or the path of a Unix socket."""
@@ -87,6 +112,8 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
         to_subject: whether that is the subject's.
         upgraded: the server has answered 101 on it.
         carried: requests that it has carried.
+        unanswered: what was sent over it and no event has told of.
+        sent_ns, received_ns: when it was last told to send, and when bytes last came.
     """
 
     watch: Watch | None = None
@@ -95,10 +122,13 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
     to_subject = False
     upgraded = False
     carried = 0
+    unanswered = 0
+    sent_ns = received_ns = 0
     _head = b""
     _head_over = False
     _server_ended = False
     _ours_ended = False
+    _asked_to_end = False
 
     def connect(self, address: Any) -> None:
         """Opens the connection, and notes whose address it is."""
@@ -106,7 +136,9 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
         if watch is None or self.type != socket.SOCK_STREAM:
             super().connect(address)
             return
-        watch.contact().tried.append(address)
+        contact = watch.contact()
+        contact.tried.append(address)
+        contact.began_ns = contact.began_ns or time.perf_counter_ns()
         super().connect(address)
         self.watch = watch
         actual = address
@@ -120,6 +152,7 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
 
     def send(self, data: Any, *args: Any, **named: Any) -> int:  # `sendall` is made of it
         """Sends, and starts to look for the head of an answer."""
+        began_ns = time.perf_counter_ns()
         try:
             sent = int(super().send(data, *args, **named))
         except OSError as error:
@@ -127,18 +160,16 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
             raise
         self._touch()
         if self.watch is not None:
-            self._head, self._head_over = b"", False
-            if self.to_subject:
-                self.watch.moved(sent=sent)
+            self._sent(data, sent, began_ns)
         return sent
 
     def sendmsg(self, buffers: Any, *args: Any) -> int:
         """As `send`."""
+        began_ns = time.perf_counter_ns()
         sent = int(super().sendmsg(buffers, *args))
         self._touch()
-        if self.watch is not None and self.to_subject:
-            self._head, self._head_over = b"", False
-            self.watch.moved(sent=sent)
+        if self.watch is not None:
+            self._sent(next(iter(buffers), b""), sent, began_ns)
         return sent
 
     def recv(self, size: int, *args: Any) -> bytes:
@@ -181,6 +212,34 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
         if self.watch is not None:
             self.watch.contact().sockets.setdefault(self)
 
+    def _sent(self, data: Any, count: int, began_ns: int) -> None:
+        """Starts to look for the head of an answer, and reads that of a request.
+
+        Args:
+            data: what was to be sent.
+            count: how many bytes of it were.
+            began_ns: when.
+        """
+        self._head, self._head_over = b"", False
+        if not self.to_subject or self.watch is None:
+            return
+        self.watch.moved(sent=count)
+        self.sent_ns = began_ns
+        contact = self.watch.contact()
+        contact.sent.add(self)
+        contact.began_ns = contact.began_ns or began_ns
+        if self.upgraded:
+            self.unanswered += 1
+            return
+        line, found, rest = bytes(memoryview(data)[:HEAD_BYTES]).partition(b"\r\n")
+        if not found or not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+            return  # a body
+        self.unanswered += 1
+        head = rest.partition(_END_OF_HEAD)[0]
+        if not self._asked_to_end and _closes(head, by_default=line.endswith(b"0")):
+            self._asked_to_end = True
+            self.watch.asked_to_end()
+
     def _received(self, data: bytes, *, asked: int, received: int | None = None) -> None:
         count = len(data) if received is None else received
         if not count:
@@ -188,6 +247,7 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
                 self._ended()
             return
         self._touch()
+        self.received_ns = time.perf_counter_ns()
         if self.to_subject and self.watch is not None:
             self.watch.moved(received=count)
         if data and not self._head_over and not self.upgraded:
@@ -209,15 +269,9 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
         if not head.startswith(b"HTTP/1."):
             return
         if status == b"101":
-            self.upgraded = True
+            self.upgraded, self.unanswered = True, 0
             return
-        said = [
-            value.strip().lower()
-            for key, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
-            if key.strip().lower() == b"connection"
-        ]
-        closes = any(b"close" in value for value in said)
-        if closes or (head.startswith(b"HTTP/1.0") and not any(b"keep-alive" in value for value in said)):
+        if _closes(head.partition(b"\r\n")[2], by_default=head.startswith(b"HTTP/1.0")):
             self._ended()
 
     def _look_for_end(self) -> None:
@@ -239,8 +293,25 @@ class WatchedSocket(_plain):  # type: ignore[misc, valid-type] # gevent ships no
         if self._server_ended or self.watch is None:
             return
         self._server_ended = True
-        if self.to_subject:
+        if self.to_subject and not self._asked_to_end:
             self.watch.ended_by_server()
+
+
+def _closes(headers: bytes, *, by_default: bool) -> bool:
+    """Whether the headers of a message say that its connection ends with it.
+
+    Args:
+        headers: without the first line.
+        by_default: whether it ends where nothing is said, as in HTTP/1.0.
+    """
+    said = [
+        value.strip().lower()
+        for key, _, value in (line.partition(b":") for line in headers.split(b"\r\n"))
+        if key.strip().lower() == b"connection"
+    ]
+    if any(b"close" in value for value in said):
+        return True
+    return by_default and not any(b"keep-alive" in value for value in said)
 
 
 def install(watch_of: Callable[[], Watch | None]) -> None:
