@@ -121,18 +121,23 @@ def test_an_engine_that_stops_ends_the_run_and_what_was_measured_is_reported(
     assert not left_by(command)
 
 
-def test_an_engine_that_stops_during_a_build_ends_the_run(tmp_path: Path, own_rest: list[Command]) -> None:
-    own = tmp_path / "servers" / "slow"
+def slow_server(folder: Path, seconds: int) -> Path:
+    """A servers folder with a server whose image takes so long to build."""
+    own = folder / "servers" / "slow"
     own.mkdir(parents=True)
     (own / "requirements.txt").write_text(f"# {uuid.uuid4()}\n")
-    (own / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo {uuid.uuid4()} && sleep 100\n")
+    (own / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo {uuid.uuid4()} && sleep {seconds}\n")
     (own / "server.toml").write_text(
         'homepage = "https://example.org/"\n'
         '[variants.default]\ninterface = "wsgi"\ncommand = ["serve", "{app}", "{port}"]\n'
         'supports = ["keep-alive"]\n'
     )
+    return own.parent
+
+
+def test_an_engine_that_stops_during_a_build_ends_the_run(tmp_path: Path, own_rest: list[Command]) -> None:
     arguments = run_arguments(
-        tmp_path / "run", "--servers-dir", str(own.parent), servers="slow", budget=BUDGET
+        tmp_path / "run", "--servers-dir", str(slow_server(tmp_path, 100)), servers="slow", budget=BUDGET
     )
     with Forwarder() as way:
         command = Command(tmp_path, *arguments, environment=way.environment)
@@ -149,6 +154,22 @@ def test_an_engine_that_stops_during_a_build_ends_the_run(tmp_path: Path, own_re
 def sleeps(seconds: int) -> bool:
     """Whether there is such a process on the engine's machine, which is this one."""
     return any(each.info["cmdline"] == ["sleep", str(seconds)] for each in psutil.process_iter(["cmdline"]))
+
+
+def test_a_run_that_is_interrupted_while_it_builds_ends_its_builds(
+    tmp_path: Path, own_rest: list[Command]
+) -> None:
+    folder = slow_server(tmp_path, 101)
+    arguments = run_arguments(tmp_path / "run", "--servers-dir", str(folder), servers="slow", budget=BUDGET)
+    command = Command(tmp_path, *arguments)
+    own_rest.append(command)
+    command.wait_until("a build", lambda: "slow: building its image" in command.said)
+    wait_until("its step", lambda: sleeps(101))
+    command.send(signal.SIGINT)
+    ended = ended_without_trace(command)
+    assert ended.status == 130, ended.said
+    assert "slow: built" not in ended.said
+    wait_until("the build's end", lambda: not sleeps(101))
 
 
 # A lab that ends early --------------------------------------------------------------------------------------

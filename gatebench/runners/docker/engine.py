@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -193,6 +194,7 @@ class Engine:
 
     def __init__(self, client: docker.DockerClient, address: str, compose_version: str) -> None:
         self._client = client
+        self._commands: set[subprocess.Popen[str]] = set()
         self.address = address
         self.compose_version = compose_version
         with engine_errors():
@@ -276,25 +278,33 @@ class Engine:
         if configuration := os.environ.get(PIP_CONFIGURATION):
             # Compose would look for it beside its file, which is in a scratch folder.
             variables[PIP_CONFIGURATION] = str(Path(configuration).expanduser().resolve())
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # Ctrl-C is for the lab, which then ends what Compose began.
+            start_new_session=True,
+        )
+        self._commands.add(process)
         try:
-            done = subprocess.run(
-                command,
-                env={**os.environ, **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=timeout_s,
-                check=False,
-                # Ctrl-C is for the lab, which then ends what Compose began.
-                start_new_session=True,
-            )
+            said, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             raise EngineError(f"`{' '.join(command)}` did not end within {timeout_s:.0f} s") from error
-        if done.returncode:
+        finally:
+            self._commands.discard(process)
+            _end_group(process)
+        if process.returncode:
             self.ping()
-        return Composed(done.returncode, last_lines(done.stdout))
+        return Composed(process.returncode, last_lines(said))
+
+    def end_commands(self) -> None:
+        """Ends the Compose commands that other threads wait for; the engine stops a build without client."""
+        for process in tuple(self._commands):
+            _end_group(process)
 
     def ping(self) -> None:
         """Asks for a sign of life.
@@ -401,6 +411,14 @@ def compose_command(project: str, file: Path, *arguments: str) -> list[str]:
         *("docker", "compose", "--progress", "plain", "--project-name", project, "--file", str(file)),
         *arguments,
     ]
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Ends a command and what it started, unless it has ended: its plug-in is a process of its own."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def last_lines(text: str, count: int = LAST_LINES) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -223,6 +224,7 @@ class _Files:
         return Staged(folder, dockerfile, dict(build_args), digest.hexdigest()[:KEY_DIGITS])
 
 
+POLL_S = 0.1
 BUILDS_AT_ONCE = 4
 BUILD_S = 1800.0
 MIB = 1 << 20
@@ -337,12 +339,22 @@ class Images:
             except ConfigurationError as error:
                 return BuildError(str(error))
             except BuildError as error:
-                self._say(f"{server.name}: unavailable")  # the run says why, of each of its subjects
+                if not ended.is_set():
+                    self._say(f"{server.name}: unavailable")  # the run says why, of each of its subjects
                 return error
 
+        ended = threading.Event()
         with ThreadPoolExecutor(BUILDS_AT_ONCE) as pool:
-            made = pool.map(make, servers)
-            return {server.name: image for (server, _), image in zip(servers, made, strict=True)}
+            builds = {server.name: pool.submit(make, (server, apps)) for server, apps in servers}
+            try:
+                return {name: build.result() for name, build in builds.items()}
+            except BaseException:  # whoever ends the lab does not wait for the rest of the builds
+                ended.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                while not all(build.done() for build in builds.values()):
+                    self._engine.end_commands()
+                    time.sleep(POLL_S)
+                raise
 
     def of_load(self, workloads: Sequence[Workload]) -> Image:
         """The load generator's image, with the workloads that are not the repository's.
