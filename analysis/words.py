@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from analysis.figures.gates import CEILING, GENERATOR_BUSY, RATE_MISSED
@@ -12,7 +12,7 @@ from analysis.figures.statistics import MIN_BLOCKS
 from gatebench.results.details import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, LevelResult, Standing
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 CHART_CHARACTERS = 76
+_COMMONEST = 3
+"""So many kinds of reason are named of a run without any valid figure."""
 
 
 def short_reason(cell: CellResult, most: int = CHART_CHARACTERS) -> str:
@@ -83,6 +85,16 @@ def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
         if workload.waits and metric.name == RPS.name:
             sentences.append(_waiting(ranked, workload))
     return [*sentences, *_left_out(level, rows)]
+
+
+def without_figures(cells: Sequence[CellResult]) -> str:
+    """What a person is told first of a run without a valid figure, with the commonest reasons; else empty."""
+    measured = [cell for cell in cells if cell.status != "unsupported"]
+    if not measured or any(cell.status == "ok" for cell in measured):
+        return ""
+    codes = Counter(cell.code or cell.status for cell in measured)
+    reasons = ", ".join(f"{code} ({count})" for code, count in codes.most_common(_COMMONEST))
+    return f"No figure of this run is valid; its {len(measured)} cells are {reasons}. Each says what to do."
 
 
 def _amount(cell: CellResult, metric: Metric) -> str:

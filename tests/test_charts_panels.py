@@ -231,6 +231,20 @@ def test_messages_in_flight_are_told_from_connections(tmp_path: Path) -> None:
     assert {"64", "1.02k"} <= set(texts(chart))
 
 
+def test_where_nothing_is_valid_the_markers_stand_in_the_strip_all_the_same(tmp_path: Path) -> None:
+    slow = [replace(each, rates={"steady": 100.0}) for each in (UVICORN, OTHER)]
+    chart = only(rate_charts(run_view(tmp_path, slow, RATES, SMALL)))
+
+    for axes in chart.figure.axes:
+        (strip,) = (patch for patch in axes.patches if patch.get_hatch())
+        bottom = strip.get_y()  # of the panel's height, from 0 to 1
+        markers = [line for line in axes.get_lines() if line.get_marker() not in {"None", ""}]
+        heights = [axes.transData.transform(point) for line in markers for point in line.get_xydata()]
+        shares = [float(axes.transAxes.inverted().transform(point)[1]) for point in heights]
+        assert len(shares) == len(RATES)
+        assert all(bottom <= share <= 1 for share in shares)
+
+
 @pytest.mark.parametrize(("draw", "loads"), [*ACROSS, (distribution_charts, [KEEP_ALIVE])])
 def test_panels_with_nothing_valid_say_so(tmp_path: Path, draw: Draw, loads: list[Load]) -> None:
     absent = [replace(UVICORN, unavailable="uv is not installed")]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.figures.results import Summary, standings
+from analysis.figures.results import Summary, ordered, standings
 from analysis.figures.summary import summarize
 from analysis.load.run import Run, load_run
+from analysis.page.page import render
 from analysis.page.report import standings_table
-from analysis.words import conditions, findings, machine_facts
+from analysis.words import conditions, findings, machine_facts, without_figures
 from tests.summaries import BY_ID, QUIET, places, small, whole_run
 from tests.synthetic import IDLE, LOADS, SEARCH, STEADY, make_run
 from tests.synthetic_model import Load, Plan, Truth
@@ -278,3 +279,26 @@ def test_the_terminal_table_of_idle_connections_has_no_latencies(tmp_path: Path)
         console.print(standings_table(summarize(run).levels[0]))
 
     assert captured.get().splitlines()[1].split() == ["place", "subject", "KiB", "95", "%", "interval"]
+
+
+IDLING = replace(BY_ID["uvicorn"], cpu_share={"keep-alive": 0.5})
+BRIEF = Plan(blocks=3, rounds=3)
+KEEP_ALIVE = next(load for load in LOADS if load.name == "keep-alive")
+
+
+def test_a_run_without_any_valid_figure_says_so_first(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "idle", BRIEF, [IDLING, replace(IDLING, id="other")], [KEEP_ALIVE]))
+    summary = summarize(run)
+
+    said = without_figures(summary.cells)
+
+    assert said.startswith("No figure of this run is valid; its 2 cells are server-idle (2)")
+    assert said in render(run, summary, {("keep-alive", "c64"): []})
+
+
+def test_a_refused_figure_ranks_nobody(tmp_path: Path) -> None:
+    rates = {"third": 3_000.0, "first": 2_000.0, "second": 1_000.0}
+    subjects = [replace(IDLING, id=name, rates={"keep-alive": rate}) for name, rate in rates.items()]
+    (level,) = summarize(load_run(make_run(tmp_path / "idle", BRIEF, subjects, [KEEP_ALIVE]))).levels
+
+    assert [cell.subject for cell in ordered(level)] == sorted(rates)

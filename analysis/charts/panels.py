@@ -397,9 +397,6 @@ def _scales(
 ) -> None:
     every = [each for line in points.values() for each in line]
     ends = [end for each in every for end in (each.y, each.low, each.high) if end is not None]
-    if not ends:
-        nothing_in_panel(axes)
-        return
     levels = sorted({each.x for each in every})
     if levels[-1] >= _WIDE * levels[0]:
         axes.set_xscale("log")
@@ -408,7 +405,11 @@ def _scales(
         margin = (levels[-1] - levels[0]) * 0.12
         axes.set_xlim(levels[0] - margin, levels[-1] + margin)
     ticks = levels[:: -(-len(levels) // _MOST_TICKS)]
-    scale(axes, min(ends), max(ends), _UNDER_STRIP)
+    if ends:
+        scale(axes, min(ends), max(ends), _UNDER_STRIP)
+    else:
+        axes.set_ylim(0, 1)
+        nothing_in_panel(axes)
     rule(axes, "x", {tick: in_short(tick) for tick in ticks})
 
 

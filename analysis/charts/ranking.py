@@ -114,7 +114,7 @@ def _note(meta: RunMeta, metric: Metric) -> str:
 def _reach(cell: CellResult) -> float:
     if cell.lead is None:
         return 0.0
-    return cell.lead.high or cell.lead.estimate
+    return cell.lead.estimate if cell.status != "ok" else cell.lead.high or cell.lead.estimate
 
 
 _RIGHT_IN = 4.2

@@ -193,12 +193,15 @@ class Standing:
 
 
 def ordered(level: LevelResult) -> list[CellResult]:
-    """The cells for display: valid ones by the leading figure, then the others by what became of them."""
+    """The cells for display: valid ones by the leading figure, the others by what became of them and by name.
+
+    A refused figure ranks nobody.
+    """
     sign = -1 if level.metric.better == "higher" else 1
 
     def place(cell: CellResult) -> tuple[int, bool, float, str]:
-        figure = sign * cell.lead.estimate if cell.lead else 0.0
-        return _ORDER.index(cell.status), cell.lead is None, figure, cell.subject
+        lead = cell.lead if cell.status == "ok" else None
+        return _ORDER.index(cell.status), lead is None, sign * lead.estimate if lead else 0.0, cell.subject
 
     return sorted(level.cells, key=place)
 

@@ -17,7 +17,15 @@ from analysis.figures.gates import GATES
 from analysis.page.interfaces import matrices
 from analysis.page.pictures import Picture, placed
 from analysis.page.sections import costs, overview, status, workload_names, workload_sections
-from analysis.words import container_facts, interval, machine_facts, memory_note, names, runner_in_words
+from analysis.words import (
+    container_facts,
+    interval,
+    machine_facts,
+    memory_note,
+    names,
+    runner_in_words,
+    without_figures,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +85,7 @@ def render(
         "blocks": max((cell.blocks for cell in summary.cells), default=0),
         "ending": run.ending,
         "resumptions": run.resumptions,
-        "notices": (*run.meta.notices, *run.notices),
+        "notices": (*filter(None, [without_figures(summary.cells)]), *run.meta.notices, *run.notices),
         "apart": _apart(summary),
         "noted": [
             cell for cell in summary.cells if cell.status == "ok" and (cell.reasons or cell.details.examples)

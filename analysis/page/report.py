@@ -152,7 +152,8 @@ def standings_table(level: LevelResult) -> Group:
     notes = [Text(f"  —: {'; '.join(sorted(dashes))}", style="dim")] if dashes else []
     lines = [Text(f"  {reason}: {', '.join(subjects)}", style="dim") for reason, subjects in apart.items()]
     cells = [row.cell for row in rows]
-    return Group(title, table, *notes, *lines, *_failures(cells), *_uncounted(cells), Text())
+    ranking = [table] if table.row_count else [Text("  no valid figure")]
+    return Group(title, *ranking, *notes, *lines, *_failures(cells), *_uncounted(cells), Text())
 
 
 def _failures(cells: Sequence[CellResult]) -> Iterator[Text]:
