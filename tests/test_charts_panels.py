@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.patches import Rectangle
 
 from analysis.charts.over_load import connection_charts, rate_charts
 from analysis.charts.style import color
@@ -236,10 +237,12 @@ def test_where_nothing_is_valid_the_markers_stand_in_the_strip_all_the_same(tmp_
     chart = only(rate_charts(run_view(tmp_path, slow, RATES, SMALL)))
 
     for axes in chart.figure.axes:
-        (strip,) = (patch for patch in axes.patches if patch.get_hatch())
+        (strip,) = (each for each in axes.patches if isinstance(each, Rectangle) and each.get_hatch())
         bottom = strip.get_y()  # of the panel's height, from 0 to 1
         markers = [line for line in axes.get_lines() if line.get_marker() not in {"None", ""}]
-        heights = [axes.transData.transform(point) for line in markers for point in line.get_xydata()]
+        heights = [
+            axes.transData.transform(point) for line in markers for point in np.asarray(line.get_xydata())
+        ]
         shares = [float(axes.transAxes.inverted().transform(point)[1]) for point in heights]
         assert len(shares) == len(RATES)
         assert all(bottom <= share <= 1 for share in shares)

@@ -132,6 +132,12 @@ def test_after_a_block_the_rounds_follow_from_what_they_really_cost() -> None:
     assert sum(level.rounds for level in fewer.levels) < sum(level.rounds for level in more.levels)
 
 
+def test_rounds_in_which_nothing_could_be_measured_do_not_make_more_of_them() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    empty = {level.id: [0.0] * 9 for level in plan.levels}
+    assert replan(plan, 100, 20, empty) == replan(plan, 100, 20, {})
+
+
 def test_a_budget_that_is_too_small_for_the_plan_shows_in_what_the_run_takes() -> None:
     waiting = [cell for cell in CELLS if cell.workload.name == "wait"]
     small, large = (

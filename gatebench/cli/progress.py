@@ -124,14 +124,12 @@ class TerminalObserver:
             left=f"about {left_s / 60:.0f} min left",
         )
 
-    def block_finished(self, done: int, blocks: int, elapsed_s: float) -> None:
+    def block_finished(self, block: str, done: int, of: int, elapsed_s: float) -> None:
         """Corrects the estimate of the whole run and, off a terminal, prints the standings."""
-        self._expected_s = elapsed_s / done * blocks
+        self._expected_s = elapsed_s / done * of
         if not self._console.is_terminal:
             left_s = self._expected_s - elapsed_s
-            self._console.print(
-                f"block {done} of {blocks} measured; about {left_s:.0f} s left; so far, unchecked:"
-            )
+            self._console.print(f"{block} measured; about {left_s:.0f} s left; so far, unchecked:")
             for level in self._standings.levels:
                 best = ", ".join(self._standings.best(level)[:ROWS])
                 self._console.print(f"  {level}: {self._standings.what(level)}{best}", soft_wrap=True)

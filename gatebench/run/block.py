@@ -56,8 +56,8 @@ class Observer(Protocol):
     def measured(self, cell: Cell, result: SliceResult) -> None:
         """One slice more."""
 
-    def block_finished(self, done: int, blocks: int, elapsed_s: float) -> None:
-        """`done` of `blocks` blocks were measured in `elapsed_s` seconds."""
+    def block_finished(self, block: str, done: int, of: int, elapsed_s: float) -> None:
+        """The block so named was measured, as the `done`th of those to be measured, in all in `elapsed_s`."""
 
 
 @dataclass(slots=True)

@@ -279,7 +279,8 @@ class Run:
             for text in self._other_labs():  # one that began after this one
                 self._observer.note(text)
                 record.event("notice", block=turn.block, subject="", text=text)
-            self._observer.stage(f"block {turn.block + 1} of {turns[-1].block + 1}")
+            named = f"block {turn.block + 1} of {turns[-1].block + 1}"
+            self._observer.stage(named)
             part = turn.part_of(plan)
             block = Block(
                 turn.block,
@@ -304,7 +305,7 @@ class Run:
                 load_s=round(block.spent.load_s, 3),
             )
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids))
-            self._observer.block_finished(done, len(turns), time.monotonic() - began)
+            self._observer.block_finished(named, done, len(turns), time.monotonic() - began)
             remaining = len(turns) - done
             if not remaining:
                 break

@@ -154,8 +154,12 @@ def replan(plan: Plan, block_s: float, wall_s: float, round_s: dict[str, list[fl
         wall_s: what the last block took.
         round_s: what each of its rounds took, per level.
     """
-    costs = {level: sum(times) / len(times) for level, times in round_s.items() if times}
-    costs = {level.id: costs.get(level.id, level.round_cost_s) for level in plan.levels}
+    found = {level: sum(times) / len(times) for level, times in round_s.items() if times}
+    costs = {}
+    for level in plan.levels:
+        cost_s = found.get(level.id, 0.0)
+        # Rounds in which no cell could be measured cost next to nothing, and tell nothing of those to come.
+        costs[level.id] = cost_s if cost_s >= level.workload.slice_s else level.round_cost_s
     other_s = wall_s - sum(sum(times) for times in round_s.values())
     return replace(plan, levels=divide_rounds(plan.levels, block_s - other_s, costs, plan.profile))
 
