@@ -236,18 +236,27 @@ _OF_ONE_PYTHON = frozenset({"python", "libc"})
 def conditions(meta: RunMeta, level: LevelResult) -> str:
     """On what, how and when: the caption under every chart."""
     machine = meta.machine
-    cores = ", ".join(f"{role} {len(numbers)}" for role, numbers in meta.cores.items())
     known = [str(machine["cpu"]) if machine.get("cpu") else "", _virtual_machine(meta)]
     if machine.get("container") and not meta.in_containers:
         known.append(f"the lab itself in a container ({machine['container']})")
     known.append(str(machine["system"]) if machine.get("system") else "")
     workers = "1 worker process" if meta.workers == 1 else f"{meta.workers} worker processes"
-    where = ", ".join([*filter(None, known), f"cores: {cores}", runner_in_words(meta), f"{workers} a server"])
+    where = ", ".join(
+        [*filter(None, known), f"cores: {_cores(meta)}", runner_in_words(meta), f"{workers} a server"]
+    )
     blocks = max((cell.blocks for cell in level.cells), default=0)
     load = _loaded(level.plan, meta.workload(level.workload))
     how = f"{load}; {blocks} of {meta.blocks} blocks{_rounds(level)}; seed {meta.seed}"
     what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
     return f"This machine's figures: {where}.\n{how}. {what}"
+
+
+def _cores(meta: RunMeta) -> str:
+    """`server 1, engine 2, lab 1`; where two roles share theirs, `server 1, engine and lab 1`."""
+    roles: dict[frozenset[int], list[str]] = defaultdict(list)
+    for role, numbers in meta.cores.items():
+        roles[frozenset(numbers)].append(role)
+    return ", ".join(f"{' and '.join(who)} {len(numbers)}" for numbers, who in roles.items())
 
 
 def _virtual_machine(meta: RunMeta) -> str:

@@ -149,16 +149,21 @@ def explain(output: str) -> str:
 
 
 def _run(command: tuple[str, ...], directory: Path, variables: Mapping[str, str]) -> None:
-    # In the server's folder, so that a relative `-e ../server` in its requirements means what it says.
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        env={**variables, OWNER_VARIABLE: str(Owner.this())},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    owner = Owner.this()
+    scratch = owner.scratch()  # a build leaves lock files in the folder for temporary ones
+    try:
+        # In the server's folder, so that a relative `-e ../server` in its requirements means what it says.
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            env={**variables, OWNER_VARIABLE: str(owner), "TMPDIR": str(scratch)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     if done.returncode != 0:
         raise InstallError(explain(done.stderr or done.stdout))
 
