@@ -14,7 +14,7 @@ hypothesis.settings.load_profile("any machine")
 def container_engine() -> None:
     """A Docker engine; skips, with the reason, where none can be used."""
     # The SDK is slow to import, and most tests do without.
-    from tests.engine import engine_found  # noqa: PLC0415
+    from tests.support.engine import engine_found  # noqa: PLC0415
 
     if reason := engine_found().absent:
         pytest.skip(reason)
@@ -23,7 +23,7 @@ def container_engine() -> None:
 @pytest.fixture(scope="session")
 def local_container_engine() -> None:
     """A Docker engine whose socket is on this machine; skips, with the reason, where there is none."""
-    from tests.engine import engine_found  # noqa: PLC0415 - as above
+    from tests.support.engine import engine_found  # noqa: PLC0415 - as above
 
     if reason := engine_found().elsewhere:
         pytest.skip(reason)
