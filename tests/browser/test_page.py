@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HEADLINE = ROOT / "docs" / "headline"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 INK_ON_LIGHT, INK_ON_DARK = "rgb(27, 31, 36)", "rgb(232, 236, 241)"
@@ -31,10 +30,10 @@ ALL_OF_A_LEVEL = ["granian-wsgi", "uvicorn", "uwsgi-http11", "gunicorn-sync"]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
+    if pages.CHROMIUM is None:
         pytest.skip("no Chromium on PATH; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=pages.CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 

@@ -19,7 +19,7 @@ from gatebench.registry.registry import load_registry
 from gatebench.runners.docker.services import Interpolated, Project, Service, render, service_name
 from gatebench.words.paths import ROOT
 from tests.support.engine import needs_engine
-from tests.unit.cli.test_compose import NASTY
+from tests.support.strings import NASTY
 
 pytestmark = [pytest.mark.docker, needs_engine]
 

@@ -19,7 +19,7 @@ from gatebench.runners.docker.services import MEMORY_MIB
 from gatebench.words.paths import HOST, ROOT
 from tests.support.container_servers.boxed.faulty import LAST_WORDS, STATUS
 from tests.support.engine import needs_engine
-from tests.support.lab import TESTS, Ended, Results, assert_went_well, gatebench, run_arguments
+from tests.support.lab import SUPPORT, Ended, Results, assert_went_well, gatebench, run_arguments
 from tests.support.witness import (
     CGROUPS,
     Witness,
@@ -34,7 +34,7 @@ from tests.support.witness import (
 pytestmark = [pytest.mark.docker, needs_engine]
 
 WORKLOAD = "steady-keep-alive"
-SERVERS = TESTS / "container_servers"
+SERVERS = SUPPORT / "container_servers"
 PERIOD_US, QUOTA_US = 100_000, 30_000
 OCCUPIED = """
 homepage = "https://example.org/"

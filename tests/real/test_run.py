@@ -15,7 +15,7 @@ import pytest
 from gatebench.machine.processes import OWNER_VARIABLE, Owner
 from tests.support.lab import (
     OWN_FOLDERS,
-    TESTS,
+    SUPPORT,
     Command,
     Ended,
     Results,
@@ -330,7 +330,7 @@ def test_a_run_ends_where_what_it_starts_anew_in_each_block_is_no_longer_what_it
     tmp_path: Path, edited: str
 ) -> None:
     for folder in ("servers", "workloads"):
-        shutil.copytree(TESTS / folder, tmp_path / folder)
+        shutil.copytree(SUPPORT / folder, tmp_path / folder)
     own = ("--servers-dir", tmp_path / "servers", "--workloads-dir", tmp_path / "workloads")
     results = Results(tmp_path / "run")
     chosen = ("--servers", "honest-wsgi", "--workloads", "kind-locust", "--profile", "standard")

@@ -18,7 +18,6 @@ from gatebench.contract.file import load_contract
 from gatebench.contract.site import LocalSite
 from gatebench.machine.kernel import LOWEST, ephemeral_start, fresh_port, is_free
 from gatebench.machine.processes import OWNER_VARIABLE, Owner
-from gatebench.registry.registry import load_registry
 from gatebench.runners import readiness
 from gatebench.runners.process import runner as processes
 from gatebench.runners.process.environments import Environment
@@ -29,11 +28,10 @@ from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Application, Server, Subject, Variant
 from gatebench.words.options import Budget
 from gatebench.words.paths import CACHE, HOST, ROOT
-from tests.support.lab import TESTS, wait_until
+from tests.support.lab import wait_until
+from tests.support.subjects import SUBJECTS, running
 
 CORE = max(os.sched_getaffinity(0))
-REGISTRY = load_registry(ROOT, servers_dirs=[TESTS / "servers"])
-SUBJECTS = {subject.id: subject for subject in REGISTRY.subjects()}
 
 
 @pytest.fixture
@@ -52,13 +50,6 @@ def started(runner: ProcessRunner, subject: Subject, log: Path) -> Iterator[Proc
     finally:
         instance.begin_stop()
         instance.finish_stop()
-
-
-def running(*command: str, stop: str = "TERM") -> Subject:
-    """A subject whose server is that command, in the environment of the honest one."""
-    honest = SUBJECTS["honest-wsgi"]
-    variant = replace(honest.variant, name="scripted", command=command, stop=stop, environment={"OWN": "1"})
-    return replace(honest, variant=variant)
 
 
 def test_placeholders_are_filled_wherever_they_stand_in_an_argument() -> None:

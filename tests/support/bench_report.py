@@ -19,8 +19,8 @@ from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.table import Table
 
-from tests.browser.test_page import CHROMIUM
 from tests.support.charts import KEEP_ALIVE, crowd
+from tests.support.pages import CHROMIUM
 from tests.support.synthetic import make_run
 from tests.support.synthetic_model import Plan
 

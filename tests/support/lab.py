@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from gatebench.machine.processes import marked_processes
 from gatebench.words.paths import HOST
 
-TESTS = Path(__file__).parent
-OWN_FOLDERS = ("--servers-dir", str(TESTS / "servers"), "--workloads-dir", str(TESTS / "workloads"))
+SUPPORT = Path(__file__).parent
+OWN_FOLDERS = ("--servers-dir", str(SUPPORT / "servers"), "--workloads-dir", str(SUPPORT / "workloads"))
 T = TypeVar("T")
 
 PATIENCE_S = 120.0

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 from dataclasses import replace
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -22,6 +25,7 @@ from tests.support.synthetic_model import CONNECTIONS, Load, Plan
 if TYPE_CHECKING:
     from pathlib import Path
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PLAN = Plan(blocks=3, rounds=4)
 CHOSEN = [BY_ID[name] for name in ("uvicorn", "granian-wsgi", "gunicorn-sync", "uwsgi-http11")]
 LEVEL = f"c{CONNECTIONS}"
@@ -169,3 +173,39 @@ def hostile_page(folder: Path) -> Path:
     (made / "logs" / "a<b>&.log").write_text("")
     odd = ClaimResult(HOSTILE, HOSTILE, f"javascript:{HOSTILE}", "supported", HOSTILE)
     return make_page(made, (odd,))
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load or follow, and the nesting of the tags."""
+
+    VOID = frozenset({"meta", "img", "br", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.headings: list[int] = []
+        self.attributes: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        self.attributes |= values.keys()
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        self.sources += [values["src"]] if "src" in values else []
+        self.links += [values["href"]] if "href" in values else []
+        self.ids += [values["id"]] if "id" in values else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def words(markup: str) -> str:
+    return " ".join(re.sub("<[^>]+>", " ", markup).split())

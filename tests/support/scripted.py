@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -89,3 +91,10 @@ def answering(*pieces: bytes, then_close: bool = False) -> Behaviour:
                 return
 
     return behave
+
+
+@contextmanager
+def listening_without_answer() -> Iterator[int]:
+    """The port of a socket that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]

@@ -28,7 +28,8 @@ from gatebench.words.commands import fill, fill_table
 from gatebench.words.model import Application, Subject
 from gatebench.words.options import Budget
 from gatebench.words.paths import ROOT
-from tests.unit.registry.test_registry import add_application, add_server
+from tests.support.folders import add_application, add_server
+from tests.support.strings import NASTY
 
 REGISTRY = load_registry(ROOT)
 SUBJECTS = {subject.id: subject for subject in REGISTRY.subjects()}
@@ -47,43 +48,6 @@ HARDENING = {
 }
 HARMLESS = {"pull_policy", "build", "command", "environment", "cpuset", "stop_signal", "profiles"}
 HARMLESS |= {"stop_grace_period", "labels", "network_mode"}
-NASTY = (
-    "",
-    " ",
-    "no",
-    "Null",
-    "~",
-    "1e3",
-    "0x10",
-    "12:30:45",
-    "2026-01-01",
-    "-",
-    "---",
-    "--",
-    "- a",
-    "a: b",
-    "a #b",
-    "[a, b]",
-    "{app}",
-    "*anchor",
-    "&anchor",
-    "<<",
-    "!tag",
-    "%directive",
-    "$HOME",
-    "$$",
-    "${HOME:-x}",
-    "it's",
-    'say "it"',
-    "back\\slash",
-    '\\"',
-    "line\nline\r\n\ttab",
-    " padded ",
-    "\x00\x1b\x7f\x85\xa0\xad",
-    "\u2028\u2029\ufeff\ufffe",
-    "ünïcødé 🐍",
-    "x" * 300,
-)
 
 
 def project(*services: Service, **changes: Any) -> Project:

@@ -25,7 +25,7 @@ from gatebench.runners.process.environments import PIN
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.paths import HOST, ROOT
 from tests.support.lab import Command, gatebench
-from tests.unit.runners.test_environments import Shelf
+from tests.support.shelf import Shelf
 
 HOMEPAGE = "https://example.org/"
 SERVE = ("demo", "--host={host}", "--port={port}", "{app}")

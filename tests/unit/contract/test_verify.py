@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from gatebench.contract.verify import Difference, abbreviate, body_difference, verify
 from gatebench.words.model import CAPABILITIES, Capability
 from tests.support.contract_server import CONTRACT, HANG, ContractServer, Faults
 from tests.support.lab import found_undisturbed
+from tests.support.scripted import listening_without_answer
 
 ALL = frozenset(CAPABILITIES)
 
@@ -42,12 +41,6 @@ def spoiled(request: str, how: Callable[[bytes], bytes]) -> tuple[Difference, ..
 def spoiled_head(how: Callable[[bytes], bytes]) -> tuple[Difference, ...]:
     faults = Faults(spoil={"HEAD /plaintext": how}, keeps=False, upgrades=False)
     return check(faults, frozenset({"close", "streaming"}))
-
-
-@contextmanager
-def listening_without_answer() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 def test_a_server_that_keeps_the_contract_has_no_difference() -> None:

@@ -7,76 +7,16 @@ import time
 from collections.abc import Callable
 
 import pytest
-import wsproto
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from loadtests.engine.group import Group
-from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import WINDOW_S, failures, group_of
+from tests.support.rooms import Room, Server, honestly, target
 from tests.support.scripted import Behaviour, ScriptedServer
-from tests.unit.engine.test_http import WINDOW_S, failures, group_of
 
 SUBSCRIBERS = 5
 SOON_S = 5.0
-
-Server = wsproto.WSConnection
-Speech = Callable[[int, Server, str], bytes]
-"""What subscriber number so-and-so is sent when somebody says this text; the first has number 0."""
-
-
-def honestly(_number: int, protocol: Server, text: str) -> bytes:
-    return protocol.send(TextMessage(text))
-
-
-class Room:
-    """A server at which everybody hears what anybody says, in the way that `speech` has it."""
-
-    def __init__(self, speech: Speech = honestly, pause_s: float = 0.0) -> None:
-        self._speech = speech
-        self._pause_s = pause_s
-        self.peers: dict[int, tuple[Server, asyncio.StreamWriter]] = {}
-        self.said: list[str] = []
-        self.speakers: set[int] = set()
-        self.pongs = 0
-        self._entered = 0
-
-    async def behave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        protocol = Server(wsproto.ConnectionType.SERVER)
-        number, self._entered = self._entered, self._entered + 1
-        try:
-            while data := await reader.read(65536):
-                protocol.receive_data(data)
-                for event in protocol.events():
-                    if isinstance(event, Request):
-                        writer.write(protocol.send(AcceptConnection()))
-                        self.peers[number] = protocol, writer
-                    elif isinstance(event, TextMessage):
-                        self.speakers.add(number)
-                        await self._spread(event.data)
-                    elif isinstance(event, Pong):
-                        self.pongs += 1
-                    elif isinstance(event, CloseConnection):
-                        return
-        finally:
-            self.peers.pop(number, None)
-
-    def send_from_outside(self, make: Callable[[Server], bytes]) -> None:
-        """Sends something to everybody, at once, from another thread, while nothing else is under way."""
-        for protocol, writer in self.peers.values():
-            writer.get_extra_info("socket")._sock.send(make(protocol))
-
-    async def _spread(self, text: str) -> None:
-        self.said.append(text)
-        for number, (protocol, writer) in sorted(self.peers.items()):
-            if self._pause_s:
-                await asyncio.sleep(self._pause_s)
-            writer.write(self._speech(number, protocol, text))
-
-
-def target(port: int, timeout_s: float = 5.0) -> Target:
-    return Target(
-        "127.0.0.1", port, "websocket", path="/ws/broadcast", exchange="broadcast", timeout_s=timeout_s
-    )
 
 
 def drive(behaviour: Behaviour, *, timeout_s: float = 5.0) -> SliceResult:

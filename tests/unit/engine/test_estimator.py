@@ -13,9 +13,9 @@ from gatebench.load.calibration import null_responder
 from gatebench.machine.processes import Owner
 from loadtests.engine.group import whole_turns
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import group_of, target
 from tests.support.lab import found_undisturbed
 from tests.support.scripted import ANSWER, Behaviour, ScriptedServer, request
-from tests.unit.engine.test_http import group_of, target
 
 SERVICE_S = 0.005
 CONNECTIONS = 32

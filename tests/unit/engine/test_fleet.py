@@ -16,12 +16,13 @@ import pytest
 from loadtests.engine.fleet import EngineError, Fleet
 from loadtests.engine.protocol import Arrivals, Target
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import failures, target
+from tests.support.rooms import Room
+from tests.support.rooms import target as broadcast_target
 from tests.support.scripted import ANSWER, Behaviour, ScriptedServer, answering, request
-from tests.unit.engine.test_broadcast import SUBSCRIBERS, Room
-from tests.unit.engine.test_broadcast import target as broadcast_target
-from tests.unit.engine.test_http import failures, target
 
 WINDOW_S = 0.1
+SUBSCRIBERS = 5
 SOON_S = 10.0
 TWO = (None, None)
 THREE = (None, None, None)

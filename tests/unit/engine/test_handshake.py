@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import re
 import socket
 import struct
-from collections.abc import Callable
 
 import pytest
 import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Request
 
-from loadtests.engine.protocol import Exchange, Target
+from gatebench.words.paths import HOST
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import WINDOW_S, failures, group_of
 from tests.support.scripted import ANSWER, Behaviour, ScriptedServer, request
-from tests.unit.engine.test_http import WINDOW_S, failures, group_of
+from tests.support.websockets import Half, forbidding, goal, proof_of, shaking_hands
 
-HOST = "127.0.0.1"
 CONNECTIONS = 3
-MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-Half = Callable[[bytes], bytes]
-"""The server's half of the handshake, made from the proof of the client's key."""
 
 
 def accepting(proof: bytes) -> bytes:
@@ -36,32 +28,6 @@ def accepting(proof: bytes) -> bytes:
 
 def with_header(line: bytes) -> Half:
     return lambda proof: accepting(proof).replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")
-
-
-def proof_of(head: bytes) -> bytes:
-    found = re.search(rb"Sec-WebSocket-Key: (\S+)\r\n", head)
-    assert found is not None
-    return base64.b64encode(hashlib.sha1(found[1] + MAGIC, usedforsecurity=False).digest())
-
-
-def shaking_hands(half: Half, *, then_close: bool = False, seen: list[bytes] | None = None) -> Behaviour:
-    """Answers the handshake so, and then waits for the client's end, or closes."""
-
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await request(reader)
-        if seen is not None:
-            seen.append(head)
-        writer.write(half(proof_of(head)))
-        if not then_close:
-            rest = await reader.read()
-            if seen is not None:
-                seen.append(rest)
-
-    return behave
-
-
-def goal(port: int, exchange: Exchange, timeout_s: float = 5.0) -> Target:
-    return Target(HOST, port, "websocket", path="/ws/echo", exchange=exchange, timeout_s=timeout_s)
 
 
 def storm(behaviour: Behaviour, *, timeout_s: float = 5.0) -> SliceResult:
@@ -119,10 +85,6 @@ def test_an_acceptance_in_pieces_and_with_other_headers_every_time_is_correct() 
     result = storm(behave)
     assert failures(result) == set()
     assert result.completed > 0
-
-
-def forbidding(_proof: bytes) -> bytes:
-    return b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.mark.parametrize(

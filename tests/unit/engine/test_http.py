@@ -6,43 +6,13 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from loadtests.engine.group import Group
-from loadtests.engine.protocol import Target, Transport
-from loadtests.engine.slot import Loop
+from loadtests.engine.protocol import Transport
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import WINDOW_S, failures, group_of, target
 from tests.support.scripted import ANSWER, BODY, Behaviour, ScriptedServer, answering, request
-
-WINDOW_S = 0.05
-
-
-def target(port: int, transport: Transport = "keep-alive", timeout_s: float = 2.0) -> Target:
-    return Target(
-        "127.0.0.1",
-        port,
-        transport,
-        path="/plaintext",
-        headers={"content-type": "text/plain"},
-        answer=BODY,
-        timeout_s=timeout_s,
-    )
-
-
-@contextmanager
-def group_of(goal: Target, connections: int) -> Iterator[Group]:
-    loop = Loop()
-    group = Group(goal, loop)
-    for number in range(connections):
-        group.open(str(number))
-    try:
-        yield group
-    finally:
-        group.close()
-        loop.close()
 
 
 def drive(
@@ -62,10 +32,6 @@ def drive(
             group.prepare()
             result = group.run_slice(WINDOW_S)
     return result
-
-
-def failures(result: SliceResult) -> set[str]:
-    return {kind for kind, count in result.failures.items() if count}
 
 
 def test_correct_answers_are_counted_and_nothing_fails() -> None:

@@ -21,14 +21,16 @@ from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong,
 from gatebench.contract.file import load_contract
 from gatebench.contract.site import wait_until_accepting
 from gatebench.machine.kernel import fresh_port, raise_open_file_limit
+from gatebench.words.paths import HOST
 from loadtests.engine.fleet import Fleet
 from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import WINDOW_S, failures, group_of
+from tests.support.groups import target as http_target
 from tests.support.scripted import ANSWER, ScriptedServer, answering
-from tests.unit.engine.test_handshake import CONNECTIONS, HOST, forbidding, goal, shaking_hands
-from tests.unit.engine.test_http import WINDOW_S, failures, group_of
-from tests.unit.engine.test_http import target as http_target
+from tests.support.websockets import forbidding, goal, shaking_hands
 
+CONNECTIONS = 3
 SOON_S = 10.0
 MANY = 5000
 MOST_MIB = 200

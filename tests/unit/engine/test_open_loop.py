@@ -14,9 +14,9 @@ import wsproto
 from loadtests.engine import group
 from loadtests.engine.protocol import ArrivalProcess, Arrivals, Target, Transport
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import failures, group_of, target
 from tests.support.scripted import ANSWER, Behaviour, ScriptedServer, answering, request
-from tests.unit.engine.test_http import failures, group_of, target
-from tests.unit.engine.test_websocket import echo, reacting
+from tests.support.websockets import echo, reacting
 
 WINDOW_S = 0.15
 RATE_PER_S = 400.0

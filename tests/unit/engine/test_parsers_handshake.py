@@ -10,8 +10,8 @@ import pytest
 import wsproto
 from wsproto.events import AcceptConnection
 
-from tests.unit.engine.test_http import failures
-from tests.unit.engine.test_parsers_websocket import Writer, accepted, drive, in_time
+from tests.support.groups import failures
+from tests.support.websockets import Writer, accepted, drive, in_time
 
 HANDSHAKES = {
     "garbage": b"\x00\x01\x02garbage\r\n\r\n",

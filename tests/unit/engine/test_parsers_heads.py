@@ -15,6 +15,7 @@ from loadtests.engine import http, websocket_exchanges
 from loadtests.engine.http_parser import AnswerReader, Verdict
 from loadtests.engine.known_answers import MOST_FORMS, Heads
 from loadtests.engine.protocol import Target
+from tests.support.groups import failures, group_of
 from tests.support.parser_cases import (
     PLAIN,
     Taker,
@@ -28,7 +29,6 @@ from tests.support.parser_cases import (
     with_length,
 )
 from tests.support.scripted import ScriptedServer, request
-from tests.unit.engine.test_http import failures, group_of
 
 BODY = b"Hello, World!"
 TARGET = target_for(BODY)

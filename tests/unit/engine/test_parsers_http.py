@@ -15,6 +15,7 @@ from loadtests.engine.http_parser import HEAD_LIMIT_BYTES
 from loadtests.engine.known_answers import LargeAnswer
 from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import failures, group_of
 from tests.support.parser_cases import (
     PLAIN,
     UNFINISHED,
@@ -29,7 +30,6 @@ from tests.support.parser_cases import (
     with_length,
 )
 from tests.support.scripted import Behaviour, ScriptedServer, answering, request
-from tests.unit.engine.test_http import failures, group_of
 
 BODY = bytes(range(256)) * 2
 TARGET = target_for(BODY)

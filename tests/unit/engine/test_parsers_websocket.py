@@ -3,67 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import wsproto
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.events import CloseConnection, Event, Ping, Pong, TextMessage
 
-from loadtests.engine.protocol import Exchange, Target
-from loadtests.engine.tally import SliceResult
-from tests.support.scripted import Behaviour, ScriptedServer
-from tests.unit.engine.test_http import failures, group_of
-from tests.unit.engine.test_websocket import reacting
-
-TIMEOUT_S = 0.3
-PATIENCE_S = 8.0
-"""A slice and its preparation take less by far; whoever waits longer hangs."""
-
-Writer = asyncio.StreamWriter
-
-
-def drive(
-    behaviour: Behaviour,
-    *,
-    message_bytes: int = 64,
-    window_s: float = 0.001,
-    timeout_s: float = TIMEOUT_S,
-    exchange: Exchange = "echo",
-    window: int = 1,
-    slices: int = 1,
-) -> SliceResult:
-    """One connection, one slice; most often one message."""
-    with ScriptedServer(behaviour) as server:
-        goal = Target(
-            "127.0.0.1",
-            server.port,
-            "websocket",
-            path="/ws/echo",
-            message_bytes=message_bytes,
-            timeout_s=timeout_s,
-            exchange=exchange,
-            window=window,
-        )
-        with group_of(goal, 1) as group:
-            for number in range(slices):
-                if number:
-                    time.sleep(0.02)  # the server is heard of between slices
-                group.prepare()
-                result = group.run_slice(window_s)
-            return result
-
-
-async def accepted(reader: asyncio.StreamReader, writer: Writer, more: bytes = b"") -> wsproto.WSConnection:
-    """Accepts the upgrade, with these bytes in the same segment."""
-    protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-    protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
-    list(protocol.events())
-    writer.write(protocol.send(AcceptConnection()) + more)
-    return protocol
+from loadtests.engine.protocol import Exchange
+from tests.support.groups import failures
+from tests.support.scripted import Behaviour
+from tests.support.websockets import PATIENCE_S, Writer, accepted, drive, reacting
 
 
 def frame(first_byte: int, payload: bytes) -> bytes:
@@ -259,19 +211,6 @@ async def _echoing(
                 writer.write(protocol.send(TextMessage(event.data)))
             elif isinstance(event, CloseConnection):
                 return
-
-
-def in_time(run: Callable[[], SliceResult]) -> SliceResult:
-    """Runs it in a thread that is waited for with a bound, so that a hang fails the test, not the run."""
-
-    async def bounded() -> SliceResult:
-        return await asyncio.wait_for(_threaded(run), PATIENCE_S)
-
-    return asyncio.run(bounded())
-
-
-def _threaded(run: Callable[[], SliceResult]) -> Awaitable[SliceResult]:
-    return asyncio.to_thread(run)
 
 
 def test_pings_between_echoes_are_answered_in_their_order() -> None:

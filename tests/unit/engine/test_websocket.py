@@ -12,39 +12,9 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
 from loadtests.engine.websocket import MESSAGES, frame_head
+from tests.support.groups import WINDOW_S, failures, group_of
 from tests.support.scripted import Behaviour, ScriptedServer
-from tests.unit.engine.test_http import WINDOW_S, failures, group_of
-
-Reaction = Callable[[wsproto.WSConnection, str], bytes]
-
-
-def reacting(react: Reaction, seen: list[Event] | None = None) -> Behaviour:
-    """Accepts the upgrade and sends `react(protocol, text)` for every text message."""
-
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        text = ""
-        while data := await reader.read(65536):
-            protocol.receive_data(data)
-            for event in protocol.events():
-                if seen is not None:
-                    seen.append(event)
-                if isinstance(event, wsproto.events.Request):
-                    writer.write(protocol.send(wsproto.events.AcceptConnection()))
-                elif isinstance(event, TextMessage):
-                    text += event.data
-                    if event.message_finished:
-                        writer.write(react(protocol, text))
-                        text = ""
-                elif isinstance(event, CloseConnection):
-                    writer.write(protocol.send(event.response()))
-                    return
-
-    return behave
-
-
-def echo(protocol: wsproto.WSConnection, text: str) -> bytes:
-    return protocol.send(TextMessage(text))
+from tests.support.websockets import echo, reacting
 
 
 def drive(

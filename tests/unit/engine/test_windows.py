@@ -13,8 +13,8 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping
 
 from loadtests.engine.protocol import Target
 from loadtests.engine.tally import SliceResult
+from tests.support.groups import WINDOW_S, failures, group_of
 from tests.support.scripted import Behaviour, ScriptedServer
-from tests.unit.engine.test_http import WINDOW_S, failures, group_of
 
 WINDOW = 16
 CONNECTIONS = 2

@@ -23,11 +23,11 @@ from gatebench.run.run import choose_cores
 from gatebench.words.errors import ConfigurationError, GatebenchError
 from gatebench.words.interface_keys import in_order, need, wire_lines
 from gatebench.words.paths import CACHE, ROOT
-from tests.support.lab import TESTS
+from tests.support.lab import SUPPORT
 from tests.support.scripted import ANSWER, ScriptedServer
 from tests.support.traced import call_wsgi, environ, names
 
-REGISTRY = load_registry(ROOT, servers_dirs=[TESTS / "servers"])
+REGISTRY = load_registry(ROOT, servers_dirs=[SUPPORT / "servers"])
 HOSTILE = "\x1b[31mred\x07 [bold]not markup[/bold]"
 
 

@@ -11,40 +11,7 @@ from analysis.figures.gates import GATES, most_left_out, refusals
 from analysis.figures.percentiles import Percentiles
 from analysis.figures.steadiness import Drift
 from analysis.load.meta import LevelPlan, WorkloadMeta
-
-PLAN = LevelPlan("keep-alive", "c64", 64, 20, 0.1)
-WORKLOAD = WorkloadMeta("keep-alive", "", "keep-alive", {}, frozenset({"keep-alive"}), True, 0.0)
-NO_ERRORS = dict.fromkeys(("refused", "reset", "short", "status", "body", "timeout"), 0)
-NONE = dict.fromkeys(("p50", "p90", "p99", "p999", "max"))
-HONEST = Totals(
-    subject="uvicorn",
-    blocks=5,
-    requests=100_000,
-    counted=96_000,
-    counted_s=8.0,
-    errors=NO_ERRORS,
-    closed_by_server=0,
-    listen_drops=0,
-    requests_per_connection=312.5,
-    busy_share=0.4,
-    cpu_share=0.99,
-    cpu_us_per_request=80.0,
-    memory_mib=30.0,
-    memory_peak_mib=None,
-    typical_completed=1_000.0,
-    missed_share=0.0,
-    lag_us=None,
-    in_flight=64.0,
-    steal_share=0.0,
-    throttled_share=0.0,
-    port_use=0.1,
-    no_port=0,
-    workers_missing=0,
-    percentiles=Percentiles(100_000, {"p50": 5_000, "p90": 6_000, "p99": 7_000, "p999": 8_000, "max": 9_000}),
-    service=Percentiles(0, NONE),
-    last=Percentiles(0, NONE),
-)
-
+from tests.support.slices import HONEST, NO_ERRORS, PLAN, WORKLOAD
 
 OPEN = LevelPlan("steady", "r2000", 64, 20, 0.1, "open", rate_per_s=2_000.0)
 PACED = replace(WORKLOAD, name="steady", saturates=False)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from analysis.page.page import PAGE_BYTES, render
 from analysis.page.pictures import Picture, placed, shrunk, themed
 from gatebench.words.paths import ROOT
 from tests.support import pages
+from tests.support.pages import Page, words
 from tests.support.summaries import KEEP_ALIVE
 from tests.support.synthetic import SUBJECTS, make_run
 
@@ -29,38 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHART = (ROOT / "docs" / "throughput-keep-alive.svg").read_bytes()
-
-
-class Page(HTMLParser):
-    """Collects what a browser would load or follow, and the nesting of the tags."""
-
-    VOID = frozenset({"meta", "img", "br", "input"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.open: list[str] = []
-        self.headings: list[int] = []
-        self.attributes: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        self.tags.append(tag)
-        self.attributes |= values.keys()
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-        self.sources += [values["src"]] if "src" in values else []
-        self.links += [values["href"]] if "href" in values else []
-        self.ids += [values["id"]] if "id" in values else []
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +52,6 @@ def rows(table: str) -> dict[str, list[str]]:
     return {
         name: [words(cell) for cell in re.findall(r"<td.*?</td>", rest, re.DOTALL)] for name, rest in found
     }
-
-
-def words(markup: str) -> str:
-    return " ".join(re.sub("<[^>]+>", " ", markup).split())
 
 
 @pytest.mark.parametrize("make", [pages.plain_page, pages.mixed_page, pages.invalid_page, pages.hostile_page])

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analysis.page.report import build_report
+from tests.support.pages import Page, words
 from tests.support.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.support.synthetic_model import Plan
-from tests.unit.page.test_page import Page, words
 
 if TYPE_CHECKING:
     from pathlib import Path

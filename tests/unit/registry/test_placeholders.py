@@ -16,7 +16,7 @@ from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Application, Subject, takes_workers
 from gatebench.words.options import Budget
 from gatebench.words.paths import ROOT
-from tests.unit.registry.test_server_file import SERVER, server_problems, write_server
+from tests.support.folders import SERVER, server_problems, write_server
 
 
 def with_command(tmp_path: Path, command: str) -> Path:

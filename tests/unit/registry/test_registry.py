@@ -8,24 +8,9 @@ import pytest
 
 from gatebench.registry.registry import Registry, Selection, load_registry, select, select_subjects
 from gatebench.words.errors import ConfigurationError
-from tests.unit.registry.test_server_file import REQUIREMENTS, SERVER, WORKLOAD
+from tests.support.folders import SERVER, WORKLOAD, add_application, add_server
 
 SUBJECTS = ("gunicorn-gthread", "gunicorn-sync", "gunicorn-sync+flask", "uvicorn", "uvicorn-h11")
-
-
-def add_server(directory: Path, name: str, text: str = SERVER) -> Path:
-    folder = directory / name
-    folder.mkdir(parents=True)
-    (folder / "server.toml").write_text(text)
-    (folder / "requirements.txt").write_text(REQUIREMENTS)
-    return folder
-
-
-def add_application(directory: Path, name: str, *files: str) -> None:
-    folder = directory / name
-    folder.mkdir(parents=True)
-    for file in files:
-        (folder / file).touch()
 
 
 @pytest.fixture

@@ -11,54 +11,7 @@ from gatebench.registry.workloads import parse_workload
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Level
 from gatebench.words.toml import seconds
-
-HASH = "--hash=sha256:" + "0" * 64
-REQUIREMENTS = f"demo==1.0 \\\n    {HASH}\n    # via nothing\n"
-SERVER = """\
-homepage = "https://example.org/"
-
-[remedies]
-cc = "apt-get install gcc"
-
-[variants.default]
-interface = "wsgi"
-command = ["demo", "--bind={host}:{port}", "{app}"]
-class = "default"
-supports = ["close", "keep-alive"]
-stop = "INT"
-needs = ["cc"]
-
-[variants.default.environment]
-DEMO = "1"
-
-[variants.default.plot]
-color = "#1f77b4"
-
-[variants.default.files]
-"demo.conf" = "threads {threads}; events { workers {workers}; }"
-"""
-WORKLOAD = """\
-description = "Short answers"
-transport = "close"
-slice = "100ms"
-warmup = "1s"
-profiles = ["smoke", "full"]
-
-[request]
-path = "/plaintext"
-
-[load]
-model = "closed"
-connections = [16, 64]
-"""
-
-
-def write_server(tmp_path: Path, text: str = SERVER, requirements: str = REQUIREMENTS) -> Path:
-    folder = tmp_path / "demo"
-    folder.mkdir()
-    (folder / "server.toml").write_text(text)
-    (folder / "requirements.txt").write_text(requirements)
-    return folder
+from tests.support.folders import HASH, REQUIREMENTS, SERVER, WORKLOAD, server_problems, write_server
 
 
 def write_workload(tmp_path: Path, text: str = WORKLOAD) -> Path:
@@ -66,14 +19,6 @@ def write_workload(tmp_path: Path, text: str = WORKLOAD) -> Path:
     folder.mkdir()
     (folder / "workload.toml").write_text(text)
     return folder
-
-
-def server_problems(tmp_path: Path, old: str, new: str) -> tuple[str, ...]:
-    assert old in SERVER
-    folder = write_server(tmp_path, SERVER.replace(old, new))
-    with pytest.raises(ConfigurationError) as caught:
-        parse_server(folder)
-    return caught.value.problems
 
 
 def workload_problems(tmp_path: Path, old: str, new: str) -> tuple[str, ...]:

@@ -32,11 +32,10 @@ from gatebench.results.record import Record
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Cell
 from tests.support.pages import make_page, tell
+from tests.support.plans import CELLS
+from tests.support.slices import HONEST, NO_ERRORS, PLAN, WORKLOAD, a_row
 from tests.support.summaries import BY_ID, KEEP_ALIVE, QUIET, cell
 from tests.support.synthetic import VISIT, make_run
-from tests.unit.figures.test_gates import HONEST, NO_ERRORS, PLAN, WORKLOAD
-from tests.unit.results.test_record import a_row
-from tests.unit.words.test_plan import CELLS
 
 LOGIN = "POST /auth/login: 404 Not Found"
 OF_A_FILE = replace(WORKLOAD, locustfile="locustfile.py")

@@ -14,40 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gatebench.results.columns import Observed, SliceRow
+from gatebench.results.columns import Observed
 from gatebench.results.record import Record, RecordError, new_run_id, point_latest, write_atomically
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import Cell
-from loadtests.engine.tally import FAILURES, SliceResult
-from tests.unit.words.test_plan import CELLS
-
-
-def a_slice(histogram: dict[int, int]) -> SliceResult:
-    return SliceResult(
-        window_s=0.1,
-        elapsed_s=0.11,
-        completed=sum(histogram.values()),
-        drained=2,
-        counted=sum(histogram.values()),
-        counted_s=0.1,
-        offered=0,
-        unsent=0,
-        opened=0,
-        closed_by_server=0,
-        no_port=0,
-        bytes_received=100,
-        bytes_sent=50,
-        failures=dict.fromkeys(FAILURES, 0),
-        examples={},
-        histograms={"response": histogram, "service": dict.fromkeys(histogram, 1)},
-        busy_share=0.4,
-        started_unix_ns=1,
-    )
-
-
-def a_row(cell: Cell, round_number: int, histogram: dict[int, int]) -> SliceRow:
-    seen = Observed(server_cpu_s=0.1, listen_drops=0)
-    return SliceRow(0, round_number, 0, cell, a_slice(histogram), seen, connections=64)
+from loadtests.engine.tally import SliceResult
+from tests.support.plans import CELLS
+from tests.support.slices import a_row, a_slice
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ from gatebench.words.errors import ServerFailure
 from gatebench.words.paths import HOST
 from tests.support.contract_server import ContractServer
 from tests.support.lab import gatebench
-from tests.support.scripted import ScriptedServer, answering
-from tests.unit.contract.test_verify import listening_without_answer
+from tests.support.scripted import ScriptedServer, answering, listening_without_answer
 
 CONTRACT = load_contract()
 WRONG = Heard("wrong", "GET /: status: expected 200, got 404")

@@ -14,7 +14,7 @@ from gatebench.runners.process.runner import ProcessRunner
 from gatebench.runners.readiness import at_rest, await_rest
 from gatebench.words.options import Budget
 from gatebench.words.paths import CACHE
-from tests.real.test_runner_process import running
+from tests.support.subjects import running
 
 CORE = max(os.sched_getaffinity(0))
 BUSY_FOR_A_WHILE = "import time\nwhile time.process_time() < 0.5: pass\ntime.sleep(60)"

@@ -6,9 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from gatebench.registry.registry import load_registry
-from gatebench.words.model import Cell, Subject
-from gatebench.words.paths import ROOT
 from gatebench.words.plan import (
     PROFILES,
     SEARCH_ROUNDS,
@@ -22,16 +19,8 @@ from gatebench.words.plan import (
     round_order,
     subject_groups,
 )
+from tests.support.plans import CELLS, SUBJECTS
 
-REGISTRY = load_registry(ROOT)
-SUBJECTS: tuple[Subject, ...] = REGISTRY.subjects()
-CELLS = [
-    cell
-    for workload in REGISTRY.workloads.values()
-    for level in workload.levels
-    for subject in SUBJECTS
-    if not (cell := Cell(subject, workload, level)).unsupported()
-]
 DIVIDED = [cell for cell in CELLS if cell.level.objective is None and cell.level.rate_per_s is None]
 """The cells of levels that share the time; a search and a tail get the rounds that they need."""
 STANDARD = PROFILES["standard"]

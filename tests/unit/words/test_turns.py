@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatebench.words.plan import PROFILES, Turn, every_turn, make_plan, remaining_turns, with_rounds
-from tests.unit.words.test_plan import CELLS
+from tests.support.plans import CELLS
 
 PLAN = make_plan(CELLS, PROFILES["standard"], seed=7)
 
