@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from gatebench.machine.processes import Owner
 from gatebench.registry.servers import parse_server
 from gatebench.runners.docker.engine import Engine
 from gatebench.runners.docker.images import BuildError, Image, Images
-from gatebench.runners.docker.runner import described_status
 from tests.support.engine import needs_engine
 from tests.support.witness import remove_images
 
@@ -28,23 +26,6 @@ command = ["python", "-m", "http.server", "{port}"]
 supports = ["close"]
 """
 NO_PYTHON = "FROM debian:trixie-slim\nENTRYPOINT []\n"
-
-
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [
-        (0, "0"),
-        (1, "1"),
-        (126, "126 (a command cannot be executed)"),
-        (127, "127 (a command was not found)"),
-        (128, "128"),
-        (128 + signal.SIGKILL, "137 (SIGKILL)"),
-        (128 + signal.SIGSEGV, "139 (SIGSEGV)"),
-        (255, "255"),
-    ],
-)
-def test_an_exit_status_is_told_with_what_it_means(status: int, text: str) -> None:
-    assert described_status(status) == text
 
 
 class Shop:

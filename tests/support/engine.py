@@ -23,6 +23,8 @@ from gatebench.words.paths import HOST
 from tests.support.lab import Command, Ended, wait_until
 
 UNIX = "unix://"
+DEAD = f"tcp://{HOST}:1"
+"""An address at which no engine answers."""
 CHUNK_BYTES = 1 << 16
 
 
@@ -52,6 +54,14 @@ def engine_found() -> Found:
         local = engine.is_local and engine.address.startswith(UNIX)
         elsewhere = "" if local else "the engine is not on this machine"
         return Found(elsewhere=elsewhere, socket=engine.address.removeprefix(UNIX))
+
+
+def leave_no_engine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Makes this process, and what it starts, look for its engine at `DEAD` alone."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder / "docker"))
+    monkeypatch.setenv("DOCKER_HOST", DEAD)
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
 
 
 needs_engine = pytest.mark.usefixtures("container_engine")

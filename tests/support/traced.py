@@ -1,4 +1,4 @@
-"""Drives the traced plain application as a server would."""
+"""Drives the traced plain application as a server would, and prints what was seen."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from apps.plain import asgi as plain_asgi
 from apps.plain import wsgi as plain_wsgi
 from apps.plain.events import Event
+from gatebench.explain.render import Explanation, show
 from gatebench.explain.trace import Step, Trace, TracedWsgi, traced_asgi
 
 
@@ -54,3 +57,10 @@ async def _run(awaitable: Any) -> None:
 
 def names(steps: tuple[Step, ...]) -> list[str]:
     return [step.name for step in steps]
+
+
+def printed(seen: Explanation) -> str:
+    """What a terminal shows of it."""
+    text = io.StringIO()
+    show(seen, Console(file=text, width=200))
+    return text.getvalue()

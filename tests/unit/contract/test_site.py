@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,16 +15,15 @@ from gatebench.load.process import LoadError, LoadProcess
 from gatebench.machine.cgroup import Usage
 from gatebench.machine.cores import available_cores
 from gatebench.machine.kernel import is_free
-from gatebench.machine.processes import Owner
 from gatebench.runners.docker.site import ContainerSite
 from gatebench.words.model import Capability
 from gatebench.words.paths import HOST
+from tests.support.agent import AGENT, running_agent
 from tests.support.contract_server import ContractServer, Faults
 from tests.support.lab import PATIENCE_S
 
 CONTRACT = load_contract()
 SUPPORTS: frozenset[Capability] = frozenset({"close", "keep-alive", "websocket"})
-AGENT = (sys.executable, "-m", "gatebench.runners.docker.agent")
 SOON_S = 0.3
 ABSENT = "192.0.2.1"
 """An address of documentation (RFC 5737), which no machine has."""
@@ -33,8 +31,7 @@ ABSENT = "192.0.2.1"
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[LoadProcess]:
-    """The agent as it runs in the container, here; without the control groups that are mounted there."""
-    with LoadProcess(AGENT, owner=Owner.this(), log=tmp_path / "agent.log", through_output=True) as process:
+    with running_agent(tmp_path) as process:
         yield process
 
 
@@ -150,14 +147,6 @@ def test_a_load_process_that_cannot_start_is_told_with_its_words(
     with pytest.raises(LoadError, match="the load process in the container ended") as caught:
         agent.hello()
     assert "--no-such-option" in str(caught.value)
-
-
-@pytest.mark.real
-def test_load_goes_through_the_agent_to_its_child(there: ContainerSite, agent: LoadProcess) -> None:
-    there.start_load(["--engine-cpu", str(available_cores()[0])])
-    assert agent.hello()["locust"]
-    agent.stop()
-    assert there.fresh_ports(HOST, 1)  # the agent's own commands still are its own
 
 
 def test_the_agent_describes_its_machine() -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import runpy
-import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
@@ -27,22 +24,8 @@ from gatebench.words.commands import fill
 from gatebench.words.model import Subject
 from gatebench.words.paths import ROOT
 from tests.support.document_tables import MAKEFILE, REGISTRY, TABLES, TARGETS, between
+from tests.support.documents import DOCUMENTS, TEXTS, commands
 
-DOCUMENTS = (
-    *("README.md", "METHOD.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *(
-        "docs/containers.md",
-        "docs/workloads.md",
-        "docs/wsgi-and-asgi.md",
-        "docs/claims.md",
-        "docs/compare.md",
-        "docs/reference.md",
-        "docs/extending.md",
-        "docs/locust.md",
-    ),
-    *(f"docs/method/{name}.md" for name in ("plan", "engine", "statistics", "gates", "validation")),
-)
-TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 OWN_VARIABLES = {"VENV", "BIN", "MAKEFILE_LIST", "UNIT_TESTS"}
 VARIABLES = frozenset(re.findall(r'(?:\$\(|"\$\$)([A-Z_]+)[)"]', MAKEFILE)) - OWN_VARIABLES
 COMMANDS = typer.main.get_group(app.app).commands
@@ -57,23 +40,6 @@ def test_a_table_is_what_the_code_and_the_folders_say(document: str, name: str) 
 
 
 # Commands ---------------------------------------------------------------------------------------------------
-
-
-def commands(program: str) -> list[list[str]]:
-    """Every command of a program in the documents' code, split into its words after the program's name."""
-    lines = [
-        line
-        for text in TEXTS.values()
-        for line in (
-            *"".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)).splitlines(),
-            *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)),
-        )
-    ]
-    wanted = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?{program} (?=\S)")
-    matches = [(line, wanted.match(line)) for line in lines]
-    found = [shlex.split(line[match.end() :], comments=True) for line, match in matches if match]
-    assert found
-    return found
 
 
 def test_every_make_command_names_targets_and_variables_of_the_makefile() -> None:
@@ -106,21 +72,6 @@ def test_every_docker_compose_command_names_services_and_profiles_that_there_are
         elif (verb := next(word for word in command[1:] if not word.startswith("-"))) in {"up", "build"}:
             named = command[-1:] if command[-1] != verb else []
             assert set(named) <= {service.name for service in services}, command
-
-
-@pytest.mark.real
-def test_every_option_of_locust_that_is_named_exists() -> None:
-    run = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--help"]
-    text = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    # Locust's help comes before it reads the file with our own options.
-    options = ROOT / "loadtests" / "swarm" / "plain.py"
-    ours = re.findall(r'"(--[a-z-]+)"', options.read_text(encoding="utf-8"))
-    known = {*re.findall(r"(?<!\S)(--[a-z-]+)", text), *ours}
-    named = {
-        *re.findall(r"`(--[a-z-]+)", TEXTS["docs/locust.md"]),
-        *(word for command in commands("locust") for word in command),
-    }
-    assert {word for word in named if word.startswith("--")} <= known
 
 
 def test_the_reference_lists_every_exit_status() -> None:

@@ -11,15 +11,12 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
-from rich.console import Console
 
 from analysis.claims.check import check
 from analysis.claims.file import KINDS, METRICS, load_claims
 from analysis.compare.show import EXIT_DONE, EXIT_REGRESSION
-from gatebench.explain.command import choose, look
-from gatebench.run.run import choose_cores
 from gatebench.words.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
-from gatebench.words.paths import CACHE, ROOT
+from gatebench.words.paths import ROOT
 from tests.support.document_tables import MAKEFILE, REGISTRY, TARGETS
 from tests.support.guide_tables import GUIDE, headline
 
@@ -254,16 +251,3 @@ def test_the_exit_statuses_of_compare_and_reproduce_are_listed() -> None:
     ]
     assert listed[0] == {EXIT_DONE, EXIT_REGRESSION, EXIT_USAGE}
     assert listed[1] == {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED}
-
-
-@pytest.mark.real
-def test_the_explanation_that_is_quoted_has_the_events_of_a_live_one() -> None:
-    cores, progress = choose_cores(), Console(file=io.StringIO())
-    live = look(choose(REGISTRY, "asgi", "uvicorn", "/ws/echo"), cores=cores, cache=CACHE, progress=progress)
-    seen = [
-        each.details["event"]["type"] for each in (*live.lifespan, *live.steps) if "event" in each.details
-    ]
-    section = TEXTS[GUIDE].split("\n## See it live\n")[1].split("\n## ")[0]
-    quoted = re.findall(r"(?:server → app|app → server) +([a-z.]+)", section)
-    assert sorted(quoted) == sorted(seen)
-    assert [each for each in quoted if "websocket" in each] == [each for each in seen if "websocket" in each]

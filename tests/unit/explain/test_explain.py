@@ -1,33 +1,23 @@
-"""`gatebench explain`: what is chosen, what is made of a trace, and live requests."""
+"""`gatebench explain`: what is chosen, and what is made of a trace."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from gatebench.explain.command import choose, look
+from gatebench.explain.command import choose
 from gatebench.explain.exchange import Conversation, Passage, Question, converse
-from gatebench.explain.render import Explanation, frames, show
+from gatebench.explain.render import Explanation, frames
 from gatebench.explain.trace import Step, read_trace
-from gatebench.machine.processes import SCRATCH_PREFIX, Owner, marked_processes
-from gatebench.registry.registry import load_registry
-from gatebench.run.run import choose_cores
-from gatebench.words.errors import ConfigurationError, GatebenchError
+from gatebench.words.errors import ConfigurationError
 from gatebench.words.interface_keys import in_order, need, wire_lines
-from gatebench.words.paths import CACHE, ROOT
-from tests.support.lab import SUPPORT
 from tests.support.scripted import ANSWER, ScriptedServer
-from tests.support.traced import call_wsgi, environ, names
+from tests.support.subjects import REGISTRY
+from tests.support.traced import call_wsgi, environ, printed
 
-REGISTRY = load_registry(ROOT, servers_dirs=[SUPPORT / "servers"])
 HOSTILE = "\x1b[31mred\x07 [bold]not markup[/bold]"
 
 
@@ -42,12 +32,6 @@ def explanation(*steps: Step, passages: tuple[Passage, ...] = (), interface: Any
     arrived = Passage(1.0, sent=True, protocol="http", data=b"GET / HTTP/1.1\r\n\r\n")
     conversation = Conversation((arrived, *passages), "Then the server closed the connection.")
     return Explanation("small", interface, ("small", "--port", "1"), "/", conversation, steps, ())
-
-
-def printed(seen: Explanation) -> str:
-    text = io.StringIO()
-    show(seen, Console(file=text, width=200))
-    return text.getvalue()
 
 
 def test_a_server_that_never_closes_the_iterable_is_told(file: Path) -> None:
@@ -171,59 +155,3 @@ def test_the_usual_servers_and_the_method_of_the_route_are_taken() -> None:
     assert choose(REGISTRY, "wsgi", None, "/plaintext?a=1").subject.id == "gunicorn-sync"
     assert choose(REGISTRY, "asgi", None, "/echo").question == Question("POST", "/echo", b"Hello, World!")
     assert choose(REGISTRY, "asgi", None, "/ws/echo").question.message
-
-
-def seen_live(interface: str, subject: str, path: str) -> Explanation:
-    choice = choose(REGISTRY, interface, subject, path)
-    seen = look(choice, cores=choose_cores(), cache=CACHE, progress=Console(file=sys.stderr))
-    assert not [pid for pid, owner in marked_processes().items() if owner == Owner.this()]
-    scratch = Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}{Owner.this()}-*")
-    assert not list(scratch)
-    return seen
-
-
-@pytest.mark.real
-def test_a_wsgi_request_is_seen_from_the_first_byte_to_the_last() -> None:
-    seen = seen_live("wsgi", "gunicorn-sync", "/plaintext")
-    assert seen.passages[0].data.startswith(b"GET /plaintext HTTP/1.1\r\n")
-    assert names(seen.steps) == ["called", "start_response", "returned", "piece", "exhausted", "closed"]
-    assert b"".join(each.data for each in seen.passages).endswith(b"Hello, World!")
-    moments_s = [seen.passages[0].at_s, *(step.at_s for step in seen.steps[:2]), seen.passages[-1].at_s]
-    assert moments_s == sorted(moments_s)
-    assert json.loads(json.dumps(seen.to_json()))["wire"][0]["from"] == "client"
-
-
-@pytest.mark.real
-def test_a_websocket_is_seen_as_events_and_frames() -> None:
-    seen = seen_live("asgi", "uvicorn", "/ws/echo")
-    events = [step.details["event"]["type"] for step in seen.steps if "event" in step.details]
-    assert events == [
-        "websocket.connect",
-        "websocket.accept",
-        "websocket.receive",
-        "websocket.send",
-        "websocket.disconnect",
-    ]
-    sent = [frame.kind for each in seen.passages[1:] if each.sent for frame in frames(each.data)]
-    assert sent == ["text", "close"]
-    assert seen.upgraded
-    assert names(seen.lifespan)[0] == "called"
-    text = printed(seen)
-    assert "Before any request" in text
-    assert "After the last request" in text
-
-
-@pytest.mark.real
-def test_a_websocket_over_wsgi_is_an_ordinary_request_that_is_refused() -> None:
-    seen = seen_live("wsgi", "gunicorn-sync", "/ws/echo")
-    assert seen.steps[0].details["handed"]["HTTP_UPGRADE"]["value"] == "websocket"
-    assert b"".join(each.data for each in seen.passages[1:]).startswith(b"HTTP/1.1 404 ")
-    assert not seen.upgraded
-    assert "No WebSocket: PEP 3333" in printed(seen)
-    assert seen.conversation.ended == "Then the server closed the connection."
-
-
-@pytest.mark.real
-def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
-    with pytest.raises(GatebenchError, match="no luck today"):
-        seen_live("asgi", "faulty-exits", "/")

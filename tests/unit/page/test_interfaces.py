@@ -22,7 +22,6 @@ from gatebench.registry.registry import load_registry
 from gatebench.runners.base import Instance
 from gatebench.runners.readiness import Handed, ask_interfaces, public
 from gatebench.words.paths import ROOT
-from tests.support.lab import Results, gatebench, run_arguments
 from tests.support.summaries import BY_ID, KEEP_ALIVE
 from tests.support.synthetic import make_run
 from tests.support.synthetic_model import Plan
@@ -263,15 +262,3 @@ def test_the_table_is_one_that_a_screen_reader_can_read(tmp_path: Path) -> None:
     assert page.count('scope="col"') == 4
     assert '<th scope="row"><code>X</code>' in page
     assert page.count("<td>") == 3
-
-
-@pytest.mark.real
-def test_a_run_records_what_each_server_hands_over_once(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    ended = gatebench(tmp_path / "lab", *run_arguments(out, "honest", "steady-close"))
-    assert ended.status in {0, 1}, ended.said  # 1 where the machine is too busy for a valid cell
-    events = [event for event in Results(out).events if event["kind"] == "interface"]
-    assert sorted(event["subject"] for event in events) == ["honest-asgi", "honest-wsgi"]
-    wsgi, asgi = matrices(load_run(out))
-    assert row(wsgi, "REQUEST_METHOD").entries[0] is not None
-    assert row(asgi, "type").entries[0] is not None

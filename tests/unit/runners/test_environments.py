@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,10 @@ from gatebench.runners.process.environments import (
     environment_folder,
     explain,
     missing_needs,
-    prepare,
     remedy_for,
     uv_variables,
 )
 from gatebench.words.errors import GatebenchError
-from gatebench.words.model import Server
 from tests.support.shelf import VARIANT, Shelf
 
 NEEDY = replace(VARIANT, needs=("no-such-command",))
@@ -196,17 +193,3 @@ def test_an_index_that_cannot_be_reached_is_said_so(shelf: Shelf, monkeypatch: p
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     made, _ = shelf.prepare(shelf.server("demo==1.0\n"))
     assert "the package index cannot be reached" in reason(made["demo"])
-
-
-@pytest.fixture
-def shipped() -> Callable[[str], Server]:
-    from tests.support.plans import REGISTRY  # noqa: PLC0415  # only the test that needs the network reads it
-
-    return lambda name: REGISTRY.servers[name]
-
-
-@pytest.mark.real
-def test_a_shipped_server_installs_with_its_hashes(shipped: Callable[[str], Server], tmp_path: Path) -> None:
-    made = prepare([shipped("waitress")], tmp_path, report=lambda _: None)["waitress"]
-    assert (environment(made).bin / "waitress-serve").exists()
-    assert "waitress" in environment(made).packages

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ from gatebench.contract.site import (
 from gatebench.words.errors import ServerFailure
 from gatebench.words.paths import HOST
 from tests.support.contract_server import ContractServer
-from tests.support.lab import gatebench
 from tests.support.scripted import ScriptedServer, answering, listening_without_answer
 
 CONTRACT = load_contract()
@@ -161,26 +159,3 @@ def test_a_server_that_says_for_a_moment_that_it_is_starting_gets_ready() -> Non
         with ScriptedServer(proxy) as server:
             wait_until_accepting(HOST, server.port, deadline_s=600, alive=lambda: True)
     assert next(answers, None) is None
-
-
-OF_ITS_OWN = """
-homepage = "https://example.org/"
-[variants.default]
-interface = "wsgi"
-supports = ["close"]
-command = ["python", "-m", "http.server", "--bind", "{host}", "{port}"]
-"""
-
-
-@pytest.mark.real
-def test_a_server_that_serves_something_else_is_told_every_route_that_differs(tmp_path: Path) -> None:
-    folder = tmp_path / "servers" / "other"
-    folder.mkdir(parents=True)
-    (folder / "server.toml").write_text(OF_ITS_OWN)
-    (folder / "requirements.txt").write_text("# of Python's own\n")
-    ended = gatebench(tmp_path, "verify", "--servers-dir", str(folder.parent), "--servers", "other")
-    assert ended.status == 1
-    assert "differs" in ended.said
-    assert "GET /plaintext:" in ended.said
-    assert "GET /json:" in ended.said
-    assert "was not ready" not in ended.said

@@ -1,4 +1,4 @@
-"""The fidelity benchmark: what it reads out of the tools' output, and its own servers and clients."""
+"""The fidelity benchmark: what it reads out of the tools' output, and how a client is run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections import Counter
 
 import pytest
 
-from tools.bench_engine import clients
 from tools.bench_engine.clients import Run
 from tools.bench_engine.compare import held_up, ratios, table
 from tools.bench_engine.echo_server import echo, upgrade
-from tools.bench_engine.latency import percentile_us, run_engine
+from tools.bench_engine.latency import percentile_us
 from tools.bench_engine.outputs import (
     BenchmarkError,
     Counted,
@@ -22,7 +21,7 @@ from tools.bench_engine.outputs import (
     parse_own,
     parse_wrk,
 )
-from tools.bench_engine.servers import DelayServer, echo_server, parse_service_log
+from tools.bench_engine.servers import parse_service_log
 from tools.bench_engine.tools import run_client
 
 CORE = min(os.sched_getaffinity(0))
@@ -245,29 +244,3 @@ def test_a_client_that_fails_ends_the_benchmark_with_what_it_said() -> None:
     command = [sys.executable, "-c", "import sys; print('no route'); sys.exit(3)"]
     with pytest.raises(BenchmarkError, match=r"nc: it ended with status 3. It said:\n  \| no route"):
         run_client("nc", command, core=CORE, seconds=1)
-
-
-@pytest.mark.real
-def test_the_engine_and_picows_echo_through_the_same_server() -> None:
-    with echo_server([CORE]) as server:
-        for client in (clients.engine("websocket", (CORE,)), clients.picows(CORE)):
-            done = client(server, 0.3)
-            assert done.requests >= clients.CONNECTIONS
-            assert done.cpu_us_per_request > 0
-            assert done.server_busy > 0
-
-
-@pytest.mark.real
-def test_the_engine_never_sees_less_than_a_servers_own_delay() -> None:
-    done = run_engine(CORE, CORE, 0.3)
-    assert done.server_us["p50"] >= 10_000
-    assert done.client_us["p50"] >= 10_000
-    assert done.requests >= clients.CONNECTIONS
-
-
-@pytest.mark.real
-def test_a_server_that_ended_is_noticed_whatever_the_client_says() -> None:
-    with DelayServer(CORE, 10.0) as server:
-        server.log()
-        with pytest.raises(BenchmarkError, match="delay server ended while it was being driven"):
-            server.responder.cpu_s()
