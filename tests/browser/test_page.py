@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Page
 
-pytestmark = pytest.mark.browser
-
 HEADLINE = ROOT / "docs" / "headline"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 INK_ON_LIGHT, INK_ON_DARK = "rgb(27, 31, 36)", "rgb(232, 236, 241)"

@@ -18,10 +18,7 @@ from gatebench.machine.kernel import is_free
 from gatebench.registry.registry import load_registry
 from gatebench.runners.docker.services import Interpolated, Project, Service, render, service_name
 from gatebench.words.paths import ROOT
-from tests.support.engine import needs_engine
 from tests.support.strings import NASTY
-
-pytestmark = [pytest.mark.docker, needs_engine]
 
 HOST = "127.0.0.1"
 BUILD_S = 900

@@ -28,13 +28,12 @@ from tests.support.engine import (
     ended_without_trace,
     labels,
     left_by,
-    needs_local_engine,
     run_arguments,
 )
 from tests.support.lab import Command, Results, assert_done, gatebench, wait_until
 
 BASE = base_of((ROOT / "servers" / "Dockerfile").read_text())
-pytestmark = [pytest.mark.docker, needs_local_engine]
+pytestmark = pytest.mark.usefixtures("local_container_engine")  # something is put before its socket
 
 BUDGET = "40s"
 """Of a run that is ended in its middle."""

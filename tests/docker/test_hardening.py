@@ -12,11 +12,8 @@ import pytest
 from gatebench.runners.docker.backend import LOAD_MEMORY_MIB
 from gatebench.runners.docker.services import MEMORY_MIB, PIDS, USER
 from gatebench.words.paths import HOST
-from tests.support.engine import needs_engine
 from tests.support.lab import Ended, Results, assert_went_well, run_arguments
 from tests.support.witness import RIGHTS, Seen, Witness, commanded, end_of, label_of, left_over
-
-pytestmark = [pytest.mark.docker, needs_engine]
 
 SERVERS = {"gunicorn-gthread", "uvicorn", "waitress"}
 LOAD = {"loadgen", "worker"}

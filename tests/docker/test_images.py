@@ -21,9 +21,6 @@ from gatebench.registry.servers import parse_application, parse_server
 from gatebench.runners.docker.images import Staged, stage_loadgen, stage_server
 from gatebench.runners.docker.services import python_path
 from gatebench.words.paths import ROOT
-from tests.support.engine import needs_engine
-
-pytestmark = [pytest.mark.docker, needs_engine]
 
 REGISTRY = load_registry(ROOT)
 APPLICATIONS = tuple(REGISTRY.applications.values())

@@ -22,14 +22,13 @@ from tests.support.engine import (
     ended_without_trace,
     engine_found,
     labels,
-    needs_local_engine,
     needs_namespaces,
     run_arguments,
 )
 from tests.support.lab import PATIENCE_S, Command, Ended, Results, assert_done, assert_went_well, blamed
 from tests.support.witness import label_of
 
-pytestmark = [pytest.mark.docker, needs_local_engine]
+pytestmark = pytest.mark.usefixtures("local_container_engine")  # something is put before its socket
 
 AFFINITIES = """
 import json, os, pathlib

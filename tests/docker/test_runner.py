@@ -13,10 +13,7 @@ from gatebench.machine.processes import Owner
 from gatebench.registry.servers import parse_server
 from gatebench.runners.docker.engine import Engine
 from gatebench.runners.docker.images import BuildError, Image, Images
-from tests.support.engine import needs_engine
 from tests.support.witness import remove_images
-
-real = [pytest.mark.docker, needs_engine]
 
 SERVER = """
 homepage = "https://example.org/"
@@ -80,8 +77,6 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 class TestImages:
     """One image with Python, and what is known of it."""
-
-    pytestmark = real
 
     def test_what_is_in_an_image_is_asked_of_it_once(self, shop: Shop) -> None:
         first = shop.image()

@@ -18,7 +18,6 @@ from gatebench.runners.docker.images import base_of
 from gatebench.runners.docker.services import MEMORY_MIB
 from gatebench.words.paths import HOST, ROOT
 from tests.support.container_servers.boxed.faulty import LAST_WORDS, STATUS
-from tests.support.engine import needs_engine
 from tests.support.lab import SUPPORT, Ended, Results, assert_went_well, gatebench, run_arguments
 from tests.support.witness import (
     CGROUPS,
@@ -30,8 +29,6 @@ from tests.support.witness import (
     left_over,
     remove_images,
 )
-
-pytestmark = [pytest.mark.docker, needs_engine]
 
 WORKLOAD = "steady-keep-alive"
 SERVERS = SUPPORT / "container_servers"

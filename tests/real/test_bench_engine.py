@@ -14,7 +14,6 @@ from tools.bench_engine.servers import DelayServer, echo_server
 CORE = min(os.sched_getaffinity(0))
 
 
-@pytest.mark.real
 def test_the_engine_and_picows_echo_through_the_same_server() -> None:
     with echo_server([CORE]) as server:
         for client in (clients.engine("websocket", (CORE,)), clients.picows(CORE)):
@@ -24,7 +23,6 @@ def test_the_engine_and_picows_echo_through_the_same_server() -> None:
             assert done.server_busy > 0
 
 
-@pytest.mark.real
 def test_the_engine_never_sees_less_than_a_servers_own_delay() -> None:
     done = run_engine(CORE, CORE, 0.3)
     assert done.server_us["p50"] >= 10_000
@@ -32,7 +30,6 @@ def test_the_engine_never_sees_less_than_a_servers_own_delay() -> None:
     assert done.requests >= clients.CONNECTIONS
 
 
-@pytest.mark.real
 def test_a_server_that_ended_is_noticed_whatever_the_client_says() -> None:
     with DelayServer(CORE, 10.0) as server:
         server.log()

@@ -59,7 +59,6 @@ def own_processes() -> set[int]:
     return {pid for pid, owner in marked_processes().items() if owner == Owner.this()}
 
 
-@pytest.mark.real
 def test_a_ceiling_is_found_for_every_transport_and_nothing_is_left(
     load: LoadProcess, cores: Cores, tmp_path: Path
 ) -> None:
@@ -81,7 +80,6 @@ def test_a_ceiling_is_found_for_every_transport_and_nothing_is_left(
     assert own_processes() == before
 
 
-@pytest.mark.real
 def test_a_wrong_answer_ends_the_calibration_and_says_which(
     load: LoadProcess, cores: Cores, tmp_path: Path
 ) -> None:
@@ -94,7 +92,6 @@ def test_a_wrong_answer_ends_the_calibration_and_says_which(
         assert calibrate(load, [good], responder_of, slices=1, window_s=0.02)
 
 
-@pytest.mark.real
 def test_the_responder_carries_the_mark_of_its_lab_and_ends_with_the_block(tmp_path: Path) -> None:
     with null_responder(core=None, owner=Owner.this(), log=tmp_path / "null.log") as responder:
         assert marked_processes()[responder.pid] == Owner.this()
@@ -104,7 +101,6 @@ def test_the_responder_carries_the_mark_of_its_lab_and_ends_with_the_block(tmp_p
         responder.cpu_s()
 
 
-@pytest.mark.real
 def test_a_responder_that_cannot_start_says_why(tmp_path: Path) -> None:
     with (
         pytest.raises(GatebenchError, match=r"(?s)the null responder: .*sched_setaffinity"),
@@ -113,7 +109,6 @@ def test_a_responder_that_cannot_start_says_why(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.real
 def test_the_command_prints_a_line_for_every_request() -> None:
     # In a process of its own, since the command sweeps up everything that carries its process's mark.
     code = (

@@ -25,7 +25,6 @@ def refused(folder: Path, *arguments: str, cores: set[int] | None = None) -> str
     return ended.said
 
 
-@pytest.mark.real
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -44,7 +43,6 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
     assert expected in refused(tmp_path, *arguments)
 
 
-@pytest.mark.real
 def test_claims_about_what_does_not_exist_are_refused_with_every_other_problem(tmp_path: Path) -> None:
     file = tmp_path / "claims.toml"
     file.write_text(
@@ -60,7 +58,6 @@ def test_claims_about_what_does_not_exist_are_refused_with_every_other_problem(t
     assert '--budget: "soon" is not a time' in said
 
 
-@pytest.mark.real
 def test_a_workload_that_asks_what_the_contract_does_not_answer_is_refused_before_anything_is_made(
     tmp_path: Path,
 ) -> None:
@@ -74,7 +71,6 @@ def test_a_workload_that_asks_what_the_contract_does_not_answer_is_refused_befor
     assert f'{folder / "workload.toml"}: request.path: "/api/items" is no route of the contract' in said
 
 
-@pytest.mark.real
 def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None:
     said = refused(tmp_path, "--servers", "honest-wsgy nobody", "--workloads", "nope", "--profile", "fast")
     assert "4 problem(s); nothing was done:" in said
@@ -84,7 +80,6 @@ def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None
     assert 'unknown server "nobody"' in said
 
 
-@pytest.mark.real
 def test_a_server_an_application_and_a_workload_that_fit_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "apps" / "modern").mkdir(parents=True)
     (tmp_path / "apps" / "modern" / "asgi.py").touch()
@@ -95,7 +90,6 @@ def test_a_server_an_application_and_a_workload_that_fit_nothing_are_refused(tmp
     assert 'workload "steady-websocket": no chosen subject can take part' in said
 
 
-@pytest.mark.real
 def test_a_run_says_what_it_leaves_out_of_what_was_named(tmp_path: Path) -> None:
     folder = tmp_path / "apps" / "modern"
     folder.mkdir(parents=True)
@@ -107,7 +101,6 @@ def test_a_run_says_what_it_leaves_out_of_what_was_named(tmp_path: Path) -> None
     assert f"not measured: honest-wsgi+modern, because {folder} has no WSGI form" in ended.said
 
 
-@pytest.mark.real
 def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path) -> None:
     numbers = ("--server-cores", "0", "--workers", "0", "--threads", "-1", "--engines", "0")
     said = refused(tmp_path, *numbers, "--profile", "fast")
@@ -116,7 +109,6 @@ def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path
         assert f"{option}: {number} is under 1" in said
 
 
-@pytest.mark.real
 def test_an_option_that_no_locust_file_defines_is_refused_with_the_near_one(tmp_path: Path) -> None:
     folder = tmp_path / "workloads" / "shop"
     folder.mkdir(parents=True)
@@ -138,14 +130,12 @@ def test_an_option_that_no_locust_file_defines_is_refused_with_the_near_one(tmp_
     assert "no chosen workload has a Locust file" in said
 
 
-@pytest.mark.real
 def test_more_server_cores_than_there_are_are_refused(tmp_path: Path) -> None:
     count = len(os.sched_getaffinity(0))
     said = refused(tmp_path, "--servers", "honest", "--workers", "1", "--server-cores", str(count))
     assert f"{count} core(s) available, {count + 1} needed ({count} for the servers" in said
 
 
-@pytest.mark.real
 def test_a_broken_server_folder_is_refused_with_every_problem_and_where_it_is(tmp_path: Path) -> None:
     broken = tmp_path / "servers" / "broken"
     broken.mkdir(parents=True)
@@ -166,7 +156,6 @@ def test_a_broken_server_folder_is_refused_with_every_problem_and_where_it_is(tm
     assert 'did you mean "{port}"?' in said
 
 
-@pytest.mark.real
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
@@ -181,7 +170,6 @@ def short_run(folder: Path, out: Path) -> Ended:
     return gatebench(folder, "run", *OWN_FOLDERS, *arguments, "--out", str(out))
 
 
-@pytest.mark.real
 def test_a_results_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     ended = short_run(tmp_path, tmp_path / "file" / "run")
@@ -189,7 +177,6 @@ def test_a_results_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     assert f"cannot write results to {tmp_path / 'file' / 'run'}" in ended.said
 
 
-@pytest.mark.real
 def test_a_results_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()
@@ -200,19 +187,16 @@ def test_a_results_folder_that_holds_something_is_refused_and_left_alone(tmp_pat
     assert [file.name for file in out.iterdir()] == ["precious.txt"]
 
 
-@pytest.mark.real
 def test_on_a_single_core_a_comparison_is_refused_with_the_reason(tmp_path: Path) -> None:
     said = refused(tmp_path, "--servers", "honest", cores={min(os.sched_getaffinity(0))})
     assert "1 core(s) available, 2 needed" in said
     assert "the load generator takes time from the server" in said
 
 
-@pytest.mark.real
 def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
     assert "--serves" in refused(tmp_path, "--serves", "honest")
 
 
-@pytest.mark.real
 def test_a_report_of_a_folder_that_holds_no_run_fails_without_a_traceback(tmp_path: Path) -> None:
     ended = gatebench(tmp_path, "report", str(tmp_path / "nothing"))
     assert ended.status in {1, 2}
@@ -220,7 +204,6 @@ def test_a_report_of_a_folder_that_holds_no_run_fails_without_a_traceback(tmp_pa
     assert "Traceback" not in ended.said
 
 
-@pytest.mark.real
 def test_verify_passes_honest_servers_and_lists_what_others_do_wrong(tmp_path: Path) -> None:
     folders = OWN_FOLDERS[:2]
     assert gatebench(tmp_path, "verify", *folders, "--servers", "honest").status == 0
@@ -231,7 +214,6 @@ def test_verify_passes_honest_servers_and_lists_what_others_do_wrong(tmp_path: P
     assert "/cpu/10" in ended.said
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_answers_until_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     port = fresh_port(HOST, set())
@@ -244,7 +226,6 @@ def test_serve_answers_until_it_is_interrupted(tmp_path: Path, number: signal.Si
     assert "Traceback" not in ended.said
 
 
-@pytest.mark.real
 def test_serve_on_a_busy_port_says_so_and_fails(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
@@ -254,7 +235,6 @@ def test_serve_on_a_busy_port_says_so_and_fails(tmp_path: Path) -> None:
     assert "Traceback" not in ended.said
 
 
-@pytest.mark.real
 def test_serve_of_a_server_that_ends_by_itself_shows_its_last_words(tmp_path: Path) -> None:
     port = fresh_port(HOST, set())
     ended = gatebench(tmp_path, "serve", "faulty-exits", "--port", str(port), *OWN_FOLDERS[:2])
@@ -262,7 +242,6 @@ def test_serve_of_a_server_that_ends_by_itself_shows_its_last_words(tmp_path: Pa
     assert "cannot begin: no luck today" in ended.said
 
 
-@pytest.mark.real
 def test_serve_wants_exactly_one_subject(tmp_path: Path) -> None:
     ended = gatebench(tmp_path, "serve", "honest", *OWN_FOLDERS[:2])
     assert ended.status == 2

@@ -110,7 +110,6 @@ def engines(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children()
 
 
-@pytest.mark.real
 def test_the_master_writes_exactly_what_all_workers_counted(tmp_path: Path) -> None:
     with CountingServer() as server, cluster(tmp_path, server, "-t", "4s") as locust:
         wait_until("load", lambda: server.answered > 0)
@@ -136,7 +135,6 @@ def test_the_master_writes_exactly_what_all_workers_counted(tmp_path: Path) -> N
     assert "Traceback" not in locust.said("master") + locust.said("worker")
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("kill", [True, False])
 def test_a_worker_that_ends_before_the_test_is_named_and_fails_it(tmp_path: Path, kill: bool) -> None:
     with CountingServer() as server, cluster(tmp_path, server) as locust:
@@ -156,7 +154,6 @@ def test_a_worker_that_ends_before_the_test_is_named_and_fails_it(tmp_path: Path
     assert group["result"]["completed"] > 0
 
 
-@pytest.mark.real
 def test_a_worker_whose_engine_dies_is_named_and_fails_the_test(tmp_path: Path) -> None:
     with CountingServer() as server, cluster(tmp_path, server) as locust:
         server.await_load_of_everybody()
@@ -181,7 +178,6 @@ class Late(User):
 """
 
 
-@pytest.mark.real
 def test_an_engine_that_ends_before_it_holds_a_connection_is_named_too(tmp_path: Path) -> None:
     file = tmp_path / "late.py"
     file.write_text(IDLE_USER)

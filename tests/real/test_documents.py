@@ -6,13 +6,10 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 from gatebench.words.paths import ROOT
 from tests.support.documents import TEXTS, commands
 
 
-@pytest.mark.real
 def test_every_option_of_locust_that_is_named_exists() -> None:
     run = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--help"]
     text = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout

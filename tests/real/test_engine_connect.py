@@ -15,7 +15,6 @@ def no_engine_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     leave_no_engine(monkeypatch, tmp_path)
 
 
-@pytest.mark.real
 def test_every_problem_is_told_at_once_and_nothing_is_started(tmp_path: Path) -> None:
     out = tmp_path / "run"
     wrong = ("--servers", "uvicron", "--network", "brigde")
@@ -29,7 +28,6 @@ def test_every_problem_is_told_at_once_and_nothing_is_started(tmp_path: Path) ->
     assert not out.exists()
 
 
-@pytest.mark.real
 def test_options_of_containers_are_refused_for_processes(tmp_path: Path) -> None:
     out = tmp_path / "run"
     ended = gatebench(tmp_path, "run", "--runner", "auto", "--network", "bridge", "--out", str(out))
@@ -38,7 +36,6 @@ def test_options_of_containers_are_refused_for_processes(tmp_path: Path) -> None
     assert not out.exists()
 
 
-@pytest.mark.real
 def test_without_an_engine_auto_runs_processes_and_says_so_first(tmp_path: Path) -> None:
     ended = gatebench(tmp_path, "verify", "--runner", "auto", "--servers", "waitress")
     assert ended.status == 0, ended.said

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from gatebench.runners.process.environments import Environment, prepare
 from tests.support.plans import REGISTRY
 
 
-@pytest.mark.real
 def test_a_shipped_server_installs_with_its_hashes(tmp_path: Path) -> None:
     made = prepare([REGISTRY.servers["waitress"]], tmp_path, report=lambda _: None)["waitress"]
     assert isinstance(made, Environment), made

@@ -29,7 +29,6 @@ def seen_live(interface: str, subject: str, path: str) -> Explanation:
     return seen
 
 
-@pytest.mark.real
 def test_a_wsgi_request_is_seen_from_the_first_byte_to_the_last() -> None:
     seen = seen_live("wsgi", "gunicorn-sync", "/plaintext")
     assert seen.passages[0].data.startswith(b"GET /plaintext HTTP/1.1\r\n")
@@ -40,7 +39,6 @@ def test_a_wsgi_request_is_seen_from_the_first_byte_to_the_last() -> None:
     assert json.loads(json.dumps(seen.to_json()))["wire"][0]["from"] == "client"
 
 
-@pytest.mark.real
 def test_a_websocket_is_seen_as_events_and_frames() -> None:
     seen = seen_live("asgi", "uvicorn", "/ws/echo")
     events = [step.details["event"]["type"] for step in seen.steps if "event" in step.details]
@@ -60,7 +58,6 @@ def test_a_websocket_is_seen_as_events_and_frames() -> None:
     assert "After the last request" in text
 
 
-@pytest.mark.real
 def test_a_websocket_over_wsgi_is_an_ordinary_request_that_is_refused() -> None:
     seen = seen_live("wsgi", "gunicorn-sync", "/ws/echo")
     assert seen.steps[0].details["handed"]["HTTP_UPGRADE"]["value"] == "websocket"
@@ -70,7 +67,6 @@ def test_a_websocket_over_wsgi_is_an_ordinary_request_that_is_refused() -> None:
     assert seen.conversation.ended == "Then the server closed the connection."
 
 
-@pytest.mark.real
 def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
     with pytest.raises(GatebenchError, match="no luck today"):
         seen_live("asgi", "faulty-exits", "/")

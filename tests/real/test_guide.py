@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 
-import pytest
 from rich.console import Console
 
 from gatebench.explain.command import choose, look
@@ -15,7 +14,6 @@ from tests.support.document_tables import REGISTRY
 from tests.support.guide_tables import GUIDE
 
 
-@pytest.mark.real
 def test_the_explanation_that_is_quoted_has_the_events_of_a_live_one() -> None:
     cores, progress = choose_cores(), Console(file=io.StringIO())
     live = look(choose(REGISTRY, "asgi", "uvicorn", "/ws/echo"), cores=cores, cache=CACHE, progress=progress)

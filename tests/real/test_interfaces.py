@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from analysis.load.run import load_run
 from analysis.page.interfaces import matrices
 from tests.support.lab import Results, gatebench, run_arguments
 
 
-@pytest.mark.real
 def test_a_run_records_what_each_server_hands_over_once(tmp_path: Path) -> None:
     out = tmp_path / "run"
     ended = gatebench(tmp_path / "lab", *run_arguments(out, "honest", "steady-close"))

@@ -27,8 +27,6 @@ from loadtests.engine.tally import SliceResult
 from tests.support.contract_server import ContractServer, Faults
 from tests.support.lab import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.real
-
 CONNECTIONS = 7
 WINDOW_S = 2.0
 """Long enough that no worker is late for it only because the machine has other work."""

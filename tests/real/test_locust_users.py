@@ -24,8 +24,6 @@ from gatebench.words.paths import HOST, ROOT
 from tests.support.contract_server import ContractServer, Faults
 from tests.support.lab import PATIENCE_S, fetch, wait_until
 
-pytestmark = pytest.mark.real
-
 USERS = 8
 COUNTED = re.compile(r"^(GET|WS) +/\S+( \(new connection\))? +[1-9]", re.MULTILINE)
 """A row of Locust's table on the terminal with a number of requests other than 0."""

@@ -15,7 +15,6 @@ HOMEPAGE = "https://example.org/"
 SERVE = ("demo", "--host={host}", "--port={port}", "{app}")
 
 
-@pytest.mark.real
 def test_a_new_server_is_listed_and_keeps_the_contract(tmp_path: Path) -> None:
     own = tmp_path / "servers"
     made = gatebench(
@@ -40,7 +39,6 @@ def test_a_new_server_is_listed_and_keeps_the_contract(tmp_path: Path) -> None:
     assert "holds" in verified.said
 
 
-@pytest.mark.real
 def test_wrong_input_is_told_at_once_without_a_traceback(tmp_path: Path) -> None:
     own = tmp_path / "servers"
     ended = gatebench(tmp_path, "new-server", "waitress", "--interface", "wsgj", "--dir", str(own))
@@ -50,7 +48,6 @@ def test_wrong_input_is_told_at_once_without_a_traceback(tmp_path: Path) -> None
     assert not own.exists()
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     own = tmp_path / "my" / "servers"

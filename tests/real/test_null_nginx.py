@@ -44,7 +44,6 @@ def nginx(tmp_path: Path) -> Iterator[http.client.HTTPConnection]:
             process.wait(10)
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_real_nginx_answers_byte_for_byte_as_the_contract(
     nginx: http.client.HTTPConnection, route: str
@@ -58,7 +57,6 @@ def test_a_real_nginx_answers_byte_for_byte_as_the_contract(
     assert answer.headers["Content-Length"] == str(len(body))
 
 
-@pytest.mark.real
 def test_a_real_nginx_keeps_a_connection_over_any_number_of_requests(
     nginx: http.client.HTTPConnection,
 ) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.lab import gatebench
 
 OF_ITS_OWN = """
@@ -17,7 +15,6 @@ command = ["python", "-m", "http.server", "--bind", "{host}", "{port}"]
 """
 
 
-@pytest.mark.real
 def test_a_server_that_serves_something_else_is_told_every_route_that_differs(tmp_path: Path) -> None:
     folder = tmp_path / "servers" / "other"
     folder.mkdir(parents=True)

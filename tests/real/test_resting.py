@@ -25,7 +25,6 @@ BUSY_FOR_A_WHILE = "import time\nwhile time.process_time() < 0.5: pass\ntime.sle
 ALWAYS_BUSY = "while True: pass"
 
 
-@pytest.mark.real
 @pytest.mark.parametrize(("program", "comes_to_rest"), [(BUSY_FOR_A_WHILE, True), (ALWAYS_BUSY, False)])
 def test_a_server_that_has_begun_rests_and_one_that_never_does_is_told(
     tmp_path: Path, program: str, *, comes_to_rest: bool

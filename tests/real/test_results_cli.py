@@ -11,8 +11,6 @@ import pytest
 from gatebench.results.bundle import SUFFIX
 from tests.support.lab import OWN_FOLDERS, Results, gatebench, run_arguments
 
-pytestmark = pytest.mark.real
-
 CLAIM = """
 schema = 1
 

@@ -15,8 +15,6 @@ from analysis.figures.cells import whole_blocks
 from analysis.load.run import load_run
 from tests.support.lab import Command, Ended, Results, assert_done, gatebench, long_run
 
-pytestmark = pytest.mark.real
-
 SERVERS = "waitress uvicorn"
 """A run goes on from the folders that it kept, in which the tests' own servers cannot be started."""
 

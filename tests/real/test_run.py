@@ -28,8 +28,6 @@ from tests.support.lab import (
 )
 from tests.support.small_server.faults import DYING_STATUS, DYING_WORDS
 
-pytestmark = pytest.mark.real
-
 HTTP = ("steady-close", "steady-keep-alive")
 CELL_KEYS = {
     "subject",

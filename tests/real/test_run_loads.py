@@ -11,8 +11,6 @@ import pytest
 
 from tests.support.lab import Ended, Results, assert_went_well, blamed, gatebench, run_arguments
 
-pytestmark = pytest.mark.real
-
 HONEST = "honest-asgi"
 BROKEN = """
 description = "A Locust file that cannot be used"

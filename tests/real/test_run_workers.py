@@ -14,7 +14,6 @@ from tests.support.lab import OWN_FOLDERS, Ended, Results, assert_went_well, gat
 CORES = sorted(os.sched_getaffinity(0))[:4]
 SERVER_CORES = 2 if len(CORES) == 4 else 1
 """Two workers share a core where there are not two for them, one for the load and one for the lab."""
-pytestmark = pytest.mark.real
 WORKLOADS = "[sk]*-[kb]*a[ls]*"  # steady-keep-alive, and kind-broadcast, in which none can take part
 
 

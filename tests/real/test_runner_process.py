@@ -48,7 +48,6 @@ def started(runner: ProcessRunner, subject: Subject, log: Path) -> Iterator[Proc
         instance.finish_stop()
 
 
-@pytest.mark.real
 def test_a_port_in_use_fails_the_start_and_names_the_option(runner: ProcessRunner, tmp_path: Path) -> None:
     subject = SUBJECTS["honest-wsgi"]
     runner.prepare([subject])
@@ -58,7 +57,6 @@ def test_a_port_in_use_fails_the_start_and_names_the_option(runner: ProcessRunne
             runner.launch(subject, log=tmp_path / "log", hash_seed=0, port=port)
 
 
-@pytest.mark.real
 def test_a_command_that_is_not_there_fails_the_start(runner: ProcessRunner, tmp_path: Path) -> None:
     subject = running("no-such-server", "{port}")
     runner.prepare([subject])
@@ -68,7 +66,6 @@ def test_a_command_that_is_not_there_fails_the_start(runner: ProcessRunner, tmp_
         runner.launch(subject, log=tmp_path / "log", hash_seed=0)
 
 
-@pytest.mark.real
 def test_a_server_sees_a_clean_environment(
     runner: ProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +86,6 @@ def test_a_server_sees_a_clean_environment(
     assert working_folder.parent == tmp_path
 
 
-@pytest.mark.real
 def test_a_server_finds_the_files_of_its_variant_in_its_working_folder(
     runner: ProcessRunner, tmp_path: Path
 ) -> None:
@@ -105,7 +101,6 @@ def process(instance: ProcessInstance) -> psutil.Process:
     return psutil.Process(instance._process.pid)
 
 
-@pytest.mark.real
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores to tell them apart")
 def test_a_server_runs_on_the_servers_cores_and_the_lab_on_its_own(
     runner: ProcessRunner, tmp_path: Path
@@ -119,7 +114,6 @@ def test_a_server_runs_on_the_servers_cores_and_the_lab_on_its_own(
         assert os.sched_getaffinity(0) == before
 
 
-@pytest.mark.real
 def test_a_server_that_listens_and_never_answers_is_not_ready(
     runner: ProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +128,6 @@ def test_a_server_that_listens_and_never_answers_is_not_ready(
     assert caught.value.text.endswith("last lines of silent.log:\nlistening, and silent")
 
 
-@pytest.mark.real
 @pytest.mark.parametrize(
     ("stop", "fault"),
     [("TERM", "the server was ended by SIGTERM"), ("KILL", "the server was ended by SIGKILL")],
@@ -150,7 +143,6 @@ def test_a_server_that_a_signal_ended_says_which(
         assert instance.fault() == fault
 
 
-@pytest.mark.real
 def test_a_server_that_ignores_its_stop_signal_is_killed_with_its_children(
     runner: ProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +162,6 @@ def test_a_server_that_ignores_its_stop_signal_is_killed_with_its_children(
     assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
 
 
-@pytest.mark.real
 def test_of_a_long_log_only_the_last_lines_are_shown(runner: ProcessRunner, tmp_path: Path) -> None:
     talker = running("python", "-c", "for number in range(100): print('line', number)")
     with started(runner, talker, tmp_path / "log") as instance:

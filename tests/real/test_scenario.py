@@ -30,8 +30,6 @@ from tests.support.scenarios import (
 )
 from tests.support.scripted import ANSWER, Behaviour, ScriptedServer, answering, request
 
-pytestmark = pytest.mark.real
-
 
 @pytest.mark.parametrize("base", ["FastHttpUser", "HttpUser"])
 def test_a_slice_counts_what_locust_counted_meanwhile_and_users_keep_their_connections(

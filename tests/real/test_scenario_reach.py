@@ -12,8 +12,6 @@ from tests.support.lab import PATIENCE_S
 from tests.support.scenarios import HEAD, PLAIN, USERS, HonestServer, drive, failed, one, visitor, written
 from tests.support.scripted import ANSWER, Behaviour, ScriptedServer, answering, request
 
-pytestmark = pytest.mark.real
-
 BASES = ("FastHttpUser", "HttpUser")
 PACED = "    wait_time = constant(0.01)\n    @task"
 CHATTER = f"""{HEAD}

@@ -12,8 +12,6 @@ import pytest
 from gatebench.results.columns import SHARED_LIMIT
 from tests.support.lab import Ended, Results, assert_done, gatebench, run_arguments
 
-pytestmark = pytest.mark.real
-
 BUSY = '''
 """The plain application with a task of its own: 4 ms of work in every 10, asked or not."""
 

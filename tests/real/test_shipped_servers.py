@@ -23,8 +23,6 @@ from gatebench.words.options import Budget
 from gatebench.words.paths import CACHE, HOST
 from tests.support.lab import wait_until
 
-pytestmark = pytest.mark.real
-
 MANY = 20
 PLAIN = b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 UPGRADE = (

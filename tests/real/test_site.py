@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from gatebench.machine.cores import available_cores
 from gatebench.runners.docker.site import ContainerSite
 from gatebench.words.paths import HOST
 from tests.support.agent import running_agent
 
 
-@pytest.mark.real
 def test_load_goes_through_the_agent_to_its_child(tmp_path: Path) -> None:
     with running_agent(tmp_path) as agent:
         there = ContainerSite(agent)

@@ -17,8 +17,6 @@ from gatebench.machine.kernel import fresh_port
 from gatebench.words.paths import HOST
 from tests.support.lab import OWN_FOLDERS, Command, fetch, gatebench, wait_until
 
-pytestmark = pytest.mark.real
-
 SERVERS = OWN_FOLDERS[:2]
 OFFERED = re.compile(r'"available_user_classes": (\[[^]]*\])')
 

@@ -64,12 +64,6 @@ def leave_no_engine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
 
 
-needs_engine = pytest.mark.usefixtures("container_engine")
-"""For every test that is marked `docker`: skips it, with the reason, where no engine can be used."""
-needs_local_engine = pytest.mark.usefixtures("local_container_engine")
-"""For tests that put something between the lab and the engine's socket."""
-
-
 def _can_unshare() -> bool:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
