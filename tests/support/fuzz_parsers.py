@@ -7,6 +7,7 @@ parser accepts too; and both come to the same verdict. A violation is reported w
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from random import Random
@@ -133,8 +134,8 @@ def http_violation(pieces: list[bytes]) -> str | None:
     return None
 
 
-def fuzz(seconds: float, seed: int) -> tuple[int, int, str | None]:
-    """Tries cases for so long.
+def fuzz(seed: int, *, cases: float = math.inf, seconds: float = math.inf) -> tuple[int, int, str | None]:
+    """Tries so many cases, or for so long.
 
     Returns:
         How many, how many of them were answers that the engine recognised by a learned head, and the first
@@ -142,7 +143,7 @@ def fuzz(seconds: float, seed: int) -> tuple[int, int, str | None]:
     """
     deadline, count = time.monotonic() + seconds, 0
     taker = Taker(TARGET)
-    while time.monotonic() < deadline:
+    while count < cases and time.monotonic() < deadline:
         random = Random(f"{seed}-{count}")  # noqa: S311 - reproducible on purpose, keeps no secret
         count += 1
         if count % 3 == 0:
@@ -177,7 +178,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    count, recognised, violation = fuzz(options.seconds, options.seed)
+    count, recognised, violation = fuzz(options.seed, seconds=options.seconds)
     sys.stdout.write(f"{count} cases, {recognised} by a learned head\n{violation or 'no violation'}\n")
     return 1 if violation else 0
 
