@@ -110,7 +110,7 @@ bench-engine: $(VENV)/.dev ## compare the load engine with wrk, h2load, ab, pico
 	@$(BIN)/python -m tools.bench_engine
 
 bench-report: $(VENV)/.dev ## how long the report of 1,000 cells and 200,000 slices takes
-	@$(BIN)/python -m tests.bench_report
+	@$(BIN)/python -m tests.support.bench_report
 
 lock: $(VENV)/.lab ## pin every requirement anew, with hashes and without index addresses
 	@sh requirements/lock.sh

@@ -1,6 +1,8 @@
-"""What tests of every kind may ask for."""
+"""What holds for tests of every kind."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -9,21 +11,12 @@ import pytest
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
-
-@pytest.fixture(scope="session")
-def container_engine() -> None:
-    """A Docker engine; skips, with the reason, where none can be used."""
-    # The SDK is slow to import, and most tests do without.
-    from tests.engine import engine_found  # noqa: PLC0415
-
-    if reason := engine_found().absent:
-        pytest.skip(reason)
+FOLDERS = {Path(__file__).parent / kind: kind for kind in ("real", "docker", "browser")}
+"""What the tests of a folder need; each is marked with it."""
 
 
-@pytest.fixture(scope="session")
-def local_container_engine() -> None:
-    """A Docker engine whose socket is on this machine; skips, with the reason, where there is none."""
-    from tests.engine import engine_found  # noqa: PLC0415 - as above
-
-    if reason := engine_found().elsewhere:
-        pytest.skip(reason)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks a test by its folder, before tests are chosen by their marks."""
+    for folder, kind in FOLDERS.items():
+        if folder in item.path.parents:
+            item.add_marker(kind)

@@ -1,0 +1,259 @@
+"""Charts of a panel a server: percentile curves, response time over rate, throughput over connections."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.patches import Rectangle
+
+from analysis.charts.over_load import connection_charts, rate_charts
+from analysis.charts.style import color
+from analysis.charts.times import distribution_charts
+from analysis.figures.cells import level_data
+from analysis.figures.percentiles import MIN_SAMPLES, QUANTILES, percentiles
+from analysis.figures.tails import BEYOND, SHARES, quantiles, tails
+from gatebench.words.model import Level
+from tests.support.charts import (
+    FIFTEEN,
+    KEEP_ALIVE,
+    PLAN,
+    UVICORN,
+    again,
+    crowd,
+    level_view,
+    only,
+    run_view,
+    said,
+    texts,
+    texts_off_the_page,
+)
+from tests.support.summaries import all_rows
+from tests.support.synthetic import BROADCAST, STEADY, SUBJECTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from analysis.charts.style import Chart
+    from analysis.charts.view import View
+    from tests.support.charts import Draw
+    from tests.support.synthetic_model import Load
+
+RATES = [replace(STEADY, level=Level(64, "open", rate_per_s=rate)) for rate in (1_000, 2_000, 4_000)]
+CONNECTIONS = [replace(KEEP_ALIVE, level=Level(number)) for number in (8, 64, 256)]
+SMALL = replace(PLAN, rounds=14)
+SYNC = next(truth for truth in SUBJECTS if truth.id == "gunicorn-sync")
+OTHER = replace(UVICORN, id="other", server="other", color="#336699")
+ACROSS = [(rate_charts, RATES), (connection_charts, CONNECTIONS)]
+
+
+def curve(axes: Axes, ink: str) -> npt.NDArray[np.float64]:
+    """The longest line in that color, shape (points, 2)."""
+    lines = [line for line in axes.lines if line.get_color() == ink and line.get_linestyle() == "-"]
+    return max((np.array(line.get_xydata()) for line in lines), key=len)
+
+
+def named(axes: Axes) -> str:
+    """The server of a panel."""
+    return next(text.get_text() for text in axes.texts if text.get_fontweight() == "bold")
+
+
+def strips(chart: Chart) -> dict[str, bool]:
+    """Server → whether a part of its panel is hatched."""
+    return {named(axes): any(patch.get_hatch() for patch in axes.patches) for axes in chart.figure.axes}
+
+
+def paint(view: View, subject: str) -> str:
+    return color(view.meta.subject(subject))
+
+
+@pytest.mark.parametrize("load", [KEEP_ALIVE, STEADY], ids=["closed", "open"])
+def test_a_curve_goes_through_the_percentiles_of_the_summary(tmp_path: Path, load: Load) -> None:
+    view = level_view(tmp_path, [UVICORN], load)
+    (axes,) = only(distribution_charts(view)).figure.axes
+
+    drawn = dict(np.round(curve(axes, paint(view, "uvicorn")), 9))
+    shown = {name: view.level.cells[0].figure(name) for name in ("p50", "p90", "p99")}
+    assert None not in shown.values()
+    for name, figure_us in shown.items():
+        assert drawn[round(-np.log10(1 - QUANTILES[name]), 9)] == pytest.approx((figure_us or 0) / 1000)
+
+
+def test_a_curve_ends_where_too_few_latencies_lie_beyond(tmp_path: Path) -> None:
+    view = level_view(tmp_path, [UVICORN], KEEP_ALIVE)
+    tail = tails(level_data(view.run, view.level.plan), ["uvicorn"])["uvicorn"]
+
+    samples = int(all_rows(view.run.histograms)["count"].sum())
+    assert round((1 - tail.shares[-1]) * samples, 6) >= BEYOND
+    following = SHARES[len(tail.shares)]
+    assert (1 - following) * samples < BEYOND
+
+
+def test_the_band_reaches_from_the_lowest_to_the_highest_block_and_holds_the_curve(tmp_path: Path) -> None:
+    view = level_view(tmp_path, [UVICORN], STEADY)
+    tail = tails(level_data(view.run, view.level.plan), ["uvicorn"])["uvicorn"]
+
+    assert len(tail.us) > 15
+    assert (tail.low_us <= tail.us).all()
+    assert (tail.us <= tail.high_us).all()
+    assert (tail.low_us < tail.high_us).any()
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 5_000)), min_size=1, max_size=60))
+def test_the_quantiles_of_curves_are_those_of_the_tables(rows: list[tuple[int, int]]) -> None:
+    latency_us, count = np.array(rows).T
+    names = list(QUANTILES)
+
+    found = quantiles(latency_us, count, np.array([QUANTILES[name] for name in names]), BEYOND)
+
+    held = percentiles(latency_us, count)
+    assert [None if np.isnan(value) else value for value in found] == [held.values[name] for name in names]
+    assert all(MIN_SAMPLES[name] * (1 - QUANTILES[name]) == pytest.approx(BEYOND) for name in names)
+
+
+@pytest.mark.parametrize("load", [KEEP_ALIVE, STEADY, BROADCAST], ids=lambda load: load.name)
+def test_every_valid_subject_has_its_name_at_the_end_of_its_curve(tmp_path: Path, load: Load) -> None:
+    view = level_view(tmp_path, FIFTEEN, load)
+    chart = only(distribution_charts(view))
+
+    valid = [cell for cell in view.level.cells if cell.status == "ok"]
+    assert {cell.subject.removeprefix(f"{cell.server}-") for cell in valid} <= set(texts(chart))
+    assert texts_off_the_page(chart) == []
+
+
+def test_more_servers_than_fit_go_on_on_a_further_page_at_the_same_scale(tmp_path: Path) -> None:
+    pages = list(distribution_charts(level_view(tmp_path, crowd(26), KEEP_ALIVE)))
+
+    assert [page.stem for page in pages] == [f"distribution-keep-alive-c64{end}" for end in ("", "-2", "-3")]
+    assert [len(page.figure.axes) for page in pages] == [9, 8, 9]
+    assert len({axes.get_ylim() for page in pages for axes in page.figure.axes}) == 1
+    assert all("of 3)" in page.title for page in pages)
+    assert [text for page in pages for text in texts_off_the_page(page)] == []
+
+
+def test_another_application_and_more_than_five_variants_make_a_panel_of_their_own(tmp_path: Path) -> None:
+    variants = [replace(UVICORN, id=f"uvicorn-{name}", variant=name) for name in "abcdef"]
+    flask = replace(UVICORN, id="uvicorn+flask")
+    view = run_view(tmp_path, [*variants, flask], [KEEP_ALIVE], SMALL)
+    described = json.loads((view.run.folder / "run.json").read_text())
+    described["subjects"][-1]["app"] = "flask"
+    (view.run.folder / "run.json").write_text(json.dumps(described))
+    chart = only(distribution_charts(again(view)))
+
+    assert sorted(named(axes) for axes in chart.figure.axes) == ["uvicorn", "uvicorn+flask", "uvicorn, 2"]
+    assert {*"abcdef", "uvicorn"} <= set(texts(chart))
+
+
+def test_an_invalid_subject_has_no_curve_but_its_code(tmp_path: Path) -> None:
+    idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
+    view = level_view(tmp_path, [UVICORN, idle], KEEP_ALIVE)
+    chart = only(distribution_charts(view))
+
+    assert "other: invalid: server-idle" in texts(chart)
+    painted = [line.get_color() for axes in chart.figure.axes for line in axes.lines]
+    assert paint(view, "uvicorn") in painted
+    assert paint(view, "other") not in painted
+
+
+def test_a_server_that_supports_nothing_of_it_is_named_in_the_caption(tmp_path: Path) -> None:
+    chart = only(distribution_charts(level_view(tmp_path, [UVICORN, SYNC], KEEP_ALIVE)))
+
+    assert "Not supported by gunicorn." in said(chart)
+    assert len(chart.figure.axes) == 1
+
+
+@pytest.mark.parametrize(("draw", "loads"), ACROSS, ids=["rates", "connections"])
+def test_a_line_holds_the_leading_figure_and_interval_of_every_level(
+    tmp_path: Path, draw: Draw, loads: list[Load]
+) -> None:
+    view = run_view(tmp_path, [UVICORN, OTHER], loads, SMALL)
+    chart = only(draw(view))
+
+    scale = view.level.metric.scale
+    lines = [np.array(line.get_xydata()) for axes in chart.figure.axes for line in axes.lines]
+    drawn = [curve(axes, paint(view, "uvicorn")) for axes in chart.figure.axes if named(axes) == "uvicorn"]
+    for level in view.levels:
+        lead = next(cell.lead for cell in level.cells if cell.subject == "uvicorn")
+        x = level.plan.rate_per_s or level.plan.connections
+        assert lead is not None
+        assert lead.low is not None
+        assert lead.high is not None
+        whisker = np.array([[x, lead.low * scale], [x, lead.high * scale]])
+        assert any(line.shape == (2, 2) and np.allclose(line, whisker) for line in lines)
+        assert any(np.allclose(point, [x, lead.estimate * scale]) for point in drawn[0])
+
+
+def test_the_rate_at_which_a_server_is_overloaded_is_marked_and_said(tmp_path: Path) -> None:
+    slow = replace(OTHER, rates={"steady": 1_500.0})
+    chart = only(rate_charts(run_view(tmp_path, [UVICORN, slow], RATES, SMALL)))
+
+    assert strips(chart) == {"uvicorn": False, "other": True}
+    assert "other: overloaded at 2k, 4k" in texts(chart)
+    assert chart.alt == "other is overloaded at 2,000 requests/s."
+
+
+def test_a_server_that_is_overloaded_at_every_rate_has_no_line(tmp_path: Path) -> None:
+    slow = replace(OTHER, rates={"steady": 100.0})
+    view = run_view(tmp_path, [UVICORN, slow], RATES, SMALL)
+    chart = only(rate_charts(view))
+
+    assert "other: overloaded" in texts(chart)
+    (axes,) = (each for each in chart.figure.axes if named(each) == "other")
+    assert np.isnan(curve(axes, paint(view, "other"))[:, 1]).all()
+
+
+def test_levels_with_failed_gates_stand_in_the_hatched_strip_with_their_code(tmp_path: Path) -> None:
+    idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
+    chart = only(connection_charts(run_view(tmp_path, [UVICORN, idle], CONNECTIONS, SMALL)))
+
+    assert "other: invalid: server-idle" in texts(chart)
+    assert strips(chart) == {"uvicorn": False, "other": True}
+
+
+def test_throughput_is_drawn_from_zero(tmp_path: Path) -> None:
+    chart = only(connection_charts(run_view(tmp_path, [UVICORN], CONNECTIONS, SMALL)))
+
+    assert chart.figure.axes[0].get_ylim()[0] == 0
+
+
+def test_messages_in_flight_are_told_from_connections(tmp_path: Path) -> None:
+    loads = [replace(KEEP_ALIVE, level=Level(64, window=window)) for window in (1, 16)]
+    chart = only(connection_charts(run_view(tmp_path, [UVICORN], loads, SMALL)))
+
+    assert chart.title == "Throughput against messages in flight: keep-alive"
+    assert {"64", "1.02k"} <= set(texts(chart))
+
+
+def test_where_nothing_is_valid_the_markers_stand_in_the_strip_all_the_same(tmp_path: Path) -> None:
+    slow = [replace(each, rates={"steady": 100.0}) for each in (UVICORN, OTHER)]
+    chart = only(rate_charts(run_view(tmp_path, slow, RATES, SMALL)))
+
+    for axes in chart.figure.axes:
+        (strip,) = (each for each in axes.patches if isinstance(each, Rectangle) and each.get_hatch())
+        bottom = strip.get_y()  # of the panel's height, from 0 to 1
+        markers = [line for line in axes.get_lines() if line.get_marker() not in {"None", ""}]
+        heights = [
+            axes.transData.transform(point) for line in markers for point in np.asarray(line.get_xydata())
+        ]
+        shares = [float(axes.transAxes.inverted().transform(point)[1]) for point in heights]
+        assert len(shares) == len(RATES)
+        assert all(bottom <= share <= 1 for share in shares)
+
+
+@pytest.mark.parametrize(("draw", "loads"), [*ACROSS, (distribution_charts, [KEEP_ALIVE])])
+def test_panels_with_nothing_valid_say_so(tmp_path: Path, draw: Draw, loads: list[Load]) -> None:
+    absent = [replace(UVICORN, unavailable="uv is not installed")]
+
+    chart = only(draw(run_view(tmp_path, absent, loads, SMALL)))
+
+    assert "no valid figure" in texts(chart)
+    assert "uvicorn: unavailable" in texts(chart)
+    assert chart.png().startswith(b"\x89PNG")

@@ -1,0 +1,274 @@
+"""Two runs side by side, whose truth is known: what is found of cells and order, what a script is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from rich.console import Console
+from scipy import stats
+
+from analysis.compare.compare import cell_verdict, outcome, welch
+from analysis.compare.result import Ratio
+from analysis.compare.show import as_json, order_tables, ratio_charts
+from analysis.figures.cells import LevelData, level_data
+from analysis.figures.leads import lead_table
+from analysis.figures.statistics import Comparison, Verdict, block_means
+from analysis.load.run import load_run
+from tests.support.comparisons import (
+    HYPERCORN,
+    OTHER_SEED,
+    THREE,
+    UVICORN,
+    WAITRESS,
+    against,
+    cell,
+    compared,
+    made,
+    said,
+    slower,
+)
+from tests.support.synthetic import STEADY
+
+
+def test_the_same_servers_measured_again_show_no_difference_and_keep_their_order(tmp_path: Path) -> None:
+    result = against(tmp_path, lambda _: None)
+    assert {each.verdict for each in result.cells} == {"no difference shown"}
+    assert {pair.outcome for pair in result.pairs} == {"held"}
+    assert len(result.pairs) == 3
+
+
+def test_a_server_that_became_slower_is_a_regression_and_the_others_are_none(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    b = made(tmp_path, "b", (slower(UVICORN, 0.85), HYPERCORN, WAITRESS), OTHER_SEED)
+    result = compared(a, b)
+    found = cell(result, "uvicorn")
+    assert found.verdict == "regression"
+    assert found.ratio is not None
+    assert found.ratio.low is not None
+    assert found.ratio.high is not None
+    assert found.ratio.low < 0.85 < found.ratio.high
+    assert [each.subject.id for each in result.with_verdict("regression")] == ["uvicorn"]
+    assert said(a, b)[0] == 1
+    assert cell(compared(b, a), "uvicorn").verdict == "improvement"
+    assert said(b, a)[0] == 0
+
+
+def test_a_longer_response_time_is_a_regression_although_the_figure_is_higher(tmp_path: Path) -> None:
+    fast = replace(UVICORN, rates={STEADY.name: 9_000.0}, p99_us={STEADY.name: 3_000.0})
+    slow = replace(fast, p99_us={STEADY.name: 6_000.0})
+    a = made(tmp_path, "a", [fast], loads=[STEADY])
+    found = cell(compared(a, made(tmp_path, "b", [slow], loads=[STEADY])), "uvicorn", STEADY.name)
+    assert found.metric.better == "lower"
+    assert found.ratio is not None
+    assert found.ratio.ratio > 1.5
+    assert found.verdict == "regression"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "noise", "expected"),
+    [
+        (Ratio(0.90, 0.88, 0.92, 0.001), 1.03, "regression"),
+        (Ratio(1.10, 1.08, 1.12, 0.001), 1.03, "improvement"),
+        (Ratio(0.98, 0.97, 0.99, 0.001), 1.03, "no difference shown"),
+        (Ratio(0.90, 0.88, 0.92, 0.001), 1.15, "no difference shown"),
+        (Ratio(0.90, 0.79, 1.02, 0.001), 1.03, "no difference shown"),
+        (Ratio(0.90, 0.88, 0.92, 0.06), 1.03, "no difference shown"),
+    ],
+)
+def test_a_verdict_needs_the_interval_the_adjusted_p_and_an_effect_beyond_the_noise(
+    ratio: Ratio, noise: float, expected: str
+) -> None:
+    assert cell_verdict(ratio, "higher", noise) == expected
+    opposite = {"regression": "improvement", "improvement": "regression"}
+    assert cell_verdict(ratio, "lower", noise) == opposite.get(expected, expected)
+
+
+def test_p_is_adjusted_over_all_cells_that_have_a_verdict(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", (slower(UVICORN, 0.85), HYPERCORN, WAITRESS), OTHER_SEED)
+    means = [block_means(lead_table(_only_level(folder))["uvicorn"]) for folder in (a, b)]
+    alone, among = welch(*means), cell(compared(a, b), "uvicorn").ratio
+    assert among is not None
+    assert alone.p is not None
+    assert among.p == pytest.approx(3 * alone.p)
+
+
+def _only_level(folder: Path) -> LevelData:
+    run = load_run(folder)
+    return level_data(run, run.meta.levels[0])
+
+
+def test_a_run_whose_twins_differ_widens_the_noise_and_the_twin_is_no_cell(tmp_path: Path) -> None:
+    twin = replace(slower(WAITRESS, 0.75), id="waitress~again")
+
+    def tell(content: dict[str, Any]) -> None:
+        content["subjects"][-1]["twin_of"] = "waitress"
+
+    a = made(tmp_path, "a", (*THREE, twin), edit=tell)
+    b = made(tmp_path, "b", (slower(UVICORN, 0.85), HYPERCORN, WAITRESS, twin), OTHER_SEED, edit=tell)
+    result = compared(a, b)
+    assert [each.subject.id for each in result.cells] == ["uvicorn", "hypercorn", "waitress"]
+    assert cell(result, "uvicorn").noise == pytest.approx(4 / 3, rel=0.05)
+    assert cell(result, "uvicorn").verdict == "no difference shown"
+    assert all("~" not in pair.a.left + pair.a.right for pair in result.pairs)
+
+
+def test_welchs_interval_is_that_of_the_textbook() -> None:
+    random = np.random.default_rng(3)
+    a, b = random.normal(9, 0.02, 5), random.normal(9.1, 0.05, 8)
+    found = welch(a, b)
+    expected = stats.ttest_ind(b, a, equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx((np.exp(interval.low), np.exp(interval.high)))
+
+
+def test_welchs_interval_holds_the_truth_in_about_95_of_100_pairs_of_runs() -> None:
+    random = np.random.default_rng(4)
+    pairs = [(random.normal(9, 0.01, 5), random.normal(9, 0.03, 6)) for _ in range(4_000)]
+    found = [welch(a, b) for a, b in pairs]
+    held = sum((each.low or 0) <= 1 <= (each.high or 0) for each in found) / len(found)
+    assert 0.93 < held < 0.97
+
+
+def test_blocks_without_any_spread_give_an_interval_without_width() -> None:
+    found = welch(np.full(3, 9.0), np.full(3, 9.1))
+    assert found.low == found.high == pytest.approx(np.exp(0.1))
+    assert found.p == 0
+
+
+def test_an_order_that_turned_round_is_flipped_and_named(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    b = made(tmp_path, "b", (slower(UVICORN, 0.3), HYPERCORN, WAITRESS), OTHER_SEED)
+    result = compared(a, b)
+    assert [(pair.a.left, pair.a.right) for pair in result.with_outcome("flipped")] == [
+        ("uvicorn", "waitress")
+    ]
+    assert "keep-alive/c64: uvicorn over waitress: 2." in said(a, b)[1]
+
+
+def test_each_two_subjects_are_told_once_beside_the_one_that_is_better_in_a(tmp_path: Path) -> None:
+    alike = replace(HYPERCORN, id="alike", server="alike")
+    everyone = (UVICORN, HYPERCORN, alike, WAITRESS)
+    a = made(tmp_path, "a", everyone)
+    b = made(tmp_path, "b", (slower(UVICORN, 0.3), *everyone[1:]), OTHER_SEED)
+    output = io.StringIO()
+    Console(file=output, width=200).print(order_tables(compared(a, b)))
+
+    lines = [re.split(r"\s{2,}", line.strip()) for line in output.getvalue().splitlines() if line.strip()]
+    assert lines[0] == ["keep-alive, 64 connections: each two subjects"]
+    head, *rows = lines[1:]
+    assert head[0] == "subject"
+    assert [heading.partition(":")[0].split()[0] for heading in head[1:]] == ["held", "flipped", "cannot"]
+    told = {row[0]: row[1:] for row in rows}
+    assert told["uvicorn"][1] == "waitress"
+    others = [name for row in rows for column in row[1:] for name in column.split(", ") if name != "–"]
+    assert len(others) == 6  # pairs of four
+
+
+def comparison(verdict: Verdict) -> Comparison:
+    return Comparison("a", "b", 5, 1.2, 1.1, 1.3, 0.01, verdict)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("higher", "higher", "held"),
+        ("lower", "lower", "held"),
+        ("higher", "lower", "flipped"),
+        ("lower", "higher", "flipped"),
+        ("tie", "tie", "cannot be told"),
+        ("higher", "tie", "cannot be told"),
+        ("not enough data", "lower", "cannot be told"),
+    ],
+)
+def test_only_two_differences_can_hold_or_flip(a: Verdict, b: Verdict, expected: str) -> None:
+    assert outcome(comparison(a), comparison(b)) == expected
+
+
+def test_every_change_of_the_conditions_is_told_with_both_values(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["machine"]["python"] = "3.14.0"
+        content["machine"]["load_average_1m"] = 17.0
+        content["profile"] = "full"
+        content["exclusive"] = True
+        content["subjects"][0]["version"] = "2.0.0"
+        content["subjects"][0]["packages"] = {"uvicorn": "2.0.0", "h11": "0.17"}
+        content["subjects"][2]["command"] += ["--threads", "9"]
+
+    found = {each.what: (each.a, each.b) for each in against(tmp_path, change).changes}
+    assert found["machine, python"] == ("3.11.7", "3.14.0")
+    assert found["profile"] == ("standard", "full")
+    assert found["seed"] == ("7", "8")
+    assert found["servers up"] == ("all at once", "one at a time")
+    assert found["version of uvicorn"] == ("1.2.3", "2.0.0")
+    assert found["packages of uvicorn"] == ("", "h11 0.17")
+    assert found["command of waitress"][1].endswith("--threads 9")
+    assert len(found) == 7
+
+
+def test_a_level_that_moved_as_a_whole_is_said_to_be_the_machines_doing(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    status, output = said(a, made(tmp_path, "b", [slower(each, 0.8) for each in THREE], OTHER_SEED))
+    assert status == 1
+    assert "keep-alive/c64: all 3 cells moved the same way, to 0.79" in output
+    assert "The machine's drift from one run to the other is in the ratios and not in the intervals" in output
+
+
+def test_a_common_change_is_not_claimed_where_one_subject_moved_the_other_way(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    mixed = (slower(UVICORN, 0.8), slower(HYPERCORN, 0.8), slower(WAITRESS, 1.2))
+    assert "moved the same way" not in said(a, made(tmp_path, "b", mixed, OTHER_SEED))[1]
+
+
+def test_the_json_has_every_cell_and_null_for_what_there_is_not(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    broken = replace(UVICORN, errors={"keep-alive": {"body": 1}})
+    b = made(tmp_path, "b", (broken, slower(HYPERCORN, 0.7), WAITRESS), OTHER_SEED)
+    file = tmp_path / "out.json"
+    assert said(a, b, json_file=file)[0] == 1
+    content = json.loads(file.read_text())
+    assert content["schema"] == 1
+    assert (content["a"], content["b"]) == ("a", "b")
+    by_subject = {each["subject"]: each for each in content["cells"]}
+    assert by_subject["uvicorn"]["ratio"] is None
+    assert by_subject["uvicorn"]["reasons"] == ["invalid: in B (wrong-body)"]
+    assert by_subject["hypercorn"]["verdict"] == "regression"
+    assert by_subject["hypercorn"]["low"] < 0.7 < by_subject["hypercorn"]["high"]
+    assert content["pairs"][0]["outcome"] == "held"
+    assert content == json.loads(json.dumps(as_json(compared(a, b))))
+
+
+def test_what_a_server_said_is_printed_as_it_is_and_not_as_markup(tmp_path: Path) -> None:
+    def dress(content: dict[str, Any]) -> None:
+        content["subjects"][0]["version"] = "[red]9.9[/red]"
+
+    a = made(tmp_path, "a")
+    assert "[red]9.9[/red]" in said(a, made(tmp_path, "b", plan=OTHER_SEED, edit=dress))[1]
+
+
+def test_the_chart_shows_each_ratio_with_its_verdict_and_why_there_is_none(tmp_path: Path) -> None:
+    a = made(tmp_path, "a")
+    (chart,) = ratio_charts(compared(a, made(tmp_path, "b", [slower(UVICORN, 0.8), HYPERCORN], OTHER_SEED)))
+    texts = [text.get_text() for text in chart.figure.findobj(Text) if isinstance(text, Text)]
+    assert {"uvicorn", "hypercorn", "regression", "no difference shown"} <= set(texts)
+    assert "waitress" not in texts
+    assert "uvicorn 0." in chart.alt
+    other = made(tmp_path, "c", edit=lambda content: content["machine"].update(cpu="AMD EPYC"))
+    (chart,) = ratio_charts(compared(a, other))
+    texts = [text.get_text() for text in chart.figure.findobj(Text) if isinstance(text, Text)]
+    assert any("Without a verdict (grey): machine: the runs are of two machines" in text for text in texts)
+
+
+def test_the_charts_are_written_where_they_were_asked_for(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", plan=OTHER_SEED)
+    said(a, b, charts=tmp_path / "charts")
+    assert (tmp_path / "charts" / "compare-keep-alive-c64.svg").read_bytes().startswith(b"<?xml")
+    assert (tmp_path / "charts" / "compare-keep-alive-c64.png").read_bytes().startswith(b"\x89PNG")

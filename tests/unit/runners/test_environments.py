@@ -1,0 +1,195 @@
+"""Each server gets an environment of its own: made once, reused, and explained where it cannot be had."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gatebench.runners.process.environments import (
+    Environment,
+    Unavailable,
+    environment_folder,
+    explain,
+    missing_needs,
+    remedy_for,
+    uv_variables,
+)
+from gatebench.words.errors import GatebenchError
+from tests.support.shelf import VARIANT, Shelf
+
+NEEDY = replace(VARIANT, needs=("no-such-command",))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")):
+            monkeypatch.delenv(name)
+    shelf = Shelf(tmp_path)
+    monkeypatch.setenv("UV_FIND_LINKS", str(shelf.wheels))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    return shelf
+
+
+def environment(made: Environment | Unavailable) -> Environment:
+    assert isinstance(made, Environment), made
+    return made
+
+
+def reason(made: Environment | Unavailable) -> str:
+    assert isinstance(made, Unavailable), made
+    return made.reason
+
+
+def test_a_server_gets_an_environment_with_its_command_and_its_versions(shelf: Shelf) -> None:
+    made, _ = shelf.prepare(shelf.server(shelf.add_wheel()))
+    found = environment(made["demo"])
+    assert found.packages == {"demo": "1.0"}
+    assert subprocess.check_output([found.bin / "demo"], text=True) == "served\n"
+
+
+def test_an_environment_is_reused_without_installing_again(shelf: Shelf) -> None:
+    server = shelf.server(shelf.add_wheel())
+    first, said = shelf.prepare(server)
+    again, nothing = shelf.prepare(server)
+    assert again == first
+    assert [line.split(" into ")[0] for line in said] == ["demo: installing", "demo: installed"]
+    assert nothing == []
+
+
+def test_another_version_gets_another_environment(shelf: Shelf) -> None:
+    one = shelf.server(shelf.add_wheel("1.0"), "one")
+    two = shelf.server(shelf.add_wheel("2.0"), "two")
+    made, _ = shelf.prepare(one, two)
+    assert environment(made["one"]).packages == {"demo": "1.0"}
+    assert environment(made["two"]).packages == {"demo": "2.0"}
+
+
+def test_an_environment_that_was_not_finished_is_made_again(shelf: Shelf) -> None:
+    server = shelf.server(shelf.add_wheel())
+    leftover = environment_folder(server, shelf.cache) / "bin" / "leftover"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    made, _ = shelf.prepare(server)
+    assert environment(made["demo"]).packages == {"demo": "1.0"}
+    assert not leftover.exists()
+
+
+def test_a_cache_that_was_moved_is_made_again_since_scripts_hold_paths(shelf: Shelf) -> None:
+    server = shelf.server(shelf.add_wheel())
+    shelf.prepare(server)
+    shelf.cache = shelf.cache.rename(shelf.folder / "moved")
+    made, said = shelf.prepare(server)
+    assert said
+    assert subprocess.check_output([environment(made["demo"]).bin / "demo"], text=True) == "served\n"
+
+
+def test_two_runs_at_once_install_only_once(shelf: Shelf) -> None:
+    server = shelf.server(shelf.add_wheel())
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda _: shelf.prepare(server), range(3)))
+    assert all(environment(made["demo"]).packages == {"demo": "1.0"} for made, _ in runs)
+    assert sum(len(said) for _, said in runs) == 2
+
+
+def test_a_package_that_is_not_the_pinned_one_is_refused(shelf: Shelf) -> None:
+    shelf.add_wheel()
+    made, said = shelf.prepare(shelf.server(f"demo==1.0 --hash=sha256:{'0' * 64}\n"))
+    assert "Hash mismatch" in reason(made["demo"])
+    assert "a package is not the one that was pinned" in reason(made["demo"])
+    assert said[-1].startswith("demo: unavailable: ")
+    assert not list(shelf.cache.glob("demo-*"))
+
+
+def test_a_server_that_cannot_be_installed_stops_no_other(shelf: Shelf) -> None:
+    good = shelf.server(shelf.add_wheel(), "good")
+    made, _ = shelf.prepare(shelf.server("missing==1.0\n", "bad"), good)
+    assert "missing" in reason(made["bad"])
+    assert environment(made["good"]).packages == {"demo": "1.0"}
+
+
+def test_a_server_whose_every_variant_lacks_a_command_is_not_tried(shelf: Shelf) -> None:
+    made, _ = shelf.prepare(shelf.server(shelf.add_wheel(), variant=NEEDY))
+    assert reason(made["demo"]) == ("the command no-such-command is missing: run `apt-get install such`")
+    assert not list(shelf.cache.glob("demo-*"))
+
+
+def test_a_command_may_come_from_the_servers_own_environment(shelf: Shelf) -> None:
+    made, _ = shelf.prepare(shelf.server(shelf.add_wheel()))
+    variant = replace(VARIANT, needs=("demo", "no-such-command", "sh"))
+    assert missing_needs(variant, environment(made["demo"])) == ("no-such-command",)
+    assert missing_needs(variant, None) == ("demo", "no-such-command")
+
+
+def test_a_missing_command_without_a_remedy_is_still_named(shelf: Shelf) -> None:
+    text = remedy_for(shelf.server(""), ("no-such-command", "other"))
+    assert text == (
+        "the command no-such-command is missing: run `apt-get install such`; "
+        "the command other is missing: install it"
+    )
+
+
+def test_a_cache_that_cannot_be_made_is_an_error_that_names_it(shelf: Shelf) -> None:
+    shelf.cache.touch()
+    with pytest.raises(GatebenchError, match="environments: cannot be made"):
+        shelf.prepare()
+
+
+def test_a_users_settings_of_uv_change_nothing_but_where_packages_come_from() -> None:
+    given = {
+        "PATH": "/bin",
+        "VIRTUAL_ENV": "/mine",
+        "UV_RESOLUTION": "lowest",
+        "UV_INDEX_MIRROR_PASSWORD": "secret",
+        "UV_DEFAULT_INDEX": "https://uv.example/",
+        "PIP_INDEX_URL": "https://pip.example/",
+        "PIP_EXTRA_INDEX_URL": "https://more.example/",
+        "PIP_FIND_LINKS": "/a /b",
+        "UV_HTTP_TIMEOUT": "60",
+    }
+    variables = uv_variables(given)
+    assert "UV_RESOLUTION" not in variables
+    assert "VIRTUAL_ENV" not in variables
+    assert variables["UV_INDEX_MIRROR_PASSWORD"] == given["UV_INDEX_MIRROR_PASSWORD"]
+    assert variables["UV_DEFAULT_INDEX"] == "https://uv.example/"
+    assert variables["UV_INDEX"] == "https://more.example/"
+    assert variables["UV_FIND_LINKS"] == "/a,/b"
+    assert variables["UV_HTTP_TIMEOUT"] == "60"
+    assert variables["UV_NO_CONFIG"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("output", "step"),
+    [
+        ("cause: No space left on device (os error 28)", "free some space"),
+        ("cause: Hash mismatch for `demo==1.0`", "uv cache clean"),
+        ("Failed to fetch: `https://x/`\n  cause: dns error", "name a mirror in UV_DEFAULT_INDEX"),
+        ("hint: Packages were unavailable because the network was disabled", "run it once with the network"),
+        ("Failed to build `demo==1.0`\n  cc: not found", "has to be compiled here"),
+    ],
+)
+def test_a_known_failure_of_uv_comes_with_the_next_step(output: str, step: str) -> None:
+    text = explain(output)
+    assert text.endswith(output.splitlines()[-1])
+    assert step in text
+
+
+def test_an_unknown_failure_of_uv_is_quoted_by_its_last_lines() -> None:
+    output = "".join(f"line {number}\n\n" for number in range(100))
+    assert explain(output).splitlines() == [f"line {number}" for number in range(92, 100)]
+
+
+def test_an_index_that_cannot_be_reached_is_said_so(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UV_OFFLINE", "UV_NO_INDEX", "UV_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")  # the discard port: nobody listens
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    made, _ = shelf.prepare(shelf.server("demo==1.0\n"))
+    assert "the package index cannot be reached" in reason(made["demo"])

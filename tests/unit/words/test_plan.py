@@ -1,0 +1,149 @@
+"""The plan: order, rounds and budget, as pure functions of data and seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gatebench.words.plan import (
+    PROFILES,
+    SEARCH_ROUNDS,
+    START_COST_S,
+    divide_rounds,
+    hash_seed,
+    least_s,
+    level_order,
+    make_plan,
+    replan,
+    round_order,
+    subject_groups,
+)
+from tests.support.plans import CELLS, SUBJECTS
+
+DIVIDED = [cell for cell in CELLS if cell.level.objective is None and cell.level.rate_per_s is None]
+"""The cells of levels that share the time; a search and a tail get the rounds that they need."""
+STANDARD = PROFILES["standard"]
+
+
+def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
+    first, again, other = (make_plan(CELLS, STANDARD, seed) for seed in (7, 7, 8))
+    level = first.levels[0]
+    assert round_order(first, 2, level, 3) == round_order(again, 2, level, 3)
+    assert round_order(first, 2, level, 3) != round_order(other, 2, level, 3)
+
+
+def test_a_round_has_every_cell_of_its_level_once() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    for level in plan.levels:
+        order = round_order(plan, 0, level, 0)
+        assert len(order) == len(level.cells)
+        assert {cell.subject.id for cell in order} == {cell.subject.id for cell in level.cells}
+
+
+def test_rounds_and_blocks_differ_in_their_order() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    level = plan.levels[0]
+    orders = {
+        tuple(cell.subject.id for cell in round_order(plan, block, level, number))
+        for block in range(5)
+        for number in range(5)
+    }
+    assert len(orders) == 25
+
+
+def test_every_level_comes_once_in_each_block() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    for block in range(5):
+        order = level_order(plan, block)
+        assert sorted(level.id for level in order) == sorted(level.id for level in plan.levels)
+
+
+def test_hash_seeds_differ_between_blocks_and_are_what_python_accepts() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    seeds = {hash_seed(plan, block, "uvicorn") for block in range(10)}
+    assert len(seeds) == 10
+    assert all(1 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_standard_run_has_at_least_five_blocks_and_a_smoke_run_one() -> None:
+    assert STANDARD.blocks >= 5
+    assert PROFILES["smoke"].blocks == 1
+
+
+def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> None:
+    plan = make_plan(DIVIDED, STANDARD, 7)
+    costs = {level.id: level.round_cost_s for level in plan.levels}
+    few, many = (
+        divide_rounds(plan.levels, 10, costs, STANDARD),
+        divide_rounds(plan.levels, 100, costs, STANDARD),
+    )
+    assert all(less.rounds <= more.rounds for less, more in zip(few, many, strict=True))
+    assert sum(level.rounds for level in many) > sum(level.rounds for level in few)
+    assert {level.rounds for level in divide_rounds(plan.levels, -5, costs, STANDARD)} == {1}
+
+
+@pytest.mark.parametrize("seconds", [20.0, 60.0, 300.0])
+def test_the_rounds_cost_no_more_than_the_time_they_were_given(seconds: float) -> None:
+    plan = make_plan(DIVIDED, STANDARD, 7)
+    costs = {level.id: level.round_cost_s for level in plan.levels}
+    planned = divide_rounds(plan.levels, seconds, costs, STANDARD)
+    assert sum(level.rounds * costs[level.id] for level in planned if level.rounds > 1) <= seconds
+
+
+def test_an_open_loop_gets_the_latencies_that_p99_needs_where_runs_are_ranked() -> None:
+    paced = [cell for cell in CELLS if cell.level.rate_per_s is not None]
+    plan = make_plan(paced, replace(STANDARD, budget_s=1.0), 7)
+    for level in plan.levels:
+        rate_per_s = level.level.rate_per_s or 0.0
+        assert level.rounds * STANDARD.blocks * rate_per_s * level.workload.slice_s >= 10_000
+    assert {
+        level.rounds for level in make_plan(paced, replace(STANDARD, blocks=1, budget_s=1.0), 7).levels
+    } == {1}
+
+
+def test_a_profile_can_limit_the_rounds() -> None:
+    plan = make_plan(DIVIDED, PROFILES["smoke"], 7)
+    assert max(level.rounds for level in plan.levels) <= (PROFILES["smoke"].max_rounds or 0)
+
+
+def test_a_search_gets_the_rounds_it_needs_in_every_profile() -> None:
+    searching = [cell for cell in CELLS if cell.level.objective is not None]
+    (level,) = make_plan(searching, PROFILES["smoke"], 7).levels
+    assert level.rounds == SEARCH_ROUNDS
+
+
+def test_after_a_block_the_rounds_follow_from_what_they_really_cost() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    cheap = {level.id: [level.round_cost_s / 2] for level in plan.levels}
+    dear = {level.id: [level.round_cost_s * 4] for level in plan.levels}
+    more, fewer = replan(plan, 100, 20, cheap), replan(plan, 100, 20, dear)
+    assert sum(level.rounds for level in fewer.levels) < sum(level.rounds for level in more.levels)
+
+
+def test_rounds_in_which_nothing_could_be_measured_do_not_make_more_of_them() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    empty = {level.id: [0.0] * 9 for level in plan.levels}
+    assert replan(plan, 100, 20, empty) == replan(plan, 100, 20, {})
+
+
+def test_a_budget_that_is_too_small_for_the_plan_shows_in_what_the_run_takes() -> None:
+    waiting = [cell for cell in CELLS if cell.workload.name == "wait"]
+    small, large = (
+        make_plan(waiting, replace(STANDARD, budget_s=budget_s), seed=7) for budget_s in (10, 900)
+    )
+    assert [level.rounds for level in small.levels] == [1]
+    one_block_s = len(waiting) * (START_COST_S + waiting[0].workload.warmup_s)
+    assert least_s(small) == pytest.approx(5 * (one_block_s + small.levels[0].round_cost_s))
+    assert least_s(small) > 2 * small.profile.budget_s
+    assert 0.9 * 900 < least_s(large) <= 900
+
+
+def test_exclusive_puts_up_one_server_at_a_time_in_an_order_of_the_block() -> None:
+    plan = make_plan(CELLS, STANDARD, 7)
+    together = subject_groups(plan, 0, SUBJECTS, exclusive=False)
+    assert together == [list(SUBJECTS)]
+    alone = [subject_groups(plan, block, SUBJECTS, exclusive=True) for block in (0, 1)]
+    assert all(len(group) == 1 for group in alone[0])
+    assert {group[0].id for group in alone[0]} == {subject.id for subject in SUBJECTS}
+    assert [group[0].id for group in alone[0]] != [group[0].id for group in alone[1]]
