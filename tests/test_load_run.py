@@ -192,7 +192,7 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         ({"plan": {"blocks": 5}}, "`plan.levels` is missing"),
         ({"subjects": [{"id": "x"}]}, r"`subjects\[0\]\.server` is missing"),
         ({"workloads": ["x"]}, r"`workloads\[0\]` is not an object"),
-        ({"engine": "Docker"}, "`engine` has the wrong type str"),
+        ({"engine": "Docker"}, "`engine` is not an object, but has the type str"),
         ({"engine": {"cgroup": 1}}, r"`engine\.cgroup` has the wrong type int"),
         ({"engine": {"remote": "no"}}, r"`engine\.remote` has the wrong type str"),
         ({"limits": {"pids": "many"}}, r"`limits\.pids` has the wrong type str"),
@@ -271,7 +271,7 @@ def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None
 def test_a_published_run_is_still_read(name: str) -> None:
     run = load_run(Path(__file__).parent.parent / "docs" / name)
 
-    assert run.meta.schema in {1, 2}
+    assert run.meta.schema_ in {1, 2}
     assert not run.slices.empty
 
 
@@ -284,7 +284,7 @@ def test_a_run_from_before_containers_has_nothing_in_their_columns(folder: Path)
     assert list(run.slices.columns) == list(SLICE_COLUMNS)
     assert run.slices[list(OF_CONTAINERS)].isna().all(axis=None)
     assert (run.slices[list(OF_LOCUST_FILES)] == 0).all(axis=None)
-    assert (run.meta.in_containers, run.meta.container_engine, run.meta.limits) == (False, None, None)
+    assert (run.meta.in_containers, run.meta.engine, run.meta.limits) == (False, None, None)
     assert (run.meta.network, run.meta.load_image, run.meta.subjects[0].image) == ("", None, None)
 
 

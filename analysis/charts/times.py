@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from analysis.charts.view import View
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, Standing
-    from analysis.load.meta import LevelPlan, SubjectMeta, WorkloadMeta
+    from gatebench.results.schema import LevelPlan, SubjectMeta, WorkloadMeta
 
 
 _SHOWN: tuple[Metric, ...] = (P50, P90, P99)

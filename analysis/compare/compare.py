@@ -30,7 +30,7 @@ from analysis.figures.statistics import (
     holm,
     noise_band,
 )
-from analysis.load.meta import LevelPlan
+from gatebench.results.schema import LevelPlan
 from gatebench.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from analysis.figures.results import LevelResult, Summary
     from analysis.figures.statistics import Array, Comparison
-    from analysis.load.meta import LevelPlan, RunMeta
     from analysis.load.run import Run
+    from gatebench.results.schema import LevelPlan, RunMeta
 
 
 _OPPOSITE = {"higher": "lower", "lower": "higher"}
@@ -167,7 +167,7 @@ def _too_few(a: int, b: int) -> tuple[str, ...]:
 def _noise(table: pd.DataFrame, meta: RunMeta) -> float:
     """A run's own A/A band in one level; 1 where no subject was measured twice in it."""
     twin = meta.twin
-    return (noise_band(table, twin.twin_of, twin.id) if twin is not None else None) or 1.0
+    return (noise_band(table, twin.original, twin.id) if twin is not None else None) or 1.0
 
 
 def _means(table: pd.DataFrame, subject: str) -> Array:

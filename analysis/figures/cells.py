@@ -14,8 +14,8 @@ from analysis.load.run import ERROR_KINDS
 from loadtests.engine.tally import CLOCKS
 
 if TYPE_CHECKING:
-    from analysis.load.meta import LevelPlan
     from analysis.load.run import Run
+    from gatebench.results.schema import LevelPlan
 
 
 MIN_TURNS = 3

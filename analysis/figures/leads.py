@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analysis.figures.cells import LevelData
-    from analysis.load.meta import LevelPlan, RunMeta, WorkloadMeta
+    from gatebench.results.schema import LevelPlan, RunMeta, WorkloadMeta
 
 
 @dataclass(frozen=True, slots=True)

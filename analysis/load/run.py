@@ -7,8 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analysis.load.meta import why_unsupported
-from analysis.load.meta_file import parse
 from analysis.load.tables import (
     CELL,
     EveryDetail,
@@ -19,6 +17,7 @@ from analysis.load.tables import (
     read_details,
     read_table,
 )
+from gatebench.results.schema import RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 from loadtests.engine.tally import FAILURES
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
-
-    from analysis.load.meta import RunMeta
 
 
 ERROR_KINDS = FAILURES
@@ -211,9 +208,9 @@ def load_run(folder: Path) -> Run:
             "notebooks take bundles too)"
         )
     run_file = folder / "run.json"
-    run_meta = parse(_read(run_file), run_file)
+    run_meta = RunMeta.from_json(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
-    older = SINCE_SCHEMA_2 if run_meta.schema == 1 else {}
+    older = SINCE_SCHEMA_2 if run_meta.schema_ == 1 else {}
     missing = {**OF_CONTAINERS, **OF_LOCUST_FILES, **OF_OTHERS, **older}
     slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
     files = _with_slices(folder)
@@ -261,7 +258,7 @@ def _check_blocks(run: Run) -> None:
 def _has_cells(run: RunMeta) -> bool:
     """Whether anything could be measured: a subject that takes part in a level whose rate is known."""
     return any(
-        subject.ready and not why_unsupported(run, subject, run.workload(plan.workload))
+        subject.ready and not run.why_unsupported(subject, run.workload(plan.workload))
         for plan in run.levels
         if plan.model != "ladder" or plan.rate_per_s is not None
         for subject in run.subjects

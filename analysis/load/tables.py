@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from analysis.load.meta import RunMeta
+    from gatebench.results.schema import RunMeta
 
 
 T = TypeVar("T")

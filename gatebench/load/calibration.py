@@ -20,6 +20,7 @@ from gatebench.load.targets import load_cell, target_of
 from gatebench.machine.kernel import core_time, fresh_port
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, cpu_s
 from gatebench.results.columns import SHARED_LIMIT
+from gatebench.results.schema import NULL_RESPONDER
 from gatebench.runners.base import Counters, Launch, start_one
 from gatebench.runners.readiness import hold_to_contract
 from gatebench.words.errors import GatebenchError, ServerFailure
@@ -41,7 +42,6 @@ AGREEING = 0.9
 AT_ITS_LIMIT = 0.85
 """A share of a core from which on a side is called the limit: that of the gate `generator-busy`."""
 MIB = 1 << 20
-NULL_RESPONDER = "null responder"
 
 
 class Load(Protocol):

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from gatebench.results.schema import SCHEMA
 from gatebench.words.model import Cell
 from loadtests.engine.tally import FAILURES, SliceResult
 
-SCHEMA = 2
 SHARED_LIMIT = 0.05
 """Others may have this share of the server's cores in a slice; METHOD.md tells what honest runs showed."""
 
