@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,21 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.load.run import OF_CONTAINERS, OF_LOCUST_FILES, SLICE_COLUMNS, load_run
-from analysis.load.tables import HISTOGRAM_COLUMNS, typed
+from analysis.load.run import load_run
+from analysis.load.tables import typed
+from gatebench.results.columns import HISTOGRAMS, SLICES, Column, missing_before
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Level
 from tests.summaries import all_rows
 from tests.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.synthetic_model import Plan
+
+LATER = missing_before(SLICES, 2)
+"""Columns that came within schema 2."""
+
+
+def names(columns: Iterable[Column]) -> list[str]:
+    return [column.name for column in columns]
 
 
 @pytest.fixture
@@ -32,8 +41,8 @@ def edit_run_json(folder: Path, **changes: Any) -> None:
 def test_a_complete_run_loads_with_every_column_and_every_part(folder: Path) -> None:
     run = load_run(folder)
 
-    assert list(run.slices.columns) == list(SLICE_COLUMNS)
-    assert list(all_rows(run.histograms).columns) == list(HISTOGRAM_COLUMNS)
+    assert list(run.slices.columns) == names(SLICES)
+    assert list(all_rows(run.histograms).columns) == names(HISTOGRAMS)
     assert run.slices["block"].unique().tolist() == [0, 1]
     assert run.finished_blocks == (0, 1)
     assert run.ending is not None
@@ -144,7 +153,7 @@ def test_latencies_are_read_by_level_from_parts_that_hold_several(folder: Path) 
         of_level = rows[(rows["workload"] == level[0]) & (rows["level"] == level[1])]
         assert 0 < len(of_level) < len(rows)
         assert histograms.of_level(*level).equals(of_level.reset_index(drop=True))
-    assert list(histograms.of_level("wait", "c64").columns) == list(HISTOGRAM_COLUMNS)
+    assert list(histograms.of_level("wait", "c64").columns) == names(HISTOGRAMS)
     assert histograms.of_level("wait", "c64").empty
 
 
@@ -262,7 +271,7 @@ def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None
 
     run = load_run(folder)
 
-    assert list(run.slices.columns) == list(SLICE_COLUMNS)
+    assert list(run.slices.columns) == names(SLICES)
     assert set(all_rows(run.histograms)["clock"]) == {"response"}
     assert {plan.model for plan in run.meta.levels} == {"closed"}
 
@@ -277,13 +286,15 @@ def test_a_published_run_is_still_read(name: str) -> None:
 
 def test_a_run_from_before_containers_has_nothing_in_their_columns(folder: Path) -> None:
     for part in (folder / "slices.parquet").iterdir():
-        pd.read_parquet(part).drop(columns=[*OF_CONTAINERS, *OF_LOCUST_FILES]).to_parquet(part)
+        pd.read_parquet(part).drop(columns=list(LATER), errors="ignore").to_parquet(part)
 
     run = load_run(folder)
 
-    assert list(run.slices.columns) == list(SLICE_COLUMNS)
-    assert run.slices[list(OF_CONTAINERS)].isna().all(axis=None)
-    assert (run.slices[list(OF_LOCUST_FILES)] == 0).all(axis=None)
+    assert list(run.slices.columns) == names(SLICES)
+    assert run.slices[["throttled_s", "server_memory_peak_mib", "others_s"]].isna().all(axis=None)
+    assert (run.slices["pause_variance"] == 0).all()
+    assert set(run.slices["others"]) == {""}
+    assert set(run.slices["shared"]) == {False}
     assert (run.meta.in_containers, run.meta.engine, run.meta.limits) == (False, None, None)
     assert (run.meta.network, run.meta.load_image, run.meta.subjects[0].image) == ("", None, None)
 
