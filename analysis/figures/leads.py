@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.figures.percentiles import MIN_SAMPLES, QUANTILES, quantile
+from analysis.figures.percentiles import quantile
 from analysis.figures.statistics import log_rate_table
+from loadtests.engine.tally import MIN_SAMPLES, QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.figures.leads import TAIL_PARTS
-from analysis.figures.percentiles import MIN_SAMPLES
+from analysis.figures.percentiles import quantiles
+from loadtests.engine.tally import SAMPLES_BEYOND
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.figures.cells import LevelData
+    from analysis.figures.percentiles import Counts
+    from analysis.figures.statistics import Array
 
-
-Array = npt.NDArray[np.float64]
 
 _STEPS_A_NINE = 8
 _NINES = 6
@@ -31,8 +31,6 @@ SHARES: Array = np.round(
     9,
 )
 """Shares of the requests: every tenth up to p80, from p90 on eight for each further nine."""
-BEYOND = round(MIN_SAMPLES["p99"] * 0.01)
-"""Latencies that must lie beyond a percentile of a cell; a tenth of them beyond that of a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,9 @@ def _tail(own: pd.DataFrame, *, paced: bool) -> Tail | None:
     of_block = own["block"].to_numpy()
     parts = [of_block == block for block in np.unique(of_block)]
     blocks = np.array(
-        [quantiles(latency_us[part], count[part], SHARES, BEYOND // TAIL_PARTS) for part in parts]
+        [at_shares(latency_us[part], count[part], SAMPLES_BEYOND // TAIL_PARTS) for part in parts]
     )
-    line = quantiles(latency_us, count, SHARES, BEYOND)
+    line = at_shares(latency_us, count, SAMPLES_BEYOND)
     if paced:
         line = np.where(np.isnan(line), np.nan, np.exp(np.log(np.maximum(blocks, 1.0)).mean(axis=0)))
     known = ~np.isnan(line)
@@ -84,22 +82,9 @@ def _tail(own: pd.DataFrame, *, paced: bool) -> Tail | None:
     return Tail(SHARES[known], line[known], blocks.min(axis=0)[known], blocks.max(axis=0)[known])
 
 
-def quantiles(
-    latency_us: npt.NDArray[np.int64], count: npt.NDArray[np.int64], shares: Array, beyond: int
-) -> Array:
-    """Nearest-rank quantiles, as `analysis.figures.percentiles.percentiles` has them.
-
-    Args:
-        latency_us: whole microseconds, in any order; a latency may come up in several rows.
-        count: how many samples each row stands for.
-        shares: 0 to 1.
-        beyond: samples that must lie beyond a quantile; one with fewer is NaN.
-    """
-    order = np.argsort(latency_us, kind="stable")
-    cumulative = np.cumsum(count[order])
-    samples = int(cumulative[-1]) if len(cumulative) else 0
-    enough = np.round((1 - shares) * samples, 6) >= beyond
-    ranks = np.ceil(np.round(shares[enough] * samples, 6))
-    found = np.full(len(shares), np.nan)
-    found[enough] = latency_us[order][np.searchsorted(cumulative, ranks)]
+def at_shares(latency_us: Counts, count: Counts, beyond: int) -> Array:
+    """The latency of each of `SHARES`; NaN where fewer samples than `beyond` lie beyond it."""
+    enough = np.round((1 - SHARES) * count.sum(), 6) >= beyond
+    found = np.full(len(SHARES), np.nan)
+    found[enough] = quantiles(latency_us, count, SHARES[enough].tolist())
     return found
