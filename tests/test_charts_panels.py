@@ -17,8 +17,7 @@ from analysis.charts.over_load import connection_charts, rate_charts
 from analysis.charts.style import color
 from analysis.charts.times import distribution_charts
 from analysis.figures.cells import level_data
-from analysis.figures.percentiles import percentiles, quantiles
-from analysis.figures.tails import SHARES, at_shares, tails
+from analysis.figures.percentiles import SHARES, at_shares, percentiles, quantiles, tails
 from gatebench.words.model import Level
 from loadtests.engine.tally import QUANTILES, SAMPLES_BEYOND, percentile_us
 from loadtests.swarm.totals import latency_us as told_us

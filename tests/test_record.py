@@ -238,6 +238,6 @@ def test_the_folder_of_a_run_that_was_refused_goes_and_one_with_a_plan_stays(tmp
     refused.discard()
     assert not refused.folder.exists()
     planned = Record.create(tmp_path / "planned")
-    planned.write_run(RunMeta.from_json(PUBLISHED.read_text(), PUBLISHED))
+    planned.write_run(RunMeta.model_validate_json(PUBLISHED.read_text()))
     planned.discard()
     assert (planned.folder / "run.json").exists()

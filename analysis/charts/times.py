@@ -43,9 +43,9 @@ from analysis.charts.style import (
 )
 from analysis.figures.cells import level_data
 from analysis.figures.leads import LAST_P50, LAST_P99, P50, P90, P99, Metric
+from analysis.figures.percentiles import Tail, tails
 from analysis.figures.results import ordered, standings
 from analysis.figures.statistics import Array
-from analysis.figures.tails import Tail, tails
 from analysis.words import conditions, findings, short_reason
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.figures.percentiles import quantile
+from analysis.figures.percentiles import TAIL_PARTS, quantile
 from analysis.figures.statistics import log_rate_table
 from loadtests.engine.tally import MIN_SAMPLES, QUANTILES
 
@@ -125,8 +125,6 @@ def throughput(workload: WorkloadMeta, *, of_messages: bool = False) -> Metric:
     return exchanges.get(workload.exchange, RPS)
 
 
-TAIL_PARTS = 10
-"""A block's percentile needs a tenth of the latencies that a cell's does: ten lie beyond it."""
 MIN_TAIL_SAMPLES = MIN_SAMPLES["p99"] // TAIL_PARTS
 MIN_SETTLED = 6
 """Slices that a block's search needs after it has turned twice."""

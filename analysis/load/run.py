@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from analysis.load.tables import (
     KEY,
     EveryDetail,
@@ -17,14 +19,15 @@ from analysis.load.tables import (
     read_table,
 )
 from gatebench.results.columns import HISTOGRAMS, SLICES, missing_before
-from gatebench.results.schema import RunMeta
+from gatebench.results.schema import READABLE, RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
+    from pydantic_core import ErrorDetails
 
 
 _EVENT_KEYS = {
@@ -135,7 +138,7 @@ def load_run(folder: Path) -> Run:
             "notebooks take bundles too)"
         )
     run_file = folder / "run.json"
-    run_meta = RunMeta.from_json(_read(run_file), run_file)
+    run_meta = parse_meta(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
     schema = run_meta.schema_
     types = {column.name: column.read_as for column in SLICES}
@@ -153,6 +156,48 @@ def load_run(folder: Path) -> Run:
         )
     _check_latencies(folder, slices, held)
     return run
+
+
+def parse_meta(text: str, file: Path) -> RunMeta:
+    """The content of a `run.json`; `file` is only named in errors.
+
+    Raises:
+        GatebenchError: it is not JSON, or of an unknown schema; or with every key that is missing or has the
+            wrong type.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise GatebenchError(f"{file}: not valid JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise GatebenchError(f"{file}: not a JSON object")
+    if data.get("schema") not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise GatebenchError(
+            f"{file}: schema {data.get('schema')!r} is unknown; this Gatebench reads schema {known}. "
+            "Use the Gatebench version that made the run"
+        )
+    try:
+        return RunMeta.model_validate_json(text)
+    except ValidationError as error:
+        found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise GatebenchError("\n".join(f"{file}: {_problem(each)}" for each in found)) from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One fault of the file: the key and what is wrong with it."""
+    key = "".join(_steps(error["loc"])).removeprefix(".")
+    kind = type(error["input"]).__name__
+    if error["type"] == "missing":
+        return f"`{key}` is missing; the file is not what a run writes"
+    if error["type"] == "model_type":
+        return f"`{key}` is not an object, but has the type {kind}"
+    return f"`{key}` has the wrong type {kind}"
+
+
+def _steps(location: tuple[int | str, ...]) -> Iterator[str]:
+    for step in location:
+        yield f"[{step}]" if isinstance(step, int) else f".{step}"
 
 
 def _with_slices(folder: Path) -> list[Path]:

@@ -6,23 +6,11 @@ Where such a run is written again, it is left out.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SkipValidation,
-    ValidationError,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SkipValidation
 
-from gatebench.words.errors import GatebenchError
 from gatebench.words.model import takes_workers, why_not
 
 SCHEMA = 2
@@ -122,9 +110,10 @@ class CeilingMeta(_Part):
     Attributes:
         rates_per_s: answers a second, one figure a slice.
         engine_busy_share: share of the time that the engine's loop was busy; the median over the slices.
-        responder_cpu_share: share of one core that the responder used; None where it could not be read.
+        responder_cpu_share: share of one core that the responder used; the median over the slices.
         responder: what answered it there, such as `nginx`.
-        disturbed: others disturbed it, so it does not show what the engine can do.
+        disturbed: whether no two slices agree on the best rate, or others had the responder's core in all
+            but one: then it is not known what the engine can do.
     """
 
     workload: str
@@ -187,11 +176,6 @@ class LevelPlan(_Part):
         return self.paced or self.model == "objective"
 
     @property
-    def aim(self) -> str:
-        """`p99 within 10 ms`, which is what a search keeps to; empty elsewhere."""
-        return " within ".join((self.objective or "").split("-")).replace("ms", " ms")
-
-    @property
     def load(self) -> str:
         """How it is loaded, in words."""
         if self.model == "locust":
@@ -201,8 +185,9 @@ class LevelPlan(_Part):
         connections = f"{self.connections} connections"
         if self.rate_per_s is not None:
             return f"{self.rate_per_s:,.0f} requests/s over {connections}"
-        if self.model == "objective":
-            return f"{self.aim} over {connections}"
+        if self.objective is not None:
+            percentile, _, limit_ms = self.objective.removesuffix("ms").partition("-")
+            return f"{percentile} within {limit_ms} ms over {connections}"
         return f"{connections}, {self.window} messages in flight on each" if self.window > 1 else connections
 
 
@@ -391,32 +376,6 @@ class RunMeta(_Part):
     limits: LimitsMeta | None = None
     load_image: ImageMeta | None = None
 
-    @classmethod
-    def from_json(cls, text: str, file: Path) -> RunMeta:
-        """Reads a `run.json`; `file` is only named in errors.
-
-        Raises:
-            GatebenchError: it is not JSON, of an unknown schema, or without keys or with values of the wrong
-                type; with all of these.
-        """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise GatebenchError(f"{file}: not valid JSON ({error})") from error
-        if not isinstance(data, dict):
-            raise GatebenchError(f"{file}: not a JSON object")
-        if data.get("schema") not in READABLE:
-            known = " and ".join(map(str, READABLE))
-            raise GatebenchError(
-                f"{file}: schema {data.get('schema')!r} is unknown; this Gatebench reads schema {known}. "
-                "Use the Gatebench version that made the run"
-            )
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-            raise GatebenchError("\n".join(f"{file}: {_problem(each)}" for each in found)) from error
-
     @property
     def blocks(self) -> int:
         """How many blocks the plan has."""
@@ -467,19 +426,3 @@ class RunMeta(_Part):
         """Why the subject takes no part in the workload by its nature; empty where it does."""
         lacks = workload.needs - subject.supports
         return why_not(subject.id, lacks, subject.takes_workers, workload.exchange, self.workers)
-
-
-def _problem(error: ErrorDetails) -> str:
-    """One fault of the file: the key and what is wrong with it."""
-    key = "".join(_steps(error["loc"])).removeprefix(".")
-    kind = type(error["input"]).__name__
-    if error["type"] == "missing":
-        return f"`{key}` is missing; the file is not what a run writes"
-    if error["type"] == "model_type":
-        return f"`{key}` is not an object, but has the type {kind}"
-    return f"`{key}` has the wrong type {kind}"
-
-
-def _steps(location: tuple[int | str, ...]) -> Iterator[str]:
-    for step in location:
-        yield f"[{step}]" if isinstance(step, int) else f".{step}"

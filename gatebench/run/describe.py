@@ -8,7 +8,6 @@ from pathlib import Path
 import gatebench
 from gatebench.contract.file import load_contract
 from gatebench.load.backend import Backend
-from gatebench.load.calibration import Ceiling
 from gatebench.machine.facts import content_hash, instrument_hash, machine, versions
 from gatebench.results import schema
 from gatebench.results.record import utc_now
@@ -39,7 +38,7 @@ def describe_run(
     backend: Backend,
     readiness: Mapping[str, Readiness],
     budget: Budget,
-    ceilings: Sequence[Ceiling] = (),
+    ceilings: Sequence[CeilingMeta] = (),
     notices: Sequence[str] = (),
 ) -> RunMeta:
     """`run.json` of the run with that ID; the backend replaces and adds keys."""
@@ -66,7 +65,7 @@ def describe_run(
             levels=tuple(_level(each) for each in every_level(request.workloads, plan)),
         ),
         cores=CoresMeta.model_validate(cores, from_attributes=True),
-        ceilings=tuple(CeilingMeta.model_validate(each, from_attributes=True) for each in ceilings),
+        ceilings=tuple(ceilings),
         load=LoadMeta(
             engines=len(cores.engine), workers=request.load.workers, elsewhere=bool(request.load.bind)
         ),
