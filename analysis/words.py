@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, LevelResult, Standing
     from analysis.figures.statistics import Comparison, Estimate
-    from analysis.load.meta import EngineMeta, ImageMeta, LevelPlan, LimitsMeta, RunMeta, WorkloadMeta
+    from gatebench.results.schema import EngineMeta, ImageMeta, LevelPlan, LimitsMeta, RunMeta, WorkloadMeta
 
 
 CHART_CHARACTERS = 76
@@ -254,7 +254,7 @@ def conditions(meta: RunMeta, level: LevelResult) -> str:
 def _cores(meta: RunMeta) -> str:
     """`server 1, engine 2, lab 1`; where two roles share theirs, `server 1, engine and lab 1`."""
     roles: dict[frozenset[int], list[str]] = defaultdict(list)
-    for role, numbers in meta.cores.items():
+    for role, numbers in meta.cores:
         roles[frozenset(numbers)].append(role)
     return ", ".join(f"{' and '.join(who)} {len(numbers)}" for numbers, who in roles.items())
 
@@ -306,7 +306,7 @@ def _loaded(plan: LevelPlan, workload: WorkloadMeta) -> str:
 
 def runner_in_words(meta: RunMeta) -> str:
     """What ran the servers; of containers also their Python: `Docker 20.10 (host network), Python 3.13.5`."""
-    engine = meta.container_engine
+    engine = meta.engine
     if engine is None or not engine.short:
         return f"{meta.runner} runner"
     network = f" ({meta.network} network)" if meta.network else ""
@@ -336,7 +336,7 @@ def memory_note(meta: RunMeta) -> str:
 def container_facts(meta: RunMeta) -> list[tuple[str, str]]:
     """What is known of the containers of a run, each with its name; empty where servers were processes."""
     facts = {
-        "Container engine": _engine(meta.container_engine),
+        "Container engine": _engine(meta.engine),
         "Network": _network(meta),
         "Each server may use": _limits(meta.limits),
         "Python of the servers": _by_value(meta, "python"),

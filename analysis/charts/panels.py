@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from analysis.charts.style import Words
     from analysis.figures.results import CellResult
-    from analysis.load.meta import RunMeta, SubjectMeta
+    from gatebench.results.schema import RunMeta, SubjectMeta
 
 
 _AWAY_PT = 6

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, Standing
     from analysis.figures.statistics import Estimate
-    from analysis.load.meta import RunMeta
+    from gatebench.results.schema import RunMeta
 
 
 _STEMS = {RPS.name: "throughput", WITHIN_OBJECTIVE.name: "objective", CONNECTION_MEMORY.name: "idle-memory"}

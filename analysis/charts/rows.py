@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from analysis.figures.leads import Metric
     from analysis.figures.results import Standing
     from analysis.figures.statistics import Estimate
-    from analysis.load.meta import SubjectMeta
+    from gatebench.results.schema import SubjectMeta
 
 
 T = TypeVar("T")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from analysis.charts.view import View
-    from analysis.load.meta import SubjectMeta
+    from gatebench.results.schema import SubjectMeta
 
 
 _TICKS = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.load.meta import SubjectMeta
+    from gatebench.results.schema import SubjectMeta
 
 
 # Okabe & Ito (2008) without its yellow, which is lost on white, filled up with colors like those of Paul

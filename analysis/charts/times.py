@@ -43,8 +43,9 @@ from analysis.charts.style import (
 )
 from analysis.figures.cells import level_data
 from analysis.figures.leads import LAST_P50, LAST_P99, P50, P90, P99, Metric
+from analysis.figures.percentiles import Tail, tails
 from analysis.figures.results import ordered, standings
-from analysis.figures.tails import Array, Tail, tails
+from analysis.figures.statistics import Array
 from analysis.words import conditions, findings, short_reason
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from analysis.charts.view import View
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, Standing
-    from analysis.load.meta import LevelPlan, SubjectMeta, WorkloadMeta
+    from gatebench.results.schema import LevelPlan, SubjectMeta, WorkloadMeta
 
 
 _SHOWN: tuple[Metric, ...] = (P50, P90, P99)

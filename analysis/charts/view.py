@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.figures.results import LevelResult
-    from analysis.load.meta import LevelPlan, RunMeta, WorkloadMeta
     from analysis.load.run import Run
+    from gatebench.results.schema import LevelPlan, RunMeta, WorkloadMeta
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ServesCondition,
     )
     from analysis.figures.results import Summary
-    from analysis.load.meta import RunMeta
+    from gatebench.results.schema import RunMeta
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from analysis.figures.results import CellResult, LevelResult, Summary
     from analysis.figures.statistics import Comparison
-    from analysis.load.meta import RunMeta, SubjectMeta, WorkloadMeta
+    from gatebench.results.schema import RunMeta, SubjectMeta, WorkloadMeta
 
 
 _WAITING = {PER_WORKER, PER_THREAD}

@@ -17,8 +17,8 @@ from gatebench.words.toml import Table, listed, near
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from analysis.load.meta import RunMeta
     from gatebench.registry.registry import Registry
+    from gatebench.results.schema import RunMeta
 
 
 SCHEMA = 1

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from analysis.compare.conditions import cell_refusals, changes, run_doubts, run_refusals, status_refusals
 from analysis.compare.result import (
@@ -21,16 +20,16 @@ from analysis.compare.result import (
 from analysis.figures.cells import level_data
 from analysis.figures.leads import lead_table
 from analysis.figures.statistics import (
-    CONFIDENCE,
     MIN_BLOCKS,
     MIN_EFFECT,
     SIGNIFICANCE,
     Comparison,
     block_means,
+    difference_interval,
     holm,
     noise_band,
 )
-from analysis.load.meta import LevelPlan
+from gatebench.results.schema import LevelPlan
 from gatebench.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
 
     from analysis.figures.results import LevelResult, Summary
     from analysis.figures.statistics import Array, Comparison
-    from analysis.load.meta import LevelPlan, RunMeta
     from analysis.load.run import Run
+    from gatebench.results.schema import LevelPlan, RunMeta
 
 
 _OPPOSITE = {"higher": "lower", "lower": "higher"}
@@ -100,22 +99,11 @@ def compare_runs(a: Side, b: Side) -> RunComparison:
 
 
 def welch(a: Array, b: Array) -> Ratio:
-    """B over A from the logarithms of two independent runs' blocks, with the p of "no difference".
-
-    Welch's interval (Welch, 1947): the runs may be noisy to different degrees and differ in blocks.
-    """
-    mean = float(b.mean() - a.mean())
+    """B over A from the logarithms of two independent runs' blocks, with the p of "no difference"."""
     if min(len(a), len(b)) < MIN_BLOCKS:
-        return Ratio(float(np.exp(mean)), None, None, None)
-    parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    variance = float(sum(parts))
-    if variance == 0:
-        return Ratio(float(np.exp(mean)), float(np.exp(mean)), float(np.exp(mean)), float(mean == 0))
-    freedom = variance**2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
-    error = variance**0.5
-    half = error * float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
-    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return Ratio(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), p)
+        return Ratio(float(np.exp(b.mean() - a.mean())), None, None, None)
+    mean, low, high, p = difference_interval(a, b)
+    return Ratio(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), float(p))
 
 
 def _cells(a: Side, b: Side, level: LevelResult, other: LevelResult) -> list[CellComparison]:
@@ -167,7 +155,7 @@ def _too_few(a: int, b: int) -> tuple[str, ...]:
 def _noise(table: pd.DataFrame, meta: RunMeta) -> float:
     """A run's own A/A band in one level; 1 where no subject was measured twice in it."""
     twin = meta.twin
-    return (noise_band(table, twin.twin_of, twin.id) if twin is not None else None) or 1.0
+    return (noise_band(table, twin.original, twin.id) if twin is not None else None) or 1.0
 
 
 def _means(table: pd.DataFrame, subject: str) -> Array:

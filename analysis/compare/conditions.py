@@ -6,14 +6,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from analysis.compare.result import Change
-from analysis.load.meta import LevelPlan, SubjectMeta
 from analysis.words import names
+from gatebench.results.schema import LevelPlan, SubjectMeta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from analysis.figures.results import CellResult
-    from analysis.load.meta import LevelPlan, RunMeta, SubjectMeta
+    from gatebench.results.schema import LevelPlan, RunMeta, SubjectMeta
 
 
 IDENTIFIES_A_MACHINE = ("system", "architecture", "cpu", "cores")
@@ -42,7 +42,7 @@ def run_doubts(a: RunMeta, b: RunMeta) -> tuple[str, ...]:
             "instrument: B was measured with other code than A (or a run does not record with which), so a "
             "difference may be the instrument's; measure both with one version of Gatebench"
         )
-    engines = len(a.cores["engine"]), len(b.cores["engine"])
+    engines = len(a.cores.engine), len(b.cores.engine)
     if engines[0] != engines[1]:
         found.append(f"engine: processes of the load engine: {engines[0]} in A and {engines[1]} in B")
     machine = [
@@ -142,7 +142,7 @@ def _differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[Change]:
 
 
 def _facts(meta: RunMeta) -> dict[str, str]:
-    engine = meta.container_engine
+    engine = meta.engine
     image = meta.load_image
     return {
         **{
@@ -161,7 +161,7 @@ def _facts(meta: RunMeta) -> dict[str, str]:
         "seed": str(meta.seed),
         "servers up": "one at a time" if meta.exclusive else "all at once",
         "blocks": str(meta.blocks),
-        **{f"{role} cores": ", ".join(map(str, numbers)) for role, numbers in meta.cores.items()},
+        **{f"{role} cores": ", ".join(map(str, numbers)) for role, numbers in meta.cores},
         "worker processes": str(meta.workers),
         "threads": str(meta.threads),
     }

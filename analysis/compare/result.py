@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from analysis.figures.leads import Metric
 from analysis.figures.statistics import MIN_EFFECT, Comparison, Estimate
-from analysis.load.meta import LevelPlan, SubjectMeta
+from gatebench.results.schema import LevelPlan, SubjectMeta
 
 if TYPE_CHECKING:
     from analysis.figures.statistics import Comparison
-    from analysis.load.meta import LevelPlan, SubjectMeta
+    from gatebench.results.schema import LevelPlan, SubjectMeta
 
 
 CellVerdict = Literal["regression", "improvement", "no difference shown", "not comparable"]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         Shift,
     )
     from analysis.figures.statistics import Comparison, Estimate
-    from analysis.load.meta import LevelPlan
+    from gatebench.results.schema import LevelPlan
 
 
 DRIFT = (

@@ -10,12 +10,11 @@ import pandas as pd
 
 from analysis.figures.gates import most_left_out
 from analysis.figures.percentiles import Percentiles, of_histogram, quantile
-from analysis.load.run import ERROR_KINDS
-from loadtests.engine.tally import CLOCKS
+from loadtests.engine.tally import CLOCKS, FAILURES
 
 if TYPE_CHECKING:
-    from analysis.load.meta import LevelPlan
     from analysis.load.run import Run
+    from gatebench.results.schema import LevelPlan
 
 
 MIN_TURNS = 3
@@ -235,7 +234,7 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
         requests=requests,
         counted=int(slices["counted"].sum()),
         counted_s=float(slices["counted_s"].sum()),
-        errors={kind: int(every[f"errors_{kind}"].sum()) for kind in ERROR_KINDS},
+        errors={kind: int(every[f"errors_{kind}"].sum()) for kind in FAILURES},
         closed_by_server=int(slices["closed_by_server"].sum()),
         listen_drops=int(slices["listen_drops"].sum()),
         requests_per_connection=_reuse(slices, requests, data.plan.connections, transport),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from analysis.figures.cells import Totals
     from analysis.figures.steadiness import Drift
-    from analysis.load.meta import LevelPlan, WorkloadMeta
     from analysis.load.tables import Details
+    from gatebench.results.schema import LevelPlan, WorkloadMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,15 +415,16 @@ def _throttled(totals: Totals) -> Refusal | None:
 
 def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
     limit = CEILING.limit
-    if plan.ceiling_per_s is None or not plan.ceiling_known:
+    ceiling = plan.ceiling
+    if ceiling is None or ceiling.disturbed:
         return None
-    if totals.rate_per_s <= limit * plan.ceiling_per_s:
+    if totals.rate_per_s <= limit * ceiling.rate_per_s:
         return None
-    share = totals.rate_per_s / plan.ceiling_per_s
+    share = totals.rate_per_s / ceiling.rate_per_s
     text = (
-        f"{totals.rate_per_s:,.0f} a second is {share:.0%} of the {plan.ceiling_per_s:,.0f} that the same "
-        f"engine reached against {plan.responder_in_words} (limit {limit:.0%}), so a part of the figure is "
-        "the engine's own."
+        f"{totals.rate_per_s:,.0f} a second is {share:.0%} of the {ceiling.rate_per_s:,.0f} that the same "
+        f"engine reached against {ceiling.responder_in_words} (limit {limit:.0%}), so a part of the figure "
+        "is the engine's own."
     )
     return Refusal(CEILING, share, text)
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.figures.percentiles import MIN_SAMPLES, QUANTILES, quantile
+from analysis.figures.percentiles import TAIL_PARTS, quantile
 from analysis.figures.statistics import log_rate_table
+from loadtests.engine.tally import MIN_SAMPLES, QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analysis.figures.cells import LevelData
-    from analysis.load.meta import LevelPlan, RunMeta, WorkloadMeta
+    from gatebench.results.schema import LevelPlan, RunMeta, WorkloadMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,6 @@ def throughput(workload: WorkloadMeta, *, of_messages: bool = False) -> Metric:
     return exchanges.get(workload.exchange, RPS)
 
 
-TAIL_PARTS = 10
-"""A block's percentile needs a tenth of the latencies that a cell's does: ten lie beyond it."""
 MIN_TAIL_SAMPLES = MIN_SAMPLES["p99"] // TAIL_PARTS
 MIN_SETTLED = 6
 """Slices that a block's search needs after it has turned twice."""

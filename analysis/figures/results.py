@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from analysis.figures.leads import Metric
 from analysis.figures.statistics import Comparison, Estimate
-from analysis.load.meta import LevelPlan
 from analysis.load.tables import NONE, Details
+from gatebench.results.schema import LevelPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -89,19 +89,38 @@ def trimmed_mean(values: npt.ArrayLike) -> Array:
     return np.asarray(ascending[..., cut : count - cut].mean(axis=-1))
 
 
-def mean_interval(block_values: Array) -> tuple[Array, Array, Array, Array]:
-    """Mean over the last axis, its Student-t 95 % interval (low, high), and the two-sided p of "mean = 0".
+Interval: TypeAlias = tuple[Array, Array, Array, Array]
+"""A mean, the ends of its interval (low, high), and the two-sided p of "mean = 0"."""
 
-    The last axis must hold at least two values. Without any spread the interval has no width and p is 0
-    (1 where the mean is 0).
-    """
+
+def mean_interval(block_values: Array, confidence: float = CONFIDENCE) -> Interval:
+    """The mean over the last axis, which must hold at least two values."""
     blocks = block_values.shape[-1]
-    mean = block_values.mean(axis=-1)
     error = block_values.std(axis=-1, ddof=1) / np.sqrt(blocks)
-    half = error * special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)
+    return _student(block_values.mean(axis=-1), error, blocks - 1, confidence)
+
+
+def difference_interval(a: Array, b: Array) -> Interval:
+    """The mean of B less that of A, each of at least two values.
+
+    Welch's interval (Welch, 1947): the two may be noisy to different degrees and differ in blocks.
+    """
+    parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    variance = parts[0] + parts[1]
+    spread = parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1)
+    freedom = variance**2 / spread if spread else len(a) + len(b) - 2
+    return _student(b.mean() - a.mean(), variance**0.5, freedom, CONFIDENCE)
+
+
+def _student(mean: Array, error: Array, freedom: float, confidence: float) -> Interval:
+    """Student's interval from a mean and its standard error.
+
+    Without any spread the interval has no width and p is 0 (1 where the mean is 0).
+    """
+    half = error * special.stdtrit(freedom, (1 + confidence) / 2)
     no_spread = np.where(mean == 0, 0.0, np.inf)
     t = np.divide(np.abs(mean), error, out=no_spread, where=error > 0)
-    p = 2 * special.stdtr(blocks - 1, -t)
+    p = 2 * special.stdtr(freedom, -t)
     return np.asarray(mean), np.asarray(mean - half), np.asarray(mean + half), np.asarray(p)
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
-from analysis.figures.statistics import MIN_BLOCKS, Array
+from analysis.figures.statistics import MIN_BLOCKS, Array, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,8 +92,5 @@ def _move(rounds: Array) -> float:
 
 
 def _drift(moves: Array, shared: bool) -> Drift:
-    blocks = len(moves)
-    mean = float(moves.mean())
-    error = float(moves.std(ddof=1)) / np.sqrt(blocks)
-    half = error * float(special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2))
-    return Drift(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), blocks, shared)
+    mean, low, high, _ = mean_interval(moves, CONFIDENCE)
+    return Drift(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), len(moves), shared)

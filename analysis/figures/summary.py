@@ -21,7 +21,6 @@ from analysis.figures.statistics import (
     rate,
 )
 from analysis.figures.steadiness import MIN_ROUNDS, drifts
-from analysis.load.meta import why_unsupported
 from analysis.load.tables import forked_map, together
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from analysis.figures.leads import Metric
     from analysis.figures.results import ClaimResult
     from analysis.figures.steadiness import Drift
-    from analysis.load.meta import LevelPlan, SubjectMeta
     from analysis.load.run import Failure, Run
+    from gatebench.results.schema import LevelPlan, SubjectMeta
 
 
 SCHEMA = 1
@@ -62,7 +61,7 @@ def summarize(run: Run) -> Summary:
 def _level(run: Run, plan: LevelPlan) -> LevelResult:
     data = level_data(run, plan)
     workload = run.meta.workload(plan.workload)
-    cores = len(run.meta.cores["server"]) + len(run.meta.cores["engine"])
+    cores = len(run.meta.cores.server) + len(run.meta.cores.engine)
     rates = log_rate_table(data.rated)
     judged = drifts(rates, exclusive=run.meta.exclusive) if plan.model == "closed" else {}
     # All servers of a level have one unit: what the file did with one of them tells what it is.
@@ -72,8 +71,9 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     added = {subject.id: totals(data, subject.id, workload.transport, cores) for subject in run.meta.subjects}
     # What a server drove the engine to, the engine can do: calibration was disturbed where it did less.
     fastest = max((each.rate_per_s for each in added.values() if each is not None), default=0.0)
-    if plan.ceiling_per_s is not None and fastest > plan.ceiling_per_s:
-        data = replace(data, plan=replace(plan, ceiling_known=False))
+    if plan.ceiling is not None and fastest > plan.ceiling.rate_per_s:
+        disturbed = plan.ceiling.replaced(disturbed=True)
+        data = replace(data, plan=plan.replaced(ceiling=disturbed))
     every = tuple(_cell(run, data, subject, added[subject.id], tables) for subject in run.meta.subjects)
     cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
     valid = [cell.subject for cell in cells if cell.status == "ok" and cell.subject in tables.leads]
@@ -94,10 +94,10 @@ def _noise(run: Run, cells: tuple[CellResult, ...], tables: _Tables) -> Noise | 
     if twin is None:
         return None
     valid = {cell.subject for cell in cells if cell.status == "ok"}
-    if not {twin.id, twin.twin_of} <= valid:
+    if not {twin.id, twin.original} <= valid:
         return None
-    band = noise_band(tables.leads, twin.twin_of, twin.id)
-    return None if band is None else Noise(twin.twin_of, band)
+    band = noise_band(tables.leads, twin.original, twin.id)
+    return None if band is None else Noise(twin.original, band)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _cell(
 ) -> CellResult:
     plan = data.plan
     workload = run.meta.workload(plan.workload)
-    if why := why_unsupported(run.meta, subject, workload):
+    if why := run.meta.why_unsupported(subject, workload):
         return _empty(plan, subject, "unsupported", f"unsupported: {why}")
     if not subject.ready:
         return _empty(plan, subject, "unavailable", f"unavailable: {subject.reason}")
@@ -139,10 +139,10 @@ def _cell(
     if added.shared and not data.left_out.empty and subject.id in set(data.left_out["subject"]):
         why = shared_in_words(added, run.meta.server_cores)
         reasons.append(f"left-out: {why}. The figures rest on the other slices")
-    if plan.ceiling_per_s is not None and not plan.ceiling_known:
+    if plan.ceiling is not None and plan.ceiling.disturbed:
         reasons.append(
             "not-measured: what the engine can do: its calibration was disturbed "
-            f"({plan.ceiling_per_s:,.0f} a second), so no figure is refused for being near to it"
+            f"({plan.ceiling.rate_per_s:,.0f} a second), so no figure is refused for being near to it"
         )
     reasons += _notes(data, added, lead, tables.metric)
     if plan.model == "closed" and subject.id not in tables.drifts:

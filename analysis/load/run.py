@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analysis.load.meta import why_unsupported
-from analysis.load.meta_file import parse
+from pydantic import ValidationError
+
 from analysis.load.tables import (
-    CELL,
+    KEY,
     EveryDetail,
     Histograms,
     histogram_types,
@@ -19,90 +18,18 @@ from analysis.load.tables import (
     read_details,
     read_table,
 )
+from gatebench.results.columns import HISTOGRAMS, SLICES, missing_before
+from gatebench.results.schema import READABLE, RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
-from loadtests.engine.tally import FAILURES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
+    from pydantic_core import ErrorDetails
 
-    from analysis.load.meta import RunMeta
 
-
-ERROR_KINDS = FAILURES
-
-_TEXT, _INTEGER, _REAL = "str", "int64", "float64"
-SLICE_COLUMNS: Mapping[str, str] = {
-    "block": _INTEGER,
-    "round": _INTEGER,
-    "position": _INTEGER,
-    "subject": _TEXT,
-    "workload": _TEXT,
-    "level": _TEXT,
-    "started_unix_ns": _INTEGER,
-    "window_s": _REAL,
-    "elapsed_s": _REAL,
-    "completed": _INTEGER,
-    "drained": _INTEGER,
-    "counted": _INTEGER,
-    "counted_s": _REAL,
-    "opened": _INTEGER,
-    "closed_by_server": _INTEGER,
-    **{f"errors_{kind}": _INTEGER for kind in ERROR_KINDS},
-    "latency_count": _INTEGER,
-    "latency_sum_us": _INTEGER,
-    "engine_busy_share": _REAL,
-    "bytes_received": _INTEGER,
-    "bytes_sent": _INTEGER,
-    "server_cpu_s": _REAL,
-    "server_memory_mib": _REAL,
-    "listen_drops": _REAL,
-    "rate_per_s": _REAL,
-    "offered": _INTEGER,
-    "unsent": _INTEGER,
-    "objective_met": _REAL,
-    "connections": _INTEGER,
-    "steal_s": _REAL,
-    "port_use": _REAL,
-    "no_port": _INTEGER,
-    "timed_in_window": _INTEGER,
-    "timed_in_window_us": _INTEGER,
-    "held_s": _REAL,
-    "workers_missing": _INTEGER,
-    "throttled_s": _REAL,
-    "server_memory_peak_mib": _REAL,
-    "pause_variance": _REAL,
-    "others_s": _REAL,
-    "others": _TEXT,
-    "shared": "bool",
-}
-SINCE_SCHEMA_2: Mapping[str, float | str] = {
-    "rate_per_s": math.nan,
-    "offered": 0,
-    "unsent": 0,
-    "objective_met": math.nan,
-    "connections": 0,
-    "steal_s": math.nan,
-    "port_use": math.nan,
-    "no_port": 0,
-    "timed_in_window": 0,
-    "timed_in_window_us": 0,
-    "held_s": 0.0,
-    "workers_missing": 0,
-    "clock": "response",
-}
-"""What stands for the columns that runs of schema 1 do not have."""
-OF_CONTAINERS: Mapping[str, float | str] = {"throttled_s": math.nan, "server_memory_peak_mib": math.nan}
-"""What stands for the columns that runs have had since servers may be containers.
-
-They are still of schema 2: who does not know these columns reads the others as before.
-"""
-OF_LOCUST_FILES: Mapping[str, float | str] = {"pause_variance": 0.0}
-"""What stands for the columns that runs have had since a Locust file's users live through a block."""
-OF_OTHERS: Mapping[str, float | str] = {"others_s": math.nan, "others": "", "shared": False}
-"""What stands for the columns that runs have had since they know who else had the server's cores."""
 _EVENT_KEYS = {
     "None": {"kind"},
     "block-finished": {"block"},
@@ -133,7 +60,7 @@ class Run:
 
     Attributes:
         events: every whole line of `events.jsonl`, in order.
-        slices: one row a slice, the columns of `SLICE_COLUMNS`.
+        slices: one row a slice, the columns of `gatebench.results.columns.SLICES`.
         histograms: counts per whole microsecond, read level by level.
         details: examples of failures, and what Locust files did by name.
     """
@@ -211,13 +138,13 @@ def load_run(folder: Path) -> Run:
             "notebooks take bundles too)"
         )
     run_file = folder / "run.json"
-    run_meta = parse(_read(run_file), run_file)
+    run_meta = parse_meta(_read(run_file), run_file)
     events = _events(folder / "events.jsonl")
-    older = SINCE_SCHEMA_2 if run_meta.schema == 1 else {}
-    missing = {**OF_CONTAINERS, **OF_LOCUST_FILES, **OF_OTHERS, **older}
-    slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
+    schema = run_meta.schema_
+    types = {column.name: column.read_as for column in SLICES}
+    slices = read_table(folder / "slices.parquet", types, missing_before(SLICES, schema))
     files = _with_slices(folder)
-    histograms, held = open_histograms(files, histogram_types(run_meta), missing)
+    histograms, held = open_histograms(files, histogram_types(run_meta), missing_before(HISTOGRAMS, schema))
     details = read_details(events, folder / "events.jsonl")
     run = Run(folder, run_meta, events, slices, histograms, details)
     _check_blocks(run)
@@ -229,6 +156,48 @@ def load_run(folder: Path) -> Run:
         )
     _check_latencies(folder, slices, held)
     return run
+
+
+def parse_meta(text: str, file: Path) -> RunMeta:
+    """The content of a `run.json`; `file` is only named in errors.
+
+    Raises:
+        GatebenchError: it is not JSON, or of an unknown schema; or with every key that is missing or has the
+            wrong type.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise GatebenchError(f"{file}: not valid JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise GatebenchError(f"{file}: not a JSON object")
+    if data.get("schema") not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise GatebenchError(
+            f"{file}: schema {data.get('schema')!r} is unknown; this Gatebench reads schema {known}. "
+            "Use the Gatebench version that made the run"
+        )
+    try:
+        return RunMeta.model_validate_json(text)
+    except ValidationError as error:
+        found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise GatebenchError("\n".join(f"{file}: {_problem(each)}" for each in found)) from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One fault of the file: the key and what is wrong with it."""
+    key = "".join(_steps(error["loc"])).removeprefix(".")
+    kind = type(error["input"]).__name__
+    if error["type"] == "missing":
+        return f"`{key}` is missing; the file is not what a run writes"
+    if error["type"] == "model_type":
+        return f"`{key}` is not an object, but has the type {kind}"
+    return f"`{key}` has the wrong type {kind}"
+
+
+def _steps(location: tuple[int | str, ...]) -> Iterator[str]:
+    for step in location:
+        yield f"[{step}]" if isinstance(step, int) else f".{step}"
 
 
 def _with_slices(folder: Path) -> list[Path]:
@@ -261,7 +230,7 @@ def _check_blocks(run: Run) -> None:
 def _has_cells(run: RunMeta) -> bool:
     """Whether anything could be measured: a subject that takes part in a level whose rate is known."""
     return any(
-        subject.ready and not why_unsupported(run, subject, run.workload(plan.workload))
+        subject.ready and not run.why_unsupported(subject, run.workload(plan.workload))
         for plan in run.levels
         if plan.model != "ladder" or plan.rate_per_s is not None
         for subject in run.subjects
@@ -270,7 +239,7 @@ def _has_cells(run: RunMeta) -> bool:
 
 def _check_latencies(folder: Path, slices: pd.DataFrame, held: pd.Series[int]) -> None:
     """Refuses histograms that do not hold the latencies that the slices counted."""
-    counted = slices.groupby(list(CELL))["latency_count"].sum()
+    counted = slices.groupby(list(KEY))["latency_count"].sum()
     difference = held.sub(counted, fill_value=0)
     wrong = difference[difference != 0]
     if not wrong.empty:

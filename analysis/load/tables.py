@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gatebench.results.columns import CELL, HISTOGRAMS
 from gatebench.results.details import MOST_EXAMPLES, OTHER_NAMES, visible
 from gatebench.words.errors import GatebenchError
 from loadtests.engine.tally import CLOCKS, FAILURES
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from analysis.load.meta import RunMeta
+    from gatebench.results.schema import RunMeta
 
 
 T = TypeVar("T")
@@ -284,8 +285,7 @@ def _details(event: Mapping[str, Any]) -> Details:
     )
 
 
-CELL = ("block", "subject", "workload", "level")
-HISTOGRAM_COLUMNS = (*CELL, "clock", "latency_us", "count", "shared")
+KEY = tuple(column.name for column in CELL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +303,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Histograms:
-    """Counts per whole microsecond, the columns of `HISTOGRAM_COLUMNS`; equal keys add up."""
+    """Counts per whole microsecond, the columns of `HISTOGRAMS`; equal keys add up."""
 
     parts: tuple[Part, ...]
     types: Mapping[str, Type]
@@ -327,15 +327,17 @@ class Histograms:
 
 def histogram_types(run: RunMeta) -> dict[str, Type]:
     """The columns and their types, small ones: a large run has tens of millions of rows."""
+    texts = {
+        "subject": [subject.id for subject in run.subjects],
+        "workload": sorted({plan.workload for plan in run.levels}),
+        "level": sorted({plan.level for plan in run.levels}),
+        "clock": list(CLOCKS),
+    }
     return {
-        "block": "int32",
-        "subject": pd.CategoricalDtype([subject.id for subject in run.subjects]),
-        "workload": pd.CategoricalDtype(sorted({plan.workload for plan in run.levels})),
-        "level": pd.CategoricalDtype(sorted({plan.level for plan in run.levels})),
-        "clock": pd.CategoricalDtype(list(CLOCKS)),
-        "latency_us": "int32",
-        "count": "int32",
-        "shared": "bool",
+        column.name: pd.CategoricalDtype(texts[column.name])
+        if column.name in texts
+        else column.read_as.replace("int64", "int32")
+        for column in HISTOGRAMS
     }
 
 
@@ -350,7 +352,7 @@ def open_histograms(
         missing: what stands for a column that older runs do not have.
 
     Returns:
-        The histograms, and how many response times there are: one row a `CELL`.
+        The histograms, and how many response times there are: one row a `KEY`.
 
     Raises:
         GatebenchError: a part is damaged; it names the file.
@@ -361,13 +363,13 @@ def open_histograms(
         parts.append(Part(levels, partial(read_part, file, types, missing)))
     counts = [count for _, count in counted]
     together = pd.concat(counts) if counts else _responses(empty(types))
-    return Histograms(tuple(parts), types), together.groupby(level=list(CELL)).sum()
+    return Histograms(tuple(parts), types), together.groupby(level=list(KEY)).sum()
 
 
 def _counted(
     file: Path, types: Mapping[str, Type], missing: Mapping[str, float | str]
 ) -> tuple[frozenset[tuple[str, str]], pd.Series[int]]:
-    """The levels of a part, and how many response times it has of each `CELL`."""
+    """The levels of a part, and how many response times it has of each `KEY`."""
     table = arrow_part(file, types, missing)
     numbers = [
         name for name in ("latency_us", "count") if not pa.types.is_integer(table.schema.field(name).type)
@@ -385,7 +387,7 @@ def _counted(
 
 
 def _responses(frame: pd.DataFrame) -> pd.Series[int]:
-    rows = frame.loc[frame["clock"] == "response", [*CELL, "count"]]
-    texts = {name: "str" for name in CELL if name != "block"}
-    held: pd.Series[int] = rows.astype({"block": "int64", **texts}).set_index(list(CELL))["count"]
+    rows = frame.loc[frame["clock"] == "response", [*KEY, "count"]]
+    texts = {name: "str" for name in KEY if name != "block"}
+    held: pd.Series[int] = rows.astype({"block": "int64", **texts}).set_index(list(KEY))["count"]
     return held

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis.figures.results import CellResult, ClaimResult, Summary
-    from analysis.load.meta import ImageMeta, RunMeta
     from analysis.load.run import Run
+    from gatebench.results.schema import ImageMeta, RunMeta
 
 
 PAGE_BYTES = 4_800_000

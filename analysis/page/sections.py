@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from analysis.figures.results import CellResult, LevelResult, Summary
     from analysis.figures.statistics import Comparison
-    from analysis.load.meta import RunMeta, WorkloadMeta
     from analysis.load.run import Run
     from analysis.page.pictures import Shown
+    from gatebench.results.schema import RunMeta, WorkloadMeta
 
 
 MOST_NAMES = 30

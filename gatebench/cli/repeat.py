@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +18,6 @@ from analysis.compare.result import RunComparison
 from analysis.compare.show import comparison_tables, order_tables
 from analysis.figures.cells import of_level, whole_blocks
 from analysis.figures.summary import summarize
-from analysis.load.meta import RunMeta
 from analysis.load.run import Run, load_run
 from gatebench.cli.run import (
     ContainerOptions,
@@ -31,8 +28,8 @@ from gatebench.cli.run import (
     print_report,
 )
 from gatebench.results.bundle import FOLDER, claims_of, kept_registry, unpacked
-from gatebench.results.columns import SCHEMA
 from gatebench.results.earlier import Earlier
+from gatebench.results.schema import SCHEMA, RunMeta
 from gatebench.words.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -73,7 +70,7 @@ def request_of(
         command=shlex.join(["gatebench", *sys.argv[1:]]),
         runner_reason=choice.reason,
         references=find_references(registry, workloads, meta.workers),
-        load=LoadOptions(engines=len(meta.cores["engine"])),
+        load=LoadOptions(engines=len(meta.cores.engine)),
         servers=ServerOptions(meta.server_cores, meta.workers, meta.threads),
         claims=claims_of(folder / FOLDER),
     )
@@ -116,25 +113,26 @@ def open_begun(folder: Path) -> Begun | None:
     if folder.is_dir() and not (folder / "run.json").exists():
         raise ConfigurationError(f"{folder}: ended before it had a plan, so nothing of it can go on")
     run = load_run(folder)
-    if run.meta.schema != SCHEMA:
+    if run.meta.schema_ != SCHEMA:
         raise ConfigurationError(
-            f"{folder}: is of schema {run.meta.schema}, and this version writes schema {SCHEMA}; `gatebench "
+            f"{folder}: is of schema {run.meta.schema_}, and this version writes schema {SCHEMA}; `gatebench "
             f"reproduce {folder}` measures it anew"
         )
-    description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    earlier = earlier_of(run, description)
+    earlier = earlier_of(run)
     if not earlier.turns:
         return None
-    load = description["load"]
+    load = run.meta.load
+    if load is None:
+        raise GatebenchError(f"{folder / 'run.json'}: `load` is missing; the file is not what a run writes")
     return Begun(
         run,
         earlier,
-        load=LoadOptions(engines=load["engines"], workers=load["workers"]),
-        workers_elsewhere=bool(load["elsewhere"]),
+        load=LoadOptions(engines=load.engines, workers=load.workers),
+        workers_elsewhere=load.elsewhere,
     )
 
 
-def earlier_of(run: Run, description: dict[str, Any]) -> Earlier:
+def earlier_of(run: Run) -> Earlier:
     """What a run has measured, and which blocks it lacks."""
     planned = [plan for plan in run.meta.levels if plan.rounds]
     begun = [int(event["block"]) for event in run.events if event["kind"] == "block-started"]
@@ -143,7 +141,7 @@ def earlier_of(run: Run, description: dict[str, Any]) -> Earlier:
     rounds = {plan.id: of_level(last, plan)["round"].nunique() for plan in planned}
     return Earlier(
         folder=run.folder,
-        description=description,
+        description=run.meta.to_json(),
         turns=remaining_turns(whole, run.meta.blocks, max(begun, default=-1) + 1),
         rounds={level: count for level, count in rounds.items() if count},
         asked_interfaces=any(event["kind"] == "interface" for event in run.events),

@@ -20,6 +20,7 @@ from gatebench.load.targets import load_cell, target_of
 from gatebench.machine.kernel import core_time, fresh_port
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, cpu_s
 from gatebench.results.columns import SHARED_LIMIT
+from gatebench.results.schema import NULL_RESPONDER, CeilingMeta
 from gatebench.runners.base import Counters, Launch, start_one
 from gatebench.runners.readiness import hold_to_contract
 from gatebench.words.errors import GatebenchError, ServerFailure
@@ -41,7 +42,6 @@ AGREEING = 0.9
 AT_ITS_LIMIT = 0.85
 """A share of a core from which on a side is called the limit: that of the gate `generator-busy`."""
 MIB = 1 << 20
-NULL_RESPONDER = "null responder"
 
 
 class Load(Protocol):
@@ -74,33 +74,16 @@ class Probe:
     target: Target
 
 
-@dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(CeilingMeta):
     """What the engine reached against the null responder.
 
     Attributes:
-        rates_per_s: answers per second, one figure a slice.
         mib_per_s: MiB per second over the wire, both ways, heads included; the median over the slices.
-        engine_busy_share: share of the time that the engine's loop was busy; the median over the slices.
-        responder_cpu_share: share of one core that the responder used; the median over the slices.
-        disturbed: whether no two slices agree on the best rate, or others had the responder's core in all
-            but one: then it is not known what the engine can do.
     """
 
-    workload: str
-    level: str
-    connections: int
-    rates_per_s: tuple[float, ...]
-    mib_per_s: float
     engine_busy_share: float
-    responder_cpu_share: float | None
-    responder: str = NULL_RESPONDER
-    disturbed: bool = False
-
-    @property
-    def rate_per_s(self) -> float:
-        """Answers per second; the best slice: whatever else runs on the machine can only make it less."""
-        return max(self.rates_per_s)
+    connections: int
+    mib_per_s: float
 
     @property
     def limit(self) -> str:
@@ -246,9 +229,9 @@ def _ceiling(
     finally:
         load.stop()
     return Ceiling(
-        probe.workload,
-        probe.level,
-        probe.connections,
+        workload=probe.workload,
+        level=probe.level,
+        connections=probe.connections,
         rates_per_s=tuple(rates),
         mib_per_s=statistics.median(
             (result.bytes_received + result.bytes_sent) / MIB / result.elapsed_s for result in results

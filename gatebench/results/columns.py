@@ -1,87 +1,28 @@
-"""The rows of a run's raw tables, `slices.parquet` and `histograms.parquet`, and how they become Parquet."""
+"""The columns of a run's raw tables, each with its type and source, and how rows become Parquet."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from gatebench.results.schema import SCHEMA
 from gatebench.words.model import Cell
 from loadtests.engine.tally import FAILURES, SliceResult
 
-SCHEMA = 2
 SHARED_LIMIT = 0.05
 """Others may have this share of the server's cores in a slice; METHOD.md tells what honest runs showed."""
 
 # Arrow's own allocators keep what they once held; a run writes little and lasts long.
 pa.set_memory_pool(pa.system_memory_pool())
-
-SLICES = pa.schema(
-    [
-        ("block", pa.int32()),
-        ("round", pa.int32()),
-        ("position", pa.int32()),
-        ("subject", pa.string()),
-        ("workload", pa.string()),
-        ("level", pa.string()),
-        ("started_unix_ns", pa.int64()),
-        ("window_s", pa.float64()),
-        ("elapsed_s", pa.float64()),
-        ("completed", pa.int64()),
-        ("drained", pa.int64()),
-        ("counted", pa.int64()),
-        ("counted_s", pa.float64()),
-        ("rate_per_s", pa.float64()),
-        ("offered", pa.int64()),
-        ("unsent", pa.int64()),
-        ("objective_met", pa.bool_()),
-        ("connections", pa.int64()),
-        ("opened", pa.int64()),
-        ("closed_by_server", pa.int64()),
-        *((f"errors_{kind}", pa.int64()) for kind in FAILURES),
-        ("latency_count", pa.int64()),
-        ("latency_sum_us", pa.int64()),
-        ("engine_busy_share", pa.float64()),
-        ("bytes_received", pa.int64()),
-        ("bytes_sent", pa.int64()),
-        ("server_cpu_s", pa.float64()),
-        ("server_memory_mib", pa.float64()),
-        ("listen_drops", pa.int64()),
-        ("steal_s", pa.float64()),
-        ("port_use", pa.float64()),
-        ("no_port", pa.int64()),
-        ("timed_in_window", pa.int64()),
-        ("timed_in_window_us", pa.int64()),
-        ("held_s", pa.float64()),
-        ("workers_missing", pa.int64()),
-        ("throttled_s", pa.float64()),
-        ("server_memory_peak_mib", pa.float64()),
-        ("pause_variance", pa.float64()),
-        ("others_s", pa.float64()),
-        ("others", pa.string()),
-        ("shared", pa.bool_()),
-    ],
-    metadata={"gatebench_schema": str(SCHEMA)},
-)
-HISTOGRAMS = pa.schema(
-    [
-        ("block", pa.int32()),
-        ("subject", pa.string()),
-        ("workload", pa.string()),
-        ("level", pa.string()),
-        ("clock", pa.string()),
-        ("latency_us", pa.int64()),
-        ("count", pa.int64()),
-        ("shared", pa.bool_()),
-    ],
-    metadata={"gatebench_schema": str(SCHEMA)},
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,53 +72,137 @@ class SliceRow:
     rate_per_s: float | None = None
     objective_met: bool | None = None
 
+    @property
+    def latency_count(self) -> int:
+        """How many response times there are."""
+        return sum(self.result.histogram.values())
+
+    @property
+    def latency_sum_us(self) -> int:
+        """Their sum."""
+        return sum(latency_us * count for latency_us, count in self.result.histogram.items())
+
     def values(self) -> dict[str, Any]:
         """The row of `slices.parquet`."""
-        result, observed = self.result, self.observed
-        return {
-            "block": self.block,
-            "round": self.round_number,
-            "position": self.position,
-            "subject": self.cell.subject.id,
-            "workload": self.cell.workload.name,
-            "level": self.cell.level.id,
-            "started_unix_ns": result.started_unix_ns,
-            "window_s": result.window_s,
-            "elapsed_s": result.elapsed_s,
-            "completed": result.completed,
-            "drained": result.drained,
-            "counted": result.counted,
-            "counted_s": result.counted_s,
-            "rate_per_s": self.rate_per_s,
-            "offered": result.offered,
-            "unsent": result.unsent,
-            "objective_met": self.objective_met,
-            "connections": self.connections,
-            "opened": result.opened,
-            "closed_by_server": result.closed_by_server,
-            **{f"errors_{kind}": result.failures[kind] for kind in FAILURES},
-            "latency_count": sum(result.histogram.values()),
-            "latency_sum_us": sum(latency * count for latency, count in result.histogram.items()),
-            "engine_busy_share": result.busy_share,
-            "bytes_received": result.bytes_received,
-            "bytes_sent": result.bytes_sent,
-            "server_cpu_s": observed.server_cpu_s,
-            "server_memory_mib": observed.server_memory_mib,
-            "listen_drops": observed.listen_drops,
-            "steal_s": observed.steal_s,
-            "port_use": observed.port_use,
-            "no_port": result.no_port,
-            "timed_in_window": result.timed_in_window,
-            "timed_in_window_us": result.timed_in_window_us,
-            "held_s": result.held_s,
-            "workers_missing": result.workers_missing,
-            "throttled_s": observed.throttled_s,
-            "server_memory_peak_mib": observed.memory_peak_mib,
-            "pause_variance": result.pause_variance,
-            "others_s": observed.others_s,
-            "others": observed.others,
-            "shared": observed.shared,
-        }
+        return {column.name: column.value(self) for column in SLICES}
+
+
+TEXT, FLAG, INTEGER, LONG, REAL = pa.string(), pa.bool_(), pa.int32(), pa.int64(), pa.float64()
+Scalar: TypeAlias = float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a raw table.
+
+    Attributes:
+        type: in the file.
+        nullable: whether a value may be missing.
+        required_since: the first schema whose runs all have it; None where it was added within a schema.
+        before: what stands for it in a run that has not got it and does not have to.
+    """
+
+    name: str
+    type: pa.DataType
+    nullable: bool = False
+    required_since: int | None = 1
+    before: Scalar = math.nan
+
+    @property
+    def read_as(self) -> str:
+        """The type for pandas, in which only real numbers can be missing."""
+        if self.type == TEXT:
+            return "str"
+        if self.nullable or self.type == REAL:
+            return "float64"
+        return "bool" if self.type == FLAG else "int64"
+
+
+@dataclass(frozen=True, slots=True)
+class SliceColumn(Column):
+    """A column of `slices.parquet`; `value` takes it from a slice."""
+
+    value: Callable[[SliceRow], Any] = field(kw_only=True)
+
+
+def _of(source: str, kind: pa.DataType, name: str = "", **more: Any) -> SliceColumn:
+    """What a slice has at `source`, such as `result.completed`; `name` where the column has another name."""
+    return SliceColumn(name or source.rpartition(".")[2], kind, value=attrgetter(source), **more)
+
+
+def _failures(kind: str) -> SliceColumn:
+    return SliceColumn(f"errors_{kind}", LONG, value=lambda row: row.result.failures[kind])
+
+
+SLICES: tuple[SliceColumn, ...] = (
+    _of("block", INTEGER),
+    _of("round_number", INTEGER, "round"),
+    _of("position", INTEGER),
+    _of("cell.subject.id", TEXT, "subject"),
+    _of("cell.workload.name", TEXT, "workload"),
+    _of("cell.level.id", TEXT, "level"),
+    _of("result.started_unix_ns", LONG),
+    _of("result.window_s", REAL),
+    _of("result.elapsed_s", REAL),
+    _of("result.completed", LONG),
+    _of("result.drained", LONG),
+    _of("result.counted", LONG),
+    _of("result.counted_s", REAL),
+    _of("rate_per_s", REAL, nullable=True, required_since=2),
+    _of("result.offered", LONG, required_since=2, before=0),
+    _of("result.unsent", LONG, required_since=2, before=0),
+    _of("objective_met", FLAG, nullable=True, required_since=2),
+    _of("connections", LONG, required_since=2, before=0),
+    _of("result.opened", LONG),
+    _of("result.closed_by_server", LONG),
+    *map(_failures, FAILURES),
+    _of("latency_count", LONG),
+    _of("latency_sum_us", LONG),
+    _of("result.busy_share", REAL, "engine_busy_share"),
+    _of("result.bytes_received", LONG),
+    _of("result.bytes_sent", LONG),
+    _of("observed.server_cpu_s", REAL, nullable=True),
+    _of("observed.server_memory_mib", REAL, nullable=True),
+    _of("observed.listen_drops", LONG, nullable=True),
+    _of("observed.steal_s", REAL, nullable=True, required_since=2),
+    _of("observed.port_use", REAL, nullable=True, required_since=2),
+    _of("result.no_port", LONG, required_since=2, before=0),
+    _of("result.timed_in_window", LONG, required_since=2, before=0),
+    _of("result.timed_in_window_us", LONG, required_since=2, before=0),
+    _of("result.held_s", REAL, required_since=2, before=0.0),
+    _of("result.workers_missing", LONG, required_since=2, before=0),
+    # Since servers may be containers:
+    _of("observed.throttled_s", REAL, nullable=True, required_since=None),
+    _of("observed.memory_peak_mib", REAL, "server_memory_peak_mib", nullable=True, required_since=None),
+    # Since a Locust file's users live through a block:
+    _of("result.pause_variance", REAL, required_since=None, before=0.0),
+    # Since it is known who else had the server's cores:
+    _of("observed.others_s", REAL, nullable=True, required_since=None),
+    _of("observed.others", TEXT, required_since=None, before=""),
+    _of("observed.shared", FLAG, required_since=None, before=False),
+)
+"""`slices.parquet`: a row a slice.
+
+A new column goes to the end, with `required_since=None`: older versions then read the others as before.
+"""
+CELL = (Column("block", INTEGER), Column("subject", TEXT), Column("workload", TEXT), Column("level", TEXT))
+HISTOGRAMS = (
+    *CELL,
+    Column("clock", TEXT, required_since=2, before="response"),
+    Column("latency_us", LONG),
+    Column("count", LONG),
+    Column("shared", FLAG, required_since=None, before=False),
+)
+"""`histograms.parquet`: how many requests of a cell took so many whole microseconds; equal keys add up."""
+
+
+def missing_before(columns: Iterable[Column], schema: int) -> dict[str, Scalar]:
+    """What stands for the columns that a run of that schema may lack."""
+    return {
+        column.name: column.before
+        for column in columns
+        if column.required_since is None or column.required_since > schema
+    }
 
 
 def histogram_rows(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
@@ -191,13 +216,15 @@ def histogram_rows(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
         for clock, counts in row.result.histograms.items():
             merged.setdefault((*cell, clock, row.observed.shared), Counter()).update(counts)
     for values, histogram in merged.items():
-        key = dict(zip(("block", "subject", "workload", "level", "clock", "shared"), values, strict=True))
+        key = dict(zip((*(column.name for column in CELL), "clock", "shared"), values, strict=True))
         for latency_us in sorted(histogram):
             yield {**key, "latency_us": latency_us, "count": histogram[latency_us]}
 
 
-def parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+def parquet(rows: Iterable[Mapping[str, Any]], columns: Iterable[Column]) -> bytes:
     """These rows as a Parquet file with checksums."""
+    kinds = [(column.name, column.type) for column in columns]
+    schema = pa.schema(kinds, metadata={"gatebench_schema": str(SCHEMA)})
     # Arrow would import pandas, 50 MiB of it, to turn Python objects into columns; for JSON it does not.
     lines = "\n".join(map(json.dumps, rows)).encode()
     table = _parse(lines, schema) if lines else schema.empty_table()

@@ -82,8 +82,8 @@ class Earlier:
         Raises:
             ConfigurationError: with everything that differs.
         """
-        now = json.loads(json.dumps(description))
-        found = list(differences({key: self.description.get(key) for key in now}, now))
+        then = {key: self.description.get(key) for key in description}
+        found = list(differences(then, description))
         if found:
             raise ConfigurationError(
                 f"{self.folder}: cannot go on, since not everything is as it was at its beginning; "

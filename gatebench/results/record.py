@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gatebench.results.columns import HISTOGRAMS, SCHEMA, SLICES, SliceRow, histogram_rows, parquet
+from gatebench.results.columns import HISTOGRAMS, SLICES, SliceRow, histogram_rows, parquet
 from gatebench.results.details import Details
+from gatebench.results.schema import RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 EVENTS = "events.jsonl"
@@ -117,13 +118,13 @@ class Record:
         """The run's ID, its folder's name."""
         return self.folder.name
 
-    def write_run(self, description: Mapping[str, Any]) -> None:
+    def write_run(self, description: RunMeta) -> None:
         """Writes `run.json`: the plan as requested and the environment as observed.
 
         Raises:
             RecordError: it could not be written.
         """
-        text = json.dumps({"schema": SCHEMA, "run": self.run, **description}, indent=1, ensure_ascii=False)
+        text = json.dumps(description.to_json(), indent=1, ensure_ascii=False)
         try:
             write_atomically(self.folder / "run.json", text.encode())
         except OSError as error:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import gatebench
 from gatebench.contract.file import load_contract
 from gatebench.load.backend import Backend
-from gatebench.load.calibration import Ceiling
 from gatebench.machine.facts import content_hash, instrument_hash, machine, versions
+from gatebench.results import schema
 from gatebench.results.record import utc_now
+from gatebench.results.schema import (
+    SCHEMA,
+    CeilingMeta,
+    CoresMeta,
+    LoadMeta,
+    PlanMeta,
+    RequestMeta,
+    RunMeta,
+    SubjectMeta,
+    WorkloadMeta,
+)
 from gatebench.runners.base import Readiness
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Subject, Workload
@@ -24,68 +34,54 @@ def describe_run(
     request: RunRequest,
     plan: Plan,
     *,
+    run: str,
     backend: Backend,
     readiness: Mapping[str, Readiness],
     budget: Budget,
-    ceilings: Sequence[Ceiling] = (),
+    ceilings: Sequence[CeilingMeta] = (),
     notices: Sequence[str] = (),
-) -> dict[str, Any]:
-    """`run.json`, but for its schema and the run's ID; the backend replaces and adds keys."""
+) -> RunMeta:
+    """`run.json` of the run with that ID; the backend replaces and adds keys."""
     cores = backend.cores
     hashes = {"engine": content_hash(ROOT / "loadtests" / "engine"), "instrument": instrument_hash()}
     asked = [*_applications(request.subjects).items(), *_workloads(request.workloads).items()]
     hashes |= {name: content_hash(*folders) for name, folders in asked}
     unpinned = sorted({s.server.name for s in request.subjects if not s.server.pinned})
-    return {
-        "started": utc_now(),
-        "gatebench": gatebench.__version__,
-        "command": request.command,
-        "runner": backend.name,
-        "runner_reason": request.runner_reason,
-        "profile": plan.profile.name,
-        "seed": plan.seed,
-        "budget_s": plan.profile.budget_s,
-        "exclusive": request.exclusive,
-        "plan": {
-            "blocks": plan.profile.blocks,
-            "levels": [_level_description(each) for each in every_level(request.workloads, plan)],
-        },
-        "cores": {
-            "server": list(cores.server),
-            "engine": list(cores.engine),
-            "lab": list(cores.lab),
-        },
-        "ceilings": [
-            {
-                "workload": each.workload,
-                "level": each.level,
-                "rates_per_s": list(each.rates_per_s),
-                "engine_busy_share": each.engine_busy_share,
-                "responder_cpu_share": each.responder_cpu_share,
-                "responder": each.responder,
-                "disturbed": each.disturbed,
-            }
-            for each in ceilings
-        ],
-        "load": {
-            "engines": len(cores.engine),
-            "workers": request.load.workers,
-            "elsewhere": bool(request.load.bind),
-        },
-        "memory": "anonymous",
-        "workers": budget.workers,
-        "threads": budget.threads,
-        "machine": machine(),
-        "versions": versions(),
-        "hashes": hashes,
-        "notices": [
+    facts = {"machine": machine(), **backend.describe()}
+    return RunMeta(
+        schema_=SCHEMA,
+        run=run,
+        started=utc_now(),
+        gatebench=gatebench.__version__,
+        command=request.command,
+        runner=backend.name,
+        runner_reason=request.runner_reason,
+        profile=plan.profile.name,
+        seed=plan.seed,
+        budget_s=plan.profile.budget_s,
+        exclusive=request.exclusive,
+        plan=PlanMeta(
+            blocks=plan.profile.blocks,
+            levels=tuple(_level(each) for each in every_level(request.workloads, plan)),
+        ),
+        cores=CoresMeta.model_validate(cores, from_attributes=True),
+        ceilings=tuple(ceilings),
+        load=LoadMeta(
+            engines=len(cores.engine), workers=request.load.workers, elsewhere=bool(request.load.bind)
+        ),
+        memory="anonymous",
+        workers=budget.workers,
+        threads=budget.threads,
+        versions=versions(),
+        hashes=hashes,
+        notices=(
             *notices,
             *(f"the requirements of {name} are not pinned and hashed" for name in unpinned),
-        ],
-        "subjects": [_subject_description(each, readiness[each.id]) for each in request.subjects],
-        "workloads": [_workload_description(each) for each in request.workloads],
-        **backend.describe(),
-    }
+        ),
+        subjects=tuple(_subject(each, readiness[each.id]) for each in request.subjects),
+        workloads=tuple(_workload(each) for each in request.workloads),
+        **facts,
+    )
 
 
 class Sources:
@@ -123,44 +119,45 @@ def _workloads(workloads: Sequence[Workload]) -> dict[str, tuple[Path, ...]]:
     return {f"workloads/{each.name}": (each.folder,) for each in workloads}
 
 
-def _level_description(level: LevelPlan) -> dict[str, Any]:
-    return {
-        "workload": level.workload.name,
-        "level": level.level.id,
-        "connections": level.level.connections,
-        "model": level.level.model,
-        "window": level.level.window,
-        "rate_per_s": level.level.rate_per_s,
-        "capacity_share": level.level.capacity_share,
-        "objective": level.level.objective.id if level.level.objective else None,
-        "rounds": level.rounds,
-        "slice_s": level.workload.slice_s,
-        "warmup_s": level.workload.warmup_s,
-    }
+def _level(planned: LevelPlan) -> schema.LevelPlan:
+    level = planned.level
+    return schema.LevelPlan(
+        workload=planned.workload.name,
+        level=level.id,
+        connections=level.connections,
+        model=level.model,
+        window=level.window,
+        rate_per_s=level.rate_per_s,
+        capacity_share=level.capacity_share,
+        objective=level.objective.id if level.objective else None,
+        rounds=planned.rounds,
+        slice_s=planned.workload.slice_s,
+        warmup_s=planned.workload.warmup_s,
+    )
 
 
-def _subject_description(subject: Subject, readiness: Readiness) -> dict[str, Any]:
+def _subject(subject: Subject, readiness: Readiness) -> SubjectMeta:
     variant = subject.variant
-    return {
-        "id": subject.id,
-        "twin_of": subject.original_id if subject.again else None,
-        "server": subject.server.name,
-        "variant": variant.name,
-        "app": subject.application.name,
-        "interface": variant.interface,
-        "class": "tuned" if variant.tuned else "default",
-        "why": variant.why,
-        "homepage": subject.server.homepage,
-        "supports": sorted(variant.supports),
-        "command": list(variant.command),
-        "takes_workers": variant.takes_workers,
-        "version": version_of(subject.server.name, readiness.packages),
-        "packages": dict(readiness.packages),
-        "image": dict(readiness.image) if readiness.image is not None else None,
-        "color": variant.color,
-        "status": "unavailable" if readiness.reason else "ready",
-        "reason": readiness.reason,
-    }
+    return SubjectMeta(
+        id=subject.id,
+        twin_of=subject.original_id if subject.again else None,
+        server=subject.server.name,
+        variant=variant.name,
+        app=subject.application.name,
+        interface=variant.interface,
+        class_="tuned" if variant.tuned else "default",
+        why=variant.why,
+        homepage=subject.server.homepage,
+        supports=variant.supports,
+        command=variant.command,
+        takes_workers=variant.takes_workers,
+        version=version_of(subject.server.name, readiness.packages),
+        packages=readiness.packages,
+        image=readiness.image,
+        color=variant.color,
+        status="unavailable" if readiness.reason else "ready",
+        reason=readiness.reason,
+    )
 
 
 def version_of(server: str, packages: Mapping[str, str]) -> str | None:
@@ -174,31 +171,32 @@ def version_of(server: str, packages: Mapping[str, str]) -> str | None:
     return next((spelt[name] for name in names if name in spelt), None)
 
 
-def _workload_description(workload: Workload) -> dict[str, Any]:
+def _workload(workload: Workload) -> WorkloadMeta:
     request = workload.request
-    return {
-        "name": workload.name,
-        "description": workload.description,
-        "transport": workload.transport,
-        "request": {
-            "method": request.method,
-            "path": request.path,
-            "body_bytes": len(request.body),
-            "answer_bytes": answer_bytes(workload),
-            "exchange": request.exchange if workload.transport == "websocket" else None,
-            "message_bytes": request.message_bytes if workload.transport == "websocket" else None,
-        },
-        "needs": sorted(workload.needs),
-        "saturates": workload.saturates,
-        "service_s": workload.service_s,
-        "arrivals": workload.arrivals,
-        "reference": workload.reference or None,
-        "steps": list(workload.steps),
-        "locustfile": workload.locustfile.name if workload.locustfile else None,
-        "levels": [level.id for level in workload.levels],
-        "slice_s": workload.slice_s,
-        **({"options": dict(workload.options)} if workload.options else {}),
-    }
+    of_sockets = workload.transport == "websocket"
+    return WorkloadMeta(
+        name=workload.name,
+        description=workload.description,
+        transport=workload.transport,
+        request=RequestMeta(
+            method=request.method,
+            path=request.path,
+            body_bytes=len(request.body),
+            answer_bytes=answer_bytes(workload),
+            exchange=request.exchange if of_sockets else None,
+            message_bytes=request.message_bytes if of_sockets else None,
+        ),
+        needs=workload.needs,
+        saturates=workload.saturates,
+        service_s=workload.service_s,
+        arrivals=workload.arrivals,
+        reference=workload.reference or None,
+        steps=workload.steps,
+        locustfile=workload.locustfile.name if workload.locustfile else None,
+        levels=tuple(level.id for level in workload.levels),
+        slice_s=workload.slice_s,
+        options=workload.options,
+    )
 
 
 def answer_bytes(workload: Workload) -> int | None:

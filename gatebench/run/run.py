@@ -205,6 +205,7 @@ class Run:
             description = describe_run(
                 whole,
                 plan,
+                run=record.run,
                 backend=backend,
                 readiness=readiness,
                 budget=budget,
@@ -217,7 +218,7 @@ class Run:
                 self._keep_sources(workloads)
                 turns = every_turn(plan)
             else:
-                self._earlier.check(description)
+                self._earlier.check(description.to_json())
                 turns, plan = self._earlier.turns, with_rounds(plan, self._earlier.rounds)
                 record.event("resumed", block=turns[0].block, notices=self._notices)
             if not measurable:

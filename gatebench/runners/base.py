@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gatebench.machine.kernel import CoreTime
+from gatebench.results.schema import ImageMeta
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject
 
@@ -89,7 +90,7 @@ class Readiness:
 
     reason: str
     packages: Mapping[str, str]
-    image: Mapping[str, str | float] | None = None
+    image: ImageMeta | None = None
 
 
 class Instance(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gatebench.words.model import Cell, Level, Objective, Subject, Workload
-from loadtests.engine.tally import SliceResult
+from loadtests.engine.tally import MIN_SAMPLES, SliceResult
 
 SLICE_OVERHEAD_S = 0.007
 """First guess of what a slice costs beside its window and its drain; measured values replace it."""
@@ -22,8 +22,8 @@ START_COST_S = 0.8
 SEARCH_ROUNDS = 14
 """Rounds that a search gets in every block, whatever that costs: with fewer it seldom finds anything."""
 RANKED_BLOCKS = 3
-TAIL_LATENCIES = 10_500
-"""Over the 10,000 that p99 needs: arrivals are random."""
+TAIL_LATENCIES = MIN_SAMPLES["p99"] * 105 // 100
+"""Over what p99 needs: arrivals are random."""
 OPEN_COST_S = 0.001
 """First guess of what opening one idle connection costs."""
 

@@ -1,7 +1,8 @@
-"""What one slice counted: answers, failures by kind, bytes, and exact latencies."""
+"""What one slice counted: answers, failures by kind, bytes, and exact latencies; and their percentiles."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,38 @@ CLOCKS = ("response", "service", "lag", "last")
 moment it was sent. Where no schedule says when, they are the same and only `response` is kept. `lag`: how
 long after its moment a request was sent although a connection was free. `last`: from a broadcast to the last
 of its subscribers, for whom `response` is each one's own."""
+
+QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+SAMPLES_BEYOND = 100
+"""A percentile is told only with so many samples beyond it; with fewer, a few requests decide."""
+MIN_SAMPLES: Mapping[str, int] = {
+    **{name: round(SAMPLES_BEYOND / (1 - share)) for name, share in QUANTILES.items()},
+    "max": 1,
+}
+
+
+def nearest_rank(share: float, samples: int) -> int:
+    """Which of so many ascending samples, from 1, is the least that this share of them does not exceed."""
+    # A product such as 0.99 * 10,000 can come out a hair over the whole number it should be.
+    return math.ceil(round(share * samples, 6))
+
+
+def percentile_us(histogram: Mapping[int, int], share: float) -> int:
+    """The nearest-rank percentile of latencies: the least that this share of the requests did not exceed.
+
+    Args:
+        histogram: latency in microseconds → count.
+        share: above 0, up to 1.
+
+    Raises:
+        ValueError: the histogram is empty.
+    """
+    rank, seen = nearest_rank(share, sum(histogram.values())), 0
+    for latency_us, count in sorted(histogram.items()):
+        seen += count
+        if count and seen >= rank:
+            return latency_us
+    raise ValueError("no requests")
 
 
 @dataclass(slots=True)

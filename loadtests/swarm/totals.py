@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from loadtests.engine.tally import FAILURES, SliceResult
+from loadtests.engine.tally import FAILURES, MIN_SAMPLES, QUANTILES, SliceResult, percentile_us
 
 SCHEMA = 1
 SUMS = (
@@ -24,26 +24,16 @@ SUMS = (
     "timed_in_window",
     "timed_in_window_us",
 )
-PER_MILLE: Mapping[str, int] = {"p50": 500, "p90": 900, "p99": 990, "p999": 999}
-SAMPLES_BEYOND = 100
-"""A percentile needs that many latencies beyond it, as in the lab's reports."""
 
 
 def latency_us(histogram: Mapping[int, int]) -> dict[str, int | None]:
-    """Nearest-rank percentiles and the maximum, in µs; None where there are too few latencies for one."""
+    """Percentiles and the maximum, in µs; None where there are too few latencies for one."""
     samples = sum(histogram.values())
-    values: dict[str, int | None] = dict.fromkeys(PER_MILLE)
-    ordered = sorted(histogram.items())
-    for name, per_mille in PER_MILLE.items():
-        if samples * (1000 - per_mille) < SAMPLES_BEYOND * 1000:
-            continue
-        rank, below = -(-samples * per_mille // 1000), 0
-        for latency, count in ordered:
-            below += count
-            if below >= rank:
-                values[name] = latency
-                break
-    return {**values, "max": ordered[-1][0] if ordered else None}
+    values = {
+        name: percentile_us(histogram, share) if samples >= MIN_SAMPLES[name] else None
+        for name, share in QUANTILES.items()
+    }
+    return {**values, "max": max(histogram, default=None)}
 
 
 class Total:

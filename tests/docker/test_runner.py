@@ -80,11 +80,11 @@ class TestImages:
 
     def test_what_is_in_an_image_is_asked_of_it_once(self, shop: Shop) -> None:
         first = shop.image()
-        assert first.facts["python"]
+        assert first.facts.python
         assert first.id.startswith("sha256:")
         known = json.loads(shop.note.read_text())
         shop.note.write_text(json.dumps(known | {"libc": "from the cache"}))
-        assert shop.image().facts["libc"] == "from the cache"
+        assert shop.image().facts.libc == "from the cache"
         assert shop.said == [f"{shop.mark}_good: building its image", f"{shop.mark}_good: built"]
 
     @pytest.mark.parametrize("damage", ["", "null", '{"python": "3", "libc": "", "packages": []}', "\udcff"])
@@ -97,7 +97,7 @@ class TestImages:
 
     def test_a_cache_that_cannot_be_written_is_done_without(self, shop: Shop) -> None:
         shop.cache.write_text("a file where a folder should be")
-        assert shop.image().facts["python"]
+        assert shop.image().facts.python
         assert shop.cache.read_text() == "a file where a folder should be"
 
     def test_an_image_that_was_removed_is_built_again(self, shop: Shop) -> None:

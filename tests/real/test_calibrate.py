@@ -17,7 +17,6 @@ from gatebench.contract.file import load_contract
 from gatebench.load.backend import Responder
 from gatebench.load.calibration import (
     MOST_SLICES,
-    NULL_RESPONDER,
     Probe,
     calibrate,
     null_responder,
@@ -25,6 +24,7 @@ from gatebench.load.calibration import (
 from gatebench.load.process import LoadProcess, local_load
 from gatebench.machine.cores import Cores, available_cores, divide
 from gatebench.machine.processes import Owner, marked_processes
+from gatebench.results.schema import NULL_RESPONDER
 from gatebench.words.errors import GatebenchError
 from loadtests.engine.protocol import Target, Transport
 

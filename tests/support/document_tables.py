@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from analysis.figures import gates, leads, percentiles, statistics
+from analysis.figures import gates, leads, statistics
 from gatebench.machine.cores import ENGINES
 from gatebench.registry.registry import load_registry
 from gatebench.registry.workloads import SERVICE_TIMES_PER_SLICE
@@ -19,6 +19,7 @@ from gatebench.words.plan import PROFILES
 from loadtests.engine.group import LINE_PATIENCE_NS, REMEMBERED_BYTES
 from loadtests.engine.protocol import Target
 from loadtests.engine.slot import ERROR_PAUSE_NS
+from loadtests.engine.tally import MIN_SAMPLES, QUANTILES
 from tests.support.guide_tables import TABLES as QUOTED
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -103,7 +104,7 @@ def gates_table() -> str:
 
 
 def numbers_table() -> str:
-    samples = [percentiles.MIN_SAMPLES[name] for name in percentiles.QUANTILES]
+    samples = [MIN_SAMPLES[name] for name in QUANTILES]
     budget, target = Budget(cores=()), Target("127.0.0.1", 0, "close")
     rows = [
         ("cut off at each end of a block's slices", f"{statistics.TRIM:.0%}, at least one"),

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from analysis.figures.cells import Totals
 from analysis.figures.percentiles import Percentiles
-from analysis.load.meta import LevelPlan, WorkloadMeta
 from gatebench.results.columns import Observed, SliceRow
+from gatebench.results.schema import LevelPlan, RequestMeta, WorkloadMeta
 from gatebench.words.model import Cell
 from loadtests.engine.tally import FAILURES, SliceResult
 
-PLAN = LevelPlan("keep-alive", "c64", 64, 20, 0.1)
-WORKLOAD = WorkloadMeta("keep-alive", "", "keep-alive", {}, frozenset({"keep-alive"}), True, 0.0)
+PLAN = LevelPlan(workload="keep-alive", level="c64", connections=64, rounds=20, slice_s=0.1)
+WORKLOAD = WorkloadMeta(
+    name="keep-alive",
+    description="",
+    transport="keep-alive",
+    request=RequestMeta(),
+    needs=frozenset({"keep-alive"}),
+    saturates=True,
+    service_s=0.0,
+)
 NO_ERRORS = dict.fromkeys(("refused", "reset", "short", "status", "body", "timeout"), 0)
 NONE = dict.fromkeys(("p50", "p90", "p99", "p999", "max"))
 HONEST = Totals(

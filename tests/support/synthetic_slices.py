@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.load.run import ERROR_KINDS, OF_CONTAINERS, OF_LOCUST_FILES, SINCE_SCHEMA_2
+from gatebench.results.columns import HISTOGRAMS, SLICES, missing_before
 from gatebench.words.plan import Search
+from loadtests.engine.tally import FAILURES
 from tests.support.synthetic_containers import PEAK_MIB
 from tests.support.synthetic_model import Load, Plan, Truth
 
@@ -58,8 +59,10 @@ def make_block(
     frame = pd.DataFrame([slices[index] for index in shuffled])
     parts = pd.concat(histograms, ignore_index=True) if histograms else pd.DataFrame()
     if plan.schema == 1:
-        later = [*SINCE_SCHEMA_2, *OF_CONTAINERS, *OF_LOCUST_FILES]
-        return frame.drop(columns=later, errors="ignore"), parts.drop(columns="clock")
+        slices_lack, parts_lack = (list(missing_before(columns, 1)) for columns in (SLICES, HISTOGRAMS))
+        return frame.drop(columns=slices_lack, errors="ignore"), parts.drop(
+            columns=parts_lack, errors="ignore"
+        )
     return frame, parts
 
 
@@ -79,7 +82,7 @@ def _whole(truth: Truth, load: Load, row: dict[str, Any]) -> dict[str, Any]:
         "counted_s": load.slice_s,
         "opened": answers if load.transport == "close" else closed,
         "closed_by_server": 0 if load.transport == "close" else closed,
-        **{f"errors_{kind}": errors.get(kind, 0) for kind in ERROR_KINDS},
+        **{f"errors_{kind}": errors.get(kind, 0) for kind in FAILURES},
         "engine_busy_share": truth.busy_share,
         "bytes_received": answers * 140,
         "bytes_sent": answers * 60,

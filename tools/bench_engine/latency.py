@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.engine.fleet import Fleet
+from loadtests.engine.tally import QUANTILES, percentile_us
 from tools.bench_engine.clients import CONNECTIONS, drive_engine, h2load_options, target
 from tools.bench_engine.compare import Spread
 from tools.bench_engine.outputs import parse_h2load, parse_h2load_log
@@ -16,7 +17,7 @@ from tools.bench_engine.servers import HOST, DelayServer
 from tools.bench_engine.tools import run_client
 
 DELAY_MS = 10.0
-SHARES = {"p50": 0.5, "p99": 0.99}
+SHARES = {name: QUANTILES[name] for name in ("p50", "p99")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +33,6 @@ class LatencyRun:
     client_us: Mapping[str, int]
     server_us: Mapping[str, int]
     server_busy: float
-
-
-def percentile_us(histogram: Mapping[int, int], share: float) -> int:
-    """The least latency that `share` of all requests did not exceed (the nearest rank).
-
-    Args:
-        histogram: latency in microseconds → count.
-        share: above 0, up to 1.
-
-    Raises:
-        ValueError: the histogram is empty.
-    """
-    rank = share * sum(histogram.values())
-    seen = 0
-    for latency_us, count in sorted(histogram.items()):
-        seen += count
-        if seen >= rank:
-            return latency_us
-    raise ValueError("no requests")
 
 
 def latency_run(

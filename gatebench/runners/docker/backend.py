@@ -16,9 +16,9 @@ from gatebench.contract.file import load_contract
 from gatebench.contract.rules import Contract
 from gatebench.contract.site import Check
 from gatebench.load.backend import Circumstances, Ground, Responder
-from gatebench.load.calibration import NULL_RESPONDER
 from gatebench.load.process import LOCUST_PORT, LoadError, LoadProcess, MasterOptions
 from gatebench.machine.cores import Cores, available_cores, divide_evenly
+from gatebench.results.schema import NULL_RESPONDER, LimitsMeta
 from gatebench.runners.base import Readiness
 from gatebench.runners.docker.engine import (
     ContainerOwner,
@@ -352,8 +352,8 @@ class DockerBackend:
             "network": self._setting.network,
             "server_host": self._setting.host,
             "engine": self._engine.describe(),
-            "limits": {"memory_mib": memory_limit_mib(self.budget), "pids": pids_limit(self.budget)},
-            "load_image": dict(self._ready.load.facts),
+            "limits": LimitsMeta(memory_mib=memory_limit_mib(self.budget), pids=pids_limit(self.budget)),
+            "load_image": self._ready.load.facts,
         }
 
     @property

@@ -27,6 +27,7 @@ from docker.context.config import get_current_context_name
 from docker.models.containers import Container
 
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, pid_namespace
+from gatebench.results.schema import EngineMeta
 from gatebench.runners.docker.services import MEMORY_MIB, OWNER_LABEL, PIDS, USER
 from gatebench.words.errors import GatebenchError
 
@@ -252,18 +253,18 @@ class Engine:
         """How many cores its machine has."""
         return int(self.info["NCPU"])
 
-    def describe(self) -> dict[str, str | bool]:
+    def describe(self) -> EngineMeta:
         """What `run.json` says of the engine."""
-        return {
-            "name": "Docker",
-            "version": str(self.info["ServerVersion"]),
-            "api": str(self.version.get("ApiVersion", "")),
-            "system": str(self.info.get("OperatingSystem", "")),
-            "cgroup": str(self.info.get("CgroupVersion", "1")),
-            "storage": str(self.info.get("Driver", "")),
-            "remote": not self.is_local,
-            "compose": self.compose_version,
-        }
+        return EngineMeta(
+            name="Docker",
+            version=str(self.info["ServerVersion"]),
+            api=str(self.version.get("ApiVersion", "")),
+            system=str(self.info.get("OperatingSystem", "")),
+            cgroup=str(self.info.get("CgroupVersion", "1")),
+            storage=str(self.info.get("Driver", "")),
+            remote=not self.is_local,
+            compose=self.compose_version,
+        )
 
     def compose(
         self, project: str, file: Path, *arguments: str, timeout_s: float = COMPOSE_S, owner: Owner | None

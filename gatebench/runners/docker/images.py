@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gatebench.machine.processes import Owner
 from gatebench.results.record import write_atomically
+from gatebench.results.schema import ImageMeta
 from gatebench.runners.docker.engine import ContainerOwner, Engine, EngineRefusedError
 from gatebench.runners.docker.services import (
     _OWN_WORKLOADS,
@@ -256,7 +257,7 @@ class Image:
 
     name: str
     id: str
-    facts: Mapping[str, str | float]
+    facts: ImageMeta
     packages: Mapping[str, str]
 
 
@@ -376,13 +377,17 @@ class Images:
             raise BuildError(f"the image {tag} was built and is not there; start again")
         contents = self._contents(tag, str(found["Id"]))
         base_name = base_of((staged.context / staged.dockerfile).read_text(encoding="utf-8"))
-        facts: dict[str, str | float] = {"name": tag, "id": str(found["Id"]), "base": base_name}
         base = self._engine.image(base_name)
-        if base is not None:
-            facts["base_id"] = str(base["Id"])
-            facts["size_mib"] = round((found["Size"] - base["Size"]) / MIB, 1)
-        facts |= {"python": contents.python, "libc": contents.libc}
-        return Image(tag, str(found["Id"]), facts, dict(sorted(contents.packages.items())))
+        facts = ImageMeta(
+            name=tag,
+            id=str(found["Id"]),
+            base=base_name,
+            base_id=str(base["Id"]) if base is not None else "",
+            size_mib=round((found["Size"] - base["Size"]) / MIB, 1) if base is not None else None,
+            python=contents.python,
+            libc=contents.libc,
+        )
+        return Image(tag, facts.id, facts, dict(sorted(contents.packages.items())))
 
     def _build(self, name: str, tag: str, staged: Staged) -> None:
         service = Service(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ from analysis.charts.over_load import connection_charts, rate_charts
 from analysis.charts.style import color
 from analysis.charts.times import distribution_charts
 from analysis.figures.cells import level_data
-from analysis.figures.percentiles import MIN_SAMPLES, QUANTILES, percentiles
-from analysis.figures.tails import BEYOND, SHARES, quantiles, tails
+from analysis.figures.percentiles import SHARES, at_shares, percentiles, quantiles, tails
 from gatebench.words.model import Level
+from loadtests.engine.tally import QUANTILES, SAMPLES_BEYOND, percentile_us
+from loadtests.swarm.totals import latency_us as told_us
 from tests.support.charts import (
     FIFTEEN,
     KEEP_ALIVE,
@@ -92,9 +94,9 @@ def test_a_curve_ends_where_too_few_latencies_lie_beyond(tmp_path: Path) -> None
     tail = tails(level_data(view.run, view.level.plan), ["uvicorn"])["uvicorn"]
 
     samples = int(all_rows(view.run.histograms)["count"].sum())
-    assert round((1 - tail.shares[-1]) * samples, 6) >= BEYOND
+    assert round((1 - tail.shares[-1]) * samples, 6) >= SAMPLES_BEYOND
     following = SHARES[len(tail.shares)]
-    assert (1 - following) * samples < BEYOND
+    assert (1 - following) * samples < SAMPLES_BEYOND
 
 
 def test_the_band_reaches_from_the_lowest_to_the_highest_block_and_holds_the_curve(tmp_path: Path) -> None:
@@ -112,11 +114,24 @@ def test_the_quantiles_of_curves_are_those_of_the_tables(rows: list[tuple[int, i
     latency_us, count = np.array(rows).T
     names = list(QUANTILES)
 
-    found = quantiles(latency_us, count, np.array([QUANTILES[name] for name in names]), BEYOND)
+    found = dict(zip(SHARES.tolist(), at_shares(latency_us, count, SAMPLES_BEYOND), strict=True))
 
     held = percentiles(latency_us, count)
-    assert [None if np.isnan(value) else value for value in found] == [held.values[name] for name in names]
-    assert all(MIN_SAMPLES[name] * (1 - QUANTILES[name]) == pytest.approx(BEYOND) for name in names)
+    drawn = [found[QUANTILES[name]] for name in names]
+    assert [None if np.isnan(value) else value for value in drawn] == [held.values[name] for name in names]
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 5_000)), min_size=1, max_size=60))
+def test_the_quantiles_of_a_report_are_those_that_a_locust_test_tells(rows: list[tuple[int, int]]) -> None:
+    latency_us, count = np.array(rows).T
+    histogram: Counter[int] = Counter()
+    for each_us, times in rows:
+        histogram[each_us] += times
+
+    found = quantiles(latency_us, count, SHARES.tolist())
+
+    assert found.tolist() == [percentile_us(histogram, share) for share in SHARES.tolist()]
+    assert percentiles(latency_us, count).values == told_us(histogram)
 
 
 @pytest.mark.parametrize("load", [KEEP_ALIVE, STEADY, BROADCAST], ids=lambda load: load.name)

@@ -14,9 +14,9 @@ from analysis.claims.evidence import Observation, keeps, shows
 from analysis.claims.file import Limit, Scope, load_claims
 from analysis.figures.results import CellResult, ClaimResult
 from analysis.figures.summary import summarize
-from analysis.load.meta import WorkloadMeta
 from analysis.load.run import load_run
 from analysis.load.tables import Details, Named
+from gatebench.results.schema import RequestMeta, WorkloadMeta
 from tests.support.claiming import BY_ID, GRANIAN, WAITING, verdicts
 from tests.support.pages import tell
 from tests.support.summaries import QUIET, failure
@@ -326,7 +326,16 @@ def test_what_a_locust_file_shows_of_a_capability_its_counted_names_tell(
     transport: str, names: dict[str, list[int]], capability: str, shown: bool
 ) -> None:
     needs = frozenset({"websocket", "keep-alive", "streaming"})
-    workload = WorkloadMeta("chat", "", transport, {}, needs, False, 0.0, locustfile="locustfile.py")
+    workload = WorkloadMeta(
+        name="chat",
+        description="",
+        transport=transport,
+        request=RequestMeta(),
+        needs=needs,
+        saturates=False,
+        service_s=0.0,
+        locustfile="locustfile.py",
+    )
     details = Details(names={name: Named(*counts) for name, counts in names.items()})
     cell = CellResult("uvicorn", "uvicorn", "plain", "asgi", "chat", "users8", "ok", details=details)
     assert shows(capability, workload, cell) is shown

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 
 import pytest
 
-from loadtests.engine.tally import CLOCKS, FAILURES, SliceResult, Tally
+from loadtests.engine.tally import CLOCKS, FAILURES, SliceResult, Tally, nearest_rank, percentile_us
 
 COUNTS = (
     "completed",
@@ -172,3 +173,18 @@ def test_a_tally_goes_on_without_changing_the_names_of_its_result() -> None:
     result = result_of(tally)
     tally.names["GET /json"][0] += 1
     assert result.names == {"GET /json": [3, 1]}
+
+
+def test_a_percentile_is_the_nearest_rank() -> None:
+    histogram = Counter([*range(1, 100), 5000])
+    assert percentile_us(histogram, 0.5) == 50
+    assert percentile_us(histogram, 0.99) == 99
+    assert percentile_us(histogram, 1.0) == 5000
+    with pytest.raises(ValueError, match="no requests"):
+        percentile_us({}, 0.5)
+
+
+@pytest.mark.parametrize("per_mille", [500, 900, 990, 999])
+def test_a_rank_is_exact_where_its_product_is_not(per_mille: int) -> None:
+    for samples in (1, 7, 100, 999, 1_000, 10_000, 100_001, 123_456_789):
+        assert nearest_rank(per_mille / 1000, samples) == -(-per_mille * samples // 1000)

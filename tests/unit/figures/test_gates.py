@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,11 @@ from analysis.figures.cells import Totals
 from analysis.figures.gates import GATES, most_left_out, refusals
 from analysis.figures.percentiles import Percentiles
 from analysis.figures.steadiness import Drift
-from analysis.load.meta import LevelPlan, WorkloadMeta
+from gatebench.results.schema import CeilingMeta, LevelPlan, RequestMeta, WorkloadMeta
 from tests.support.slices import HONEST, NO_ERRORS, PLAN, WORKLOAD
 
-OPEN = LevelPlan("steady", "r2000", 64, 20, 0.1, "open", rate_per_s=2_000.0)
-PACED = replace(WORKLOAD, name="steady", saturates=False)
+OPEN = PLAN.replaced(workload="steady", level="r2000", model="open", rate_per_s=2_000.0)
+PACED = WORKLOAD.replaced(name="steady", saturates=False)
 PUNCTUAL = replace(HONEST, cpu_share=0.3, in_flight=None, lag_us=120.0, service=HONEST.percentiles)
 
 
@@ -68,7 +69,7 @@ def test_a_server_that_recycles_connections_after_a_hundred_requests_still_reuse
 
 
 def test_connections_that_close_by_design_are_not_held_against_the_server() -> None:
-    assert codes(replace(HONEST, closed_by_server=100_000), replace(WORKLOAD, transport="close")) == []
+    assert codes(replace(HONEST, closed_by_server=100_000), WORKLOAD.replaced(transport="close")) == []
 
 
 def test_a_server_under_ninety_percent_of_its_cores_is_idle() -> None:
@@ -81,7 +82,7 @@ def test_one_busy_core_of_two_is_an_idle_server() -> None:
 
 
 def test_a_workload_that_only_waits_may_leave_the_server_idle() -> None:
-    assert codes(replace(HONEST, cpu_share=0.1), replace(WORKLOAD, saturates=False)) == []
+    assert codes(replace(HONEST, cpu_share=0.1), WORKLOAD.replaced(saturates=False)) == []
 
 
 def test_a_server_whose_cpu_could_not_be_read_is_not_called_idle() -> None:
@@ -161,8 +162,15 @@ def test_an_honest_open_loop_fails_no_gate() -> None:
     assert found(PUNCTUAL, OPEN, PACED) == []
 
 
+def calibrated(rate_per_s: float, **more: Any) -> LevelPlan:
+    """The level, of which this was the engine's best slice in calibration."""
+    rates_per_s = (rate_per_s / 2, rate_per_s)
+    ceiling = CeilingMeta(workload=PLAN.workload, level=PLAN.level, rates_per_s=rates_per_s, **more)
+    return PLAN.replaced(ceiling=ceiling)
+
+
 def test_a_figure_over_half_of_the_engines_own_is_too_near_to_its_ceiling() -> None:
-    at_limit, over = replace(PLAN, ceiling_per_s=24_000.0), replace(PLAN, ceiling_per_s=20_000.0)
+    at_limit, over = calibrated(24_000.0), calibrated(20_000.0)
 
     assert found(HONEST, at_limit) == []
     ((code, text),) = found(HONEST, over)
@@ -172,11 +180,11 @@ def test_a_figure_over_half_of_the_engines_own_is_too_near_to_its_ceiling() -> N
 
 
 def test_a_calibration_that_was_disturbed_refuses_nothing() -> None:
-    assert found(HONEST, replace(PLAN, ceiling_per_s=20_000.0, ceiling_known=False)) == []
+    assert found(HONEST, calibrated(20_000.0, disturbed=True)) == []
 
 
 def test_a_ceiling_names_what_the_engine_drove_in_calibration() -> None:
-    ((_, text),) = found(HONEST, replace(PLAN, ceiling_per_s=20_000.0, responder="nginx"))
+    ((_, text),) = found(HONEST, calibrated(20_000.0, responder="nginx"))
 
     assert "reached against nginx (limit 50%)" in text
 
@@ -190,7 +198,7 @@ def test_throughput_and_latency_that_contradict_each_other_fail_little(in_flight
 
 
 def test_little_allows_five_percent_and_counts_every_message_in_flight() -> None:
-    windowed = replace(PLAN, window=16)
+    windowed = PLAN.replaced(window=16)
 
     assert found(replace(HONEST, in_flight=61.0), PLAN) == []
     assert found(replace(HONEST, in_flight=1_024.0), windowed) == []
@@ -203,7 +211,7 @@ def test_connections_that_rest_after_a_failure_are_not_held_to_little() -> None:
 
 
 def test_a_broadcast_has_one_message_in_flight_and_is_not_held_to_little() -> None:
-    broadcast = replace(WORKLOAD, transport="websocket", request={"exchange": "broadcast"})
+    broadcast = WORKLOAD.replaced(transport="websocket", request=RequestMeta(exchange="broadcast"))
 
     assert found(replace(HONEST, in_flight=30.0), PLAN, broadcast) == []
 
@@ -216,7 +224,7 @@ def test_a_server_that_falls_behind_its_rate_is_overloaded() -> None:
 
 
 def test_a_search_may_try_rates_that_are_too_high() -> None:
-    search = replace(OPEN, model="objective", rate_per_s=None, objective="p99-10ms")
+    search = OPEN.replaced(model="objective", rate_per_s=None, objective="p99-10ms")
 
     assert found(replace(PUNCTUAL, missed_share=0.5), search, PACED) == []
 
@@ -276,9 +284,9 @@ def test_others_share_of_several_cores_is_of_all_of_them() -> None:
 
 
 def test_memory_of_idle_connections_is_the_same_whoever_has_the_core() -> None:
-    idle = replace(PLAN, model="idle")
+    idle = PLAN.replaced(model="idle")
     shared = replace(HONEST, slices=4, shared=4, others_share=0.4)
-    assert found(shared, idle, replace(WORKLOAD, saturates=False)) == []
+    assert found(shared, idle, WORKLOAD.replaced(saturates=False)) == []
 
 
 def test_a_server_whose_core_somebody_else_had_is_not_blamed_for_what_they_did() -> None:
@@ -340,10 +348,10 @@ def test_an_engine_spoils_the_latencies_of_an_open_loop_before_the_throughput_of
 
 
 def test_idle_connections_give_few_answers_by_design() -> None:
-    idle = replace(PLAN, model="idle")
+    idle = PLAN.replaced(model="idle")
     unused = replace(HONEST, typical_completed=0.0, in_flight=None)
 
-    assert found(unused, idle, replace(WORKLOAD, saturates=False)) == []
+    assert found(unused, idle, WORKLOAD.replaced(saturates=False)) == []
 
 
 FALLING = Drift(0.88, 0.83, 0.93, blocks=5, shared=True)
@@ -371,7 +379,7 @@ def test_a_movement_that_may_be_chance_is_not_held_against_a_server() -> None:
 
 def test_a_drift_that_cannot_be_judged_and_that_of_an_open_loop_refuse_nothing() -> None:
     assert unsteady(None) == []
-    assert [code for code in unsteady(FALLING, replace(PLAN, model="objective")) if "unsteady" in code] == []
+    assert [code for code in unsteady(FALLING, PLAN.replaced(model="objective")) if "unsteady" in code] == []
 
 
 def test_a_rate_over_too_few_pauses_is_refused_with_the_slice_that_would_do() -> None:

@@ -15,17 +15,25 @@ from analysis.figures.cells import LevelData, level_data, totals
 from analysis.figures.leads import MIN_SETTLED, fit, lead_table, typical_percentiles
 from analysis.figures.results import CellResult, LevelResult, standings
 from analysis.figures.summary import summarize
-from analysis.load.meta import LevelPlan
 from analysis.load.run import load_run
+from gatebench.results.schema import LevelPlan
 from gatebench.words.plan import Search
 from tests.support.synthetic import BROADCAST, IDLE, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.support.synthetic_model import Load, Plan, Truth
 
 UVICORN = next(truth for truth in SUBJECTS if truth.id == "uvicorn")
 QUIET = Plan(blocks=4, rounds=24, drift=0.003, slice_noise=0.01, block_noise=0.003)
-OPEN = LevelPlan("steady", "r2000", 64, 1, 0.1, "open", rate_per_s=2_000.0)
-SEARCHING = replace(OPEN, model="objective", rate_per_s=None, objective="p99-10ms")
-HOLDING = replace(OPEN, model="idle", rate_per_s=None)
+OPEN = LevelPlan(
+    workload="steady",
+    level="r2000",
+    connections=64,
+    model="open",
+    rate_per_s=2_000.0,
+    rounds=1,
+    slice_s=0.1,
+)
+SEARCHING = OPEN.replaced(model="objective", rate_per_s=None, objective="p99-10ms")
+HOLDING = OPEN.replaced(model="idle", rate_per_s=None)
 
 
 def subject(name: str, load: Load, figure: float, **more: Any) -> Truth:

@@ -24,7 +24,7 @@ from analysis.figures.statistics import (
     trimmed_mean,
     verdict,
 )
-from analysis.load.meta import LevelPlan
+from gatebench.results.schema import LevelPlan
 
 BLOCKS, ROUNDS = 5, 20
 
@@ -260,7 +260,7 @@ def test_no_sample_gives_no_percentile_at_all() -> None:
 
 
 def test_the_slices_of_a_locust_file_are_one_in_a_block() -> None:
-    plan = LevelPlan("visit", "users16", 16, 3, 1.0, "locust")
+    plan = LevelPlan(workload="visit", level="users16", connections=16, model="locust", rounds=3, slice_s=1.0)
     slices = pd.DataFrame(
         {
             "block": [0, 0, 0, 1, 1, 1],

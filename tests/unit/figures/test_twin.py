@@ -20,8 +20,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def with_twin(run: Run, factor: float) -> Run:
     """The run with uvicorn measured once more, that much faster."""
     original = run.meta.subject("uvicorn")
-    twin = replace(original, id="uvicorn~again", twin_of="uvicorn")
-    meta = replace(run.meta, subjects=(*run.meta.subjects, twin))
+    twin = original.replaced(id="uvicorn~again", twin_of="uvicorn")
+    meta = run.meta.replaced(subjects=(*run.meta.subjects, twin))
     again = run.slices[run.slices["subject"] == "uvicorn"].assign(subject=twin.id)
     again = again.assign(counted_s=again["counted_s"] / factor)
     rows = all_rows(run.histograms)

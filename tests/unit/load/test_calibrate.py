@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -18,7 +17,15 @@ from gatebench.machine.cores import Cores
 
 CONTRACT = load_contract()
 PROBES = table_probes(CONTRACT)
-EXAMPLE = Ceiling("keep-alive", "c64", 64, (90.0, 110.0, 300.0), 1.5, 0.9, 0.5)
+EXAMPLE = Ceiling(
+    workload="keep-alive",
+    level="c64",
+    connections=64,
+    rates_per_s=(90.0, 110.0, 300.0),
+    mib_per_s=1.5,
+    engine_busy_share=0.9,
+    responder_cpu_share=0.5,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +33,7 @@ EXAMPLE = Ceiling("keep-alive", "c64", 64, (90.0, 110.0, 300.0), 1.5, 0.9, 0.5)
     [(0.9, 0.5, "engine"), (0.5, 0.9, "responder"), (0.9, 1.0, "both"), (0.5, 0.5, "neither")],
 )
 def test_the_limit_is_the_side_that_has_no_time_left(engine: float, responder: float, limit: str) -> None:
-    assert replace(EXAMPLE, engine_busy_share=engine, responder_cpu_share=responder).limit == limit
+    assert EXAMPLE.replaced(engine_busy_share=engine, responder_cpu_share=responder).limit == limit
 
 
 def test_the_table_shows_figures_with_their_limit() -> None:
@@ -40,7 +47,7 @@ def test_the_table_shows_figures_with_their_limit() -> None:
 
 def test_the_table_says_where_others_disturbed_a_calibration() -> None:
     output = io.StringIO()
-    table = ceilings_table([replace(EXAMPLE, disturbed=True)], Cores(server=(3,), engine=(2,), lab=(0,)))
+    table = ceilings_table([EXAMPLE.replaced(disturbed=True)], Cores(server=(3,), engine=(2,), lab=(0,)))
     Console(file=output, width=200).print(table)
     assert "unknown: disturbed" in output.getvalue()
 
@@ -80,4 +87,4 @@ def test_a_calibration_is_disturbed_where_no_two_undisturbed_slices_agree_on_the
 
 
 def test_a_ceiling_is_the_best_slice() -> None:
-    assert replace(EXAMPLE, rates_per_s=(4_043.0, 50_000.0, 49_000.0)).rate_per_s == 50_000
+    assert EXAMPLE.replaced(rates_per_s=(4_043.0, 50_000.0, 49_000.0)).rate_per_s == 50_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,22 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.load.run import OF_CONTAINERS, OF_LOCUST_FILES, SLICE_COLUMNS, load_run
-from analysis.load.tables import HISTOGRAM_COLUMNS, typed
+from analysis.load.run import load_run
+from analysis.load.tables import typed
+from gatebench.results.columns import HISTOGRAMS, SLICES, Column, missing_before
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Level
 from gatebench.words.paths import ROOT
 from tests.support.summaries import all_rows
 from tests.support.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.support.synthetic_model import Plan
+
+LATER = missing_before(SLICES, 2)
+"""Columns that came within schema 2."""
+
+
+def names(columns: Iterable[Column]) -> list[str]:
+    return [column.name for column in columns]
 
 
 @pytest.fixture
@@ -33,8 +42,8 @@ def edit_run_json(folder: Path, **changes: Any) -> None:
 def test_a_complete_run_loads_with_every_column_and_every_part(folder: Path) -> None:
     run = load_run(folder)
 
-    assert list(run.slices.columns) == list(SLICE_COLUMNS)
-    assert list(all_rows(run.histograms).columns) == list(HISTOGRAM_COLUMNS)
+    assert list(run.slices.columns) == names(SLICES)
+    assert list(all_rows(run.histograms).columns) == names(HISTOGRAMS)
     assert run.slices["block"].unique().tolist() == [0, 1]
     assert run.finished_blocks == (0, 1)
     assert run.ending is not None
@@ -145,7 +154,7 @@ def test_latencies_are_read_by_level_from_parts_that_hold_several(folder: Path) 
         of_level = rows[(rows["workload"] == level[0]) & (rows["level"] == level[1])]
         assert 0 < len(of_level) < len(rows)
         assert histograms.of_level(*level).equals(of_level.reset_index(drop=True))
-    assert list(histograms.of_level("wait", "c64").columns) == list(HISTOGRAM_COLUMNS)
+    assert list(histograms.of_level("wait", "c64").columns) == names(HISTOGRAMS)
     assert histograms.of_level("wait", "c64").empty
 
 
@@ -193,7 +202,7 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         ({"plan": {"blocks": 5}}, "`plan.levels` is missing"),
         ({"subjects": [{"id": "x"}]}, r"`subjects\[0\]\.server` is missing"),
         ({"workloads": ["x"]}, r"`workloads\[0\]` is not an object"),
-        ({"engine": "Docker"}, "`engine` has the wrong type str"),
+        ({"engine": "Docker"}, "`engine` is not an object, but has the type str"),
         ({"engine": {"cgroup": 1}}, r"`engine\.cgroup` has the wrong type int"),
         ({"engine": {"remote": "no"}}, r"`engine\.remote` has the wrong type str"),
         ({"limits": {"pids": "many"}}, r"`limits\.pids` has the wrong type str"),
@@ -263,7 +272,7 @@ def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None
 
     run = load_run(folder)
 
-    assert list(run.slices.columns) == list(SLICE_COLUMNS)
+    assert list(run.slices.columns) == names(SLICES)
     assert set(all_rows(run.histograms)["clock"]) == {"response"}
     assert {plan.model for plan in run.meta.levels} == {"closed"}
 
@@ -272,20 +281,22 @@ def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None
 def test_a_published_run_is_still_read(name: str) -> None:
     run = load_run(ROOT / "docs" / name)
 
-    assert run.meta.schema in {1, 2}
+    assert run.meta.schema_ in {1, 2}
     assert not run.slices.empty
 
 
 def test_a_run_from_before_containers_has_nothing_in_their_columns(folder: Path) -> None:
     for part in (folder / "slices.parquet").iterdir():
-        pd.read_parquet(part).drop(columns=[*OF_CONTAINERS, *OF_LOCUST_FILES]).to_parquet(part)
+        pd.read_parquet(part).drop(columns=list(LATER), errors="ignore").to_parquet(part)
 
     run = load_run(folder)
 
-    assert list(run.slices.columns) == list(SLICE_COLUMNS)
-    assert run.slices[list(OF_CONTAINERS)].isna().all(axis=None)
-    assert (run.slices[list(OF_LOCUST_FILES)] == 0).all(axis=None)
-    assert (run.meta.in_containers, run.meta.container_engine, run.meta.limits) == (False, None, None)
+    assert list(run.slices.columns) == names(SLICES)
+    assert run.slices[["throttled_s", "server_memory_peak_mib", "others_s"]].isna().all(axis=None)
+    assert (run.slices["pause_variance"] == 0).all()
+    assert set(run.slices["others"]) == {""}
+    assert set(run.slices["shared"]) == {False}
+    assert (run.meta.in_containers, run.meta.engine, run.meta.limits) == (False, None, None)
     assert (run.meta.network, run.meta.load_image, run.meta.subjects[0].image) == ("", None, None)
 
 

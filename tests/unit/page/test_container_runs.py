@@ -15,10 +15,10 @@ from matplotlib.text import Text
 from analysis.charts.ranking import leading_charts
 from analysis.charts.view import View
 from analysis.figures.summary import summarize
-from analysis.load.meta import NULL_RESPONDER, EngineMeta, ImageMeta, LimitsMeta
 from analysis.load.run import Run, load_run
 from analysis.page.report import build_report
 from analysis.words import conditions
+from gatebench.results.schema import NULL_RESPONDER, EngineMeta, ImageMeta, LimitsMeta
 from tests.support.summaries import BY_ID, QUIET, cell, small
 from tests.support.synthetic import IDLE, LOADS, SUBJECTS, make_run
 from tests.support.synthetic_containers import ENGINE, PEAK_MIB
@@ -57,12 +57,10 @@ def test_a_run_in_containers_tells_its_engine_its_limits_and_its_images(tmp_path
     )
 
     assert (run.meta.in_containers, run.meta.network) == (True, "host")
-    assert run.meta.container_engine == EngineMeta(
-        "Docker", "20.10.24", "1.41", "Debian GNU/Linux 12", "1", "overlay2", "2.26.1"
-    )
-    assert run.meta.container_engine.short == "Docker 20.10"
-    assert run.meta.limits == LimitsMeta(1024, 1024)
-    assert [plan.responder for plan in run.meta.levels] == ["nginx", NULL_RESPONDER]
+    assert run.meta.engine == EngineMeta.model_validate(ENGINE)
+    assert run.meta.engine.short == "Docker 20.10"
+    assert run.meta.limits == LimitsMeta(memory_mib=1024, pids=1024)
+    assert [each.responder for each in run.meta.ceilings] == ["nginx", NULL_RESPONDER]
     image, missing = (subject.image for subject in run.meta.subjects)
     assert image is not None
     assert (image.python, image.libc, image.size_mib) == ("3.13.5", "glibc 2.41", 42.1)
@@ -80,7 +78,7 @@ def test_what_is_not_known_of_a_container_may_be_null_or_absent(tmp_path: Path) 
 
     meta = load_run(folder).meta
 
-    assert (meta.network, meta.container_engine, meta.limits) == ("", EngineMeta(), LimitsMeta())
+    assert (meta.network, meta.engine, meta.limits) == ("", EngineMeta(), LimitsMeta())
     assert meta.load_image == ImageMeta()
 
 

@@ -189,7 +189,7 @@ def test_what_is_known_of_the_machine_has_names_and_units(tmp_path: Path) -> Non
     run = load_run(make_run(tmp_path / "run", Plan(blocks=1, rounds=2), [BY_ID["uvicorn"]], [STEADY]))
     machine = {"memory_mib": 24105, "cpu_governor": None, "a_later_version_adds": 7}
 
-    assert machine_facts(replace(run.meta, machine=machine)) == [
+    assert machine_facts(run.meta.replaced(machine=machine)) == [
         ("Memory", "24,105 MiB"),
         ("CPU frequency governor", "not known"),
         ("a_later_version_adds", "7"),
@@ -221,7 +221,7 @@ def test_what_is_known_of_the_machine_has_names_and_units(tmp_path: Path) -> Non
 def test_a_virtual_machine_and_the_labs_own_container_are_told_in_words_that_are_not_the_runners(
     run: Run, summary: Summary, facts: dict[str, str | None], in_caption: str, in_list: str | None
 ) -> None:
-    meta = replace(run.meta, machine={"cpu": "X", "system": "L", **facts})
+    meta = run.meta.replaced(machine={"cpu": "X", "system": "L", **facts})
 
     assert f"This machine's figures: {in_caption}: " in conditions(meta, summary.levels[0])
     told_of = dict(machine_facts(meta)).get("Virtualization")
@@ -230,7 +230,7 @@ def test_a_virtual_machine_and_the_labs_own_container_are_told_in_words_that_are
 
 
 def test_the_load_generators_container_is_not_taken_for_the_labs_own(run: Run, summary: Summary) -> None:
-    meta = replace(run.meta, runner="docker", machine={"cpu": "X", "container": "docker"})
+    meta = run.meta.replaced(runner="docker", machine={"cpu": "X", "container": "docker"})
 
     assert "figures: X, cores: " in conditions(meta, summary.levels[0])
     assert machine_facts(meta) == [("Processor", "X")]

@@ -38,7 +38,7 @@ from tests.support.summaries import BY_ID, KEEP_ALIVE, QUIET, cell
 from tests.support.synthetic import VISIT, make_run
 
 LOGIN = "POST /auth/login: 404 Not Found"
-OF_A_FILE = replace(WORKLOAD, locustfile="locustfile.py")
+OF_A_FILE = WORKLOAD.replaced(locustfile="locustfile.py")
 SENT = request_of(CELLS[0].workload)
 
 
@@ -312,7 +312,7 @@ def test_a_failed_cells_reason_is_shown_whole_in_the_terminal() -> None:
 
 def step_of(code: str, **more: Any) -> tuple[str, str]:
     """Text and next step of a gate that this Locust file, or this workload, fails."""
-    workload = replace(more.pop("workload"), **more.pop("meta", {}))
+    workload = more.pop("workload").replaced(**more.pop("meta", {}))
     found = {each.gate.code: each for each in refusals(replace(HONEST, **more), workload, PLAN, 1)}
     return found[code].text, found[code].reason.removeprefix(f"{code}: {found[code].text} ")
 

@@ -16,10 +16,14 @@ import pytest
 
 from gatebench.results.columns import Observed
 from gatebench.results.record import Record, RecordError, new_run_id, point_latest, write_atomically
+from gatebench.results.schema import RunMeta
 from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import ROOT
 from loadtests.engine.tally import SliceResult
 from tests.support.plans import CELLS
 from tests.support.slices import a_row, a_slice
+
+PUBLISHED = ROOT / "docs" / "headline" / "run.json"
 
 
 @pytest.fixture
@@ -206,6 +210,6 @@ def test_the_folder_of_a_run_that_was_refused_goes_and_one_with_a_plan_stays(tmp
     refused.discard()
     assert not refused.folder.exists()
     planned = Record.create(tmp_path / "planned")
-    planned.write_run({})
+    planned.write_run(RunMeta.model_validate_json(PUBLISHED.read_text()))
     planned.discard()
     assert (planned.folder / "run.json").exists()

@@ -182,7 +182,7 @@ def test_an_engine_is_asked_what_it_is(monkeypatch: pytest.MonkeyPatch, compose:
         found = Engine.connect()
         assert found.cores == 8
         assert not found.is_local
-        assert found.describe() == {
+        assert found.describe().to_json() == {
             "name": "Docker",
             "version": "20.10.24",
             "api": "1.41",

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 
 import pytest
 
 from tools.bench_engine.clients import Run
 from tools.bench_engine.compare import held_up, ratios, table
 from tools.bench_engine.echo_server import echo, upgrade
-from tools.bench_engine.latency import percentile_us
 from tools.bench_engine.outputs import (
     BenchmarkError,
     Counted,
@@ -170,15 +168,6 @@ def test_a_service_log_gives_what_came_since_a_moment_without_first_requests() -
     log = parse_service_log("100\t1\t10200\n150\t0\t10300\n200\t0\t10100\n200\t1\t10400\n")
     assert log.took_us() == [10300, 10100]
     assert log.took_us(since_unix_us=200) == [10100]
-
-
-def test_a_percentile_is_the_nearest_rank() -> None:
-    histogram = Counter([*range(1, 100), 5000])
-    assert percentile_us(histogram, 0.5) == 50
-    assert percentile_us(histogram, 0.99) == 99
-    assert percentile_us(histogram, 1.0) == 5000
-    with pytest.raises(ValueError, match="no requests"):
-        percentile_us({}, 0.5)
 
 
 def run(client: str, rate_per_s: float, *, cpu_us: float = 10.0, server_busy: float = 0.5) -> Run:
