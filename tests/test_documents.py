@@ -25,7 +25,7 @@ from gatebench.registry.registry import load_registry, select_subjects
 from gatebench.words import errors
 from gatebench.words.commands import fill
 from gatebench.words.model import Subject
-from tests.document_tables import MAKEFILE, REGISTRY, ROOT, TABLES, TARGETS, between
+from tests.document_tables import OPTIONS, REGISTRY, ROOT, TABLES, TARGETS, between
 
 DOCUMENTS = (
     *("README.md", "METHOD.md", "CONTRIBUTING.md", "CHANGELOG.md"),
@@ -42,8 +42,7 @@ DOCUMENTS = (
     *(f"docs/method/{name}.md" for name in ("plan", "engine", "statistics", "gates", "validation")),
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
-OWN_VARIABLES = {"VENV", "BIN", "MAKEFILE_LIST", "UNIT_TESTS"}
-VARIABLES = frozenset(re.findall(r'(?:\$\(|"\$\$)([A-Z_]+)[)"]', MAKEFILE)) - OWN_VARIABLES
+VARIABLES = {*OPTIONS, "NAME", "COMMAND", "PYTHON"}
 COMMANDS = typer.main.get_group(app.app).commands
 
 

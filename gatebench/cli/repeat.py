@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +44,7 @@ from gatebench.words.plan import remaining_turns
 
 
 def request_of(
-    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path
+    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path, command: str
 ) -> RunRequest:
     """The plan of a run as a request, from the folders that it kept.
 
@@ -70,7 +68,7 @@ def request_of(
         seed=meta.seed,
         out=out,
         exclusive=meta.exclusive,
-        command=shlex.join(["gatebench", *sys.argv[1:]]),
+        command=command,
         runner_reason=choice.reason,
         references=find_references(registry, workloads, meta.workers),
         load=LoadOptions(engines=len(meta.cores["engine"])),
@@ -150,7 +148,9 @@ def earlier_of(run: Run, description: dict[str, Any]) -> Earlier:
     )
 
 
-def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Console) -> Outcome:
+def resume_run(
+    begun: Begun, choice: RunnerChoice, load_bind: str, console: Console, *, command: str
+) -> Outcome:
     """Measures the blocks that a run lacks, into the same folder.
 
     Args:
@@ -158,6 +158,7 @@ def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Cons
         choice: what starts the servers; the runner that the run began with.
         load_bind: the address at which workers join that are elsewhere, as the run had them.
         console: to print on.
+        command: what was typed.
 
     Raises:
         ConfigurationError: something is not as it was at the run's beginning; nothing was measured.
@@ -172,7 +173,7 @@ def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Cons
             else f"--load-bind: the Locust workers of {folder} were not elsewhere"
         )
     request = replace(
-        request_of(meta, folder, choice, None, folder), load=replace(begun.load, bind=load_bind)
+        request_of(meta, folder, choice, None, folder, command), load=replace(begun.load, bind=load_bind)
     )
     containers = containers_of(meta, choice)
     if load_bind and meta.server_host:
@@ -190,7 +191,9 @@ def was_run_by(source: Path) -> str:
         return load_run(folder).meta.runner
 
 
-def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: Path, console: Console) -> int:
+def reproduce_run(
+    source: Path, choice: RunnerChoice, budget: str | None, out: Path, console: Console, *, command: str
+) -> int:
     """Measures what the run at `source` measured, and prints what held, flipped and cannot be told.
 
     Args:
@@ -199,6 +202,7 @@ def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: P
         budget: another wall time than the run's.
         out: folder for the results.
         console: to print on.
+        command: what was typed.
 
     Returns:
         0 where nothing flipped, else 1.
@@ -209,7 +213,7 @@ def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: P
     """
     with unpacked(source) as folder:
         original = load_run(folder)
-        request = request_of(original.meta, folder, choice, budget, out)
+        request = request_of(original.meta, folder, choice, budget, out, command)
         outcome = measure(request, choice, containers_of(original.meta, choice), console)
         if outcome.status == EXIT_INTERRUPTED or not (outcome.folder / "summary.json").exists():
             return outcome.status or EXIT_FAILED

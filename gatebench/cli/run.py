@@ -1,4 +1,4 @@
-"""`gatebench run`: from what a person named to a measured run and its report."""
+"""From what a person named to a measured run and its report."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+from rich.console import Console
+
+from gatebench.cli.progress import TerminalObserver
+from gatebench.load.backend import Backend, Circumstances
+from gatebench.machine.cores import available_cores, cores_to_try, divide_evenly
 from gatebench.registry.registry import Registry, select
 from gatebench.registry.workloads import WORKLOAD_FILE
-from gatebench.words.errors import ConfigurationError
+from gatebench.results.earlier import Earlier
+from gatebench.run.run import Run, choose_cores
+from gatebench.runners.process.backend import ProcessBackend
+from gatebench.words.errors import ConfigurationError, Outcome, exit_status
 from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
-from gatebench.words.options import ServerOptions
+from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.paths import HOST
 from gatebench.words.plan import PROFILES, Profile
 from gatebench.words.toml import listed, near, seconds
 
 if TYPE_CHECKING:
     from gatebench.runners.docker.engine import Engine
-from rich.console import Console
-
-from gatebench.cli.progress import TerminalObserver
-from gatebench.load.backend import Backend, Circumstances
-from gatebench.machine.cores import available_cores, cores_to_try, divide_evenly
-from gatebench.results.earlier import Earlier
-from gatebench.run.run import Run, choose_cores
-from gatebench.runners.process.backend import ProcessBackend
-from gatebench.words.errors import Outcome, exit_status
-from gatebench.words.options import LoadOptions, RunRequest
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -42,7 +40,7 @@ _H = TypeVar("_H")
 
 NETWORKS = ("auto", "host", "bridge")
 REASONS = 3
-"""So many subjects are named with their reason where none of them can take part in a workload."""
+"""Subjects whose reason is given where none can take part in a workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +296,20 @@ def choose_containers(network: str, host: str) -> ContainerOptions:
     if problems:
         raise ConfigurationError(problems)
     return ContainerOptions(cast("Literal['auto', 'host', 'bridge']", chosen), host)
+
+
+def choose_claims(paths: Sequence[Path], registry: Registry) -> tuple[Path, ...]:
+    """Claims files of a user, each of which can be used.
+
+    Raises:
+        ConfigurationError: with every problem of every file.
+    """
+    if paths:
+        # numpy and scipy are heavy, and most runs have no claims but the project's.
+        from analysis.claims.file import Known, load_claims  # noqa: PLC0415
+
+        load_claims(paths, Known.of_registry(registry))
+    return tuple(path.resolve() for path in paths)
 
 
 def choose_runner(name: str) -> RunnerChoice:
