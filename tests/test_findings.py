@@ -13,7 +13,7 @@ from rich.console import Console
 from analysis.figures.results import Summary, standings
 from analysis.figures.summary import summarize
 from analysis.load.run import Run, load_run
-from analysis.page.report import standings_table
+from analysis.page.terminal import standings_table
 from analysis.words import conditions, findings, machine_facts
 from tests.summaries import BY_ID, QUIET, places, small, whole_run
 from tests.synthetic import IDLE, LOADS, SEARCH, STEADY, make_run

@@ -23,7 +23,7 @@ from gatebench.words.errors import ConfigurationError, GatebenchError
 from loadtests.engine.tally import FAILURES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -179,8 +179,7 @@ class Run:
     @property
     def ending(self) -> Mapping[str, Any] | None:
         """The last `finished` event; None while the run goes on, also anew, or where it was cut off."""
-        last = [event for event in self.events if event["kind"] in {"finished", "resumed"}][-1:]
-        return next((event for event in last if event["kind"] == "finished"), None)
+        return ending_of(self.events)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -212,7 +211,7 @@ def load_run(folder: Path) -> Run:
         )
     run_file = folder / "run.json"
     run_meta = parse(_read(run_file), run_file)
-    events = _events(folder / "events.jsonl")
+    events = read_events(folder / "events.jsonl")
     older = SINCE_SCHEMA_2 if run_meta.schema == 1 else {}
     missing = {**OF_CONTAINERS, **OF_LOCUST_FILES, **OF_OTHERS, **older}
     slices = read_table(folder / "slices.parquet", SLICE_COLUMNS, missing)
@@ -289,7 +288,18 @@ def _read(file: Path) -> str:
         raise GatebenchError(f"{file}: cannot be read ({error}); is this the folder of a run?") from error
 
 
-def _events(file: Path) -> tuple[Mapping[str, Any], ...]:
+def ending_of(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The last `finished` event; None while the run goes on, also anew, or where it was cut off."""
+    last = [event for event in events if event["kind"] in {"finished", "resumed"}][-1:]
+    return next((event for event in last if event["kind"] == "finished"), None)
+
+
+def read_events(file: Path) -> tuple[Mapping[str, Any], ...]:
+    """Every whole line of `events.jsonl`, in order; a torn last one is left out.
+
+    Raises:
+        GatebenchError: the file cannot be read, or a line is damaged.
+    """
     lines = _read(file).split("\n")
     events: list[Mapping[str, Any]] = []
     for number, line in enumerate(lines, start=1):

@@ -24,9 +24,9 @@ from gatebench.cli.run import (
     ContainerOptions,
     RunnerChoice,
     choose_profile,
+    conclude,
     find_references,
     measure,
-    print_report,
 )
 from gatebench.results.bundle import FOLDER, claims_of, kept_registry, unpacked
 from gatebench.results.columns import SCHEMA
@@ -215,9 +215,9 @@ def reproduce_run(
         original = load_run(folder)
         request = request_of(original.meta, folder, choice, budget, out, command)
         outcome = measure(request, choice, containers_of(original.meta, choice), console)
-        if outcome.status == EXIT_INTERRUPTED or not (outcome.folder / "summary.json").exists():
-            return outcome.status or EXIT_FAILED
-        print_report(outcome.folder, console)
+        status = conclude(outcome, console)
+        if status == EXIT_INTERRUPTED or not outcome.reported:
+            return status
         here = load_run(outcome.folder)
         return tell(original, here, claims_of(folder / FOLDER), console)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from rich.console import Console
+from rich.text import Text
 
 from gatebench.cli.progress import TerminalObserver
 from gatebench.load.backend import Backend, Circumstances
@@ -18,7 +19,7 @@ from gatebench.registry.workloads import WORKLOAD_FILE
 from gatebench.results.earlier import Earlier
 from gatebench.run.run import Run, choose_cores
 from gatebench.runners.process.backend import ProcessBackend
-from gatebench.words.errors import ConfigurationError, Outcome, exit_status
+from gatebench.words.errors import EXIT_FAILED, ConfigurationError, Outcome, exit_status
 from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
@@ -419,30 +420,25 @@ def backend_maker(
 
 
 def conclude(outcome: Outcome, console: Console) -> int:
-    """Prints the report of a run that has ended, where there is one.
+    """Prints the report of a run that has ended, or that there is none.
 
     Returns:
         The exit status that the run calls for.
     """
-    status = outcome.status
-    if (outcome.folder / "summary.json").exists():
-        print_report(outcome.folder, console)
-        status = status or exit_status(outcome.folder)
-    return status
+    folder = outcome.folder
+    if outcome.reported:
+        print_report(folder, console)
+        return outcome.status or exit_status(folder)
+    if (folder / "run.json").exists():
+        text = f"no tables: the report could not be made; `gatebench report {folder}` makes it again"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return outcome.status or EXIT_FAILED
 
 
 def print_report(folder: Path, console: Console) -> None:
-    """The standings of every level, and where the page is."""
+    """The standings of every level, and where the page is, as the report has them."""
     # pandas and scipy are heavy; only the commands that end with a report need them.
-    from analysis.figures.summary import summarize  # noqa: PLC0415
-    from analysis.load.run import load_run  # noqa: PLC0415
-    from analysis.page.report import standings_table  # noqa: PLC0415
+    from analysis.page.terminal import run_tables  # noqa: PLC0415
 
-    run = load_run(folder)
-    for level in summarize(run).levels:
-        console.print(standings_table(level))
-    ending = run.ending["outcome"] if run.ending else "it goes on, or was cut off"
-    if ending != "complete":
-        console.print(f"the run is not complete ({ending}): these figures rest on what was measured")
-    page = folder / "report.html"
-    console.print(f"report: {page}" if page.exists() else "the page could not be made", soft_wrap=True)
+    for part in run_tables(folder):
+        console.print(part, soft_wrap=isinstance(part, Text))

@@ -135,7 +135,8 @@ class Run:
             except KeyboardInterrupt:
                 text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
                 return Outcome(EXIT_INTERRUPTED, self._record.folder, self._early(text))
-        return outcome if reported else replace(outcome, status=outcome.status or EXIT_FAILED)
+        status = EXIT_DONE if reported else EXIT_FAILED
+        return replace(outcome, status=outcome.status or status, reported=reported)
 
     def _early(self, text: str) -> str:
         """Why the run ended early, with what a person can do about it."""
@@ -400,4 +401,4 @@ class Run:
             self._reporter.start()
             self._await_report()
             return self._reporter.made
-        return True
+        return False
