@@ -395,7 +395,7 @@ def _only(
     found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps)).subjects
     if len(found) != 1:
         names = listed(each.id for each in found)
-        raise ConfigurationError(f'"{name}" names {len(found)} subjects; name one of {names}')
+        raise ConfigurationError(f'"{name}" matches {len(found)} subjects; name one of {names}')
     return found[0]
 
 

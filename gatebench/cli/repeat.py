@@ -1,4 +1,4 @@
-"""Goes on with a run that ended early, or measures a run again."""
+"""Resumes a run that ended early, or measures a run again."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ def open_begun(folder: Path) -> Begun | None:
         GatebenchError: it is damaged.
     """
     if folder.is_dir() and not (folder / "run.json").exists():
-        raise ConfigurationError(f"{folder}: ended before it had a plan, so nothing of it can go on")
+        raise ConfigurationError(f"{folder}: the run ended before it had a plan; there is nothing to resume")
     run = load_run(folder)
     if run.meta.schema != SCHEMA:
         raise ConfigurationError(
-            f"{folder}: is of schema {run.meta.schema}, and this version writes schema {SCHEMA}; `gatebench "
-            f"reproduce {folder}` measures it anew"
+            f"{folder}: has schema {run.meta.schema}, and this version writes schema {SCHEMA}; `gatebench "
+            f"reproduce {folder}` measures it again"
         )
     description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     earlier = earlier_of(run, description)
@@ -170,7 +170,7 @@ def resume_run(
             f"{folder}: its Locust workers joined from other machines; name the address at which they do "
             "(--load-bind)"
             if begun.workers_elsewhere
-            else f"--load-bind: the Locust workers of {folder} were not elsewhere"
+            else f"--load-bind: the Locust workers of {folder} ran on its own machine"
         )
     request = replace(
         request_of(meta, folder, choice, None, folder, command), load=replace(begun.load, bind=load_bind)

@@ -248,8 +248,8 @@ def check_workers(load: LoadOptions, cores: int) -> None:
     """
     if not load.bind and load.workers > cores:
         raise ConfigurationError(
-            f"--load-workers: {load.workers} workers, and the machine has {cores} core(s) for them; more "
-            "than one a core only get in each other's way"
+            f"--load-workers: {load.workers} workers for {cores} core(s) of this machine; more than one per "
+            "core slow each other down"
         )
 
 
@@ -262,18 +262,18 @@ def check_server_host(options: ContainerOptions, load: LoadOptions) -> None:
     ours = ipaddress.IPv4Address(options.host)
     if options.host != HOST and not load.bind:
         raise ConfigurationError(
-            "--server-host: opens the servers to a network, for workers that are elsewhere; name the address "
-            "at which those join, too (--load-bind), or leave it out"
+            "--server-host: opens the servers to a network for workers on other machines; add the address "
+            "at which they join (--load-bind), or leave it out"
         )
     if ours.is_unspecified:
         raise ConfigurationError(
-            f"--server-host: {options.host} is every address and none to connect to; name the one of the "
-            "servers' machine that the workers reach"
+            f"--server-host: {options.host} is a wildcard and no address to connect to; give the one "
+            "at which the workers reach this machine"
         )
     if load.bind and ours.is_loopback and not load.bind.startswith("127."):
         raise ConfigurationError(
-            f"--load-bind: workers elsewhere cannot reach servers at {options.host}; name the address of the "
-            "servers' machine that they reach (--server-host)"
+            f"--load-bind: workers on other machines cannot reach servers at {options.host}; give an address "
+            "of this machine that they can reach (--server-host)"
         )
 
 
@@ -291,7 +291,7 @@ def choose_containers(network: str, host: str) -> ContainerOptions:
     try:
         ipaddress.IPv4Address(host)
     except ValueError:
-        problems.append(f"--server-host: {host!r} is no IPv4 address of the servers' machine")
+        problems.append(f"--server-host: {host!r} is not an IPv4 address of this machine")
     if network == "bridge" and host != HOST:
         problems.append("--server-host: on a bridge each server has an address of its own")
     if problems:
@@ -334,7 +334,7 @@ def choose_runner(name: str) -> RunnerChoice:
                 "docker context use), or run the servers as processes: --runner process, RUNNER=process"
             ) from error
         return RunnerChoice(f"servers run as local processes: {error}", None)
-    why = "as asked for" if chosen == "docker" else "because one answers; RUNNER=process does without"
+    why = "as asked for" if chosen == "docker" else "because an engine answers; RUNNER=process needs none"
     return RunnerChoice(f"servers run in containers of the engine at {engine.address}, {why}", engine)
 
 
@@ -402,7 +402,7 @@ def backend_maker(
     check_workers(load, len(cores))
     if engine is None:
         if options != ContainerOptions():
-            raise ConfigurationError("--network and --server-host are for containers: --runner docker")
+            raise ConfigurationError("--network and --server-host apply to containers only (--runner docker)")
         divided = choose_cores(engines, servers.cores) if measures else cores_to_try()
         return lambda circumstances: ProcessBackend(divided, circumstances, servers=servers)
     # The SDK is slow to import; runs in processes do without.
@@ -413,7 +413,7 @@ def backend_maker(
     check_server_host(options, load)
     if network == "bridge" and load.bind:
         raise ConfigurationError(
-            "--load-bind: a bridge has no way in for workers elsewhere; use --network host"
+            "--load-bind: a bridge network cannot be reached from other machines; use --network host"
         )
     setting = Setting(network, options.host, workloads, servers)
     return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)

@@ -163,8 +163,8 @@ def calibrate_command(backend: Backend, scratch: Path, console: Console) -> None
             ceilings = calibrate(ground.load, probes, responder_of, slices=SLICES, window_s=WINDOW_S)
     console.print(ceilings_table(ceilings, backend.cores))
     console.print(
-        "Figures of this machine, of now. A server's figure that is over half of such a rate may show the "
-        "engine rather than the server; the gate `ceiling` refuses it.",
+        "These figures hold for this machine, now. A server's rate above half of one of them may measure the "
+        "engine instead of the server; the gate `ceiling` refuses it.",
         soft_wrap=True,
     )
 

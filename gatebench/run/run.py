@@ -142,7 +142,7 @@ class Run:
         """Why the run ended early, with what a person can do about it."""
         if not self._setup_s:  # no block was begun: there is nothing to go on with
             return text
-        return f"{text}\n`gatebench resume {self._record.folder}` goes on with what is left to measure"
+        return f"{text}\n`gatebench resume {self._record.folder}` measures what is missing"
 
     def _try_to_measure(self, scratch: Path) -> tuple[str, Outcome]:
         """Measures, and turns what may end a run early into how it ended."""
