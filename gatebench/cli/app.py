@@ -15,6 +15,7 @@ from rich.console import Console
 from gatebench.cli.options import (
     CONTAINERS,
     LOAD,
+    OPTIONS,
     PLAN,
     SERVERS,
     AppNames,
@@ -33,6 +34,8 @@ from gatebench.cli.options import (
     Workers,
     WorkloadNames,
     WorkloadsDirs,
+    argument,
+    option,
     typed_command,
 )
 from gatebench.cli.runs import results_app
@@ -72,82 +75,38 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     servers_dir: ServersDirs = None,
     apps_dir: AppsDirs = None,
     workloads_dir: WorkloadsDirs = None,
-    profile: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            envvar="GATEBENCH_PROFILE",
-            rich_help_panel=PLAN,
-            help="Choose smoke, standard or full.",
-        ),
-    ] = "standard",
+    profile: Annotated[str, option("--profile", PLAN, "Choose smoke, standard or full.")] = "standard",
     budget: Budget = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            envvar="GATEBENCH_SEED", rich_help_panel=PLAN, help="Repeat the order of another run's slices."
-        ),
-    ] = None,
+    seed: Annotated[int | None, option("--seed", PLAN, "Repeat the order of another run's slices.")] = None,
     exclusive: Annotated[
-        bool,
-        typer.Option(
-            "--exclusive",
-            envvar="GATEBENCH_EXCLUSIVE",
-            rich_help_panel=PLAN,
-            help="Keep one server up at a time, instead of all.",
-        ),
+        bool, option("--exclusive", PLAN, "Keep one server up at a time, instead of all.")
     ] = False,
     runner: RunnerName = "auto",
-    server_cores: Annotated[
-        int,
-        typer.Option(
-            envvar="GATEBENCH_SERVER_CORES", rich_help_panel=SERVERS, help="Set the cores of every server."
-        ),
-    ] = 1,
+    server_cores: Annotated[int, option("--server-cores", SERVERS, "Set the cores of every server.")] = 1,
     workers: Workers = None,
     threads: Annotated[
         int | None,
-        typer.Option(
-            envvar="GATEBENCH_THREADS",
-            rich_help_panel=SERVERS,
-            help="Set the threads of servers that take a number of threads. Default: 4.",
-        ),
+        option("--threads", SERVERS, "Set the threads of servers that take a number of them. Default: 4."),
     ] = None,
     engines: Engines = None,
     load_workers: Annotated[
         int,
-        typer.Option(
-            envvar="GATEBENCH_LOAD_WORKERS",
-            rich_help_panel=LOAD,
-            help="Share the load among this many Locust workers; 0 for the load process alone.",
-        ),
+        option("--load-workers", LOAD, "Share the load among Locust workers; 0 for the load process alone."),
     ] = 0,
     load_bind: LoadBind = "",
     locust_option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            envvar="GATEBENCH_LOCUST_OPTION",
-            rich_help_panel=LOAD,
-            help="Set an option that the workloads' Locust files define; repeatable.",
+        option(
+            "--locust-option", LOAD, "Set NAME=VALUE, an option of the workloads' Locust files; repeatable."
         ),
     ] = None,
     network: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            envvar="GATEBENCH_NETWORK",
-            rich_help_panel=CONTAINERS,
-            help="Connect containers by host, bridge (one for all) or auto.",
-        ),
+        str, option("--network", CONTAINERS, "Connect containers by host, bridge (one for all) or auto.")
     ] = "auto",
     server_host: Annotated[
         str,
-        typer.Option(
-            metavar="ADDRESS",
-            envvar="GATEBENCH_SERVER_HOST",
-            rich_help_panel=CONTAINERS,
-            help="Serve at this address where the load comes from other machines.",
+        option(
+            "--server-host", CONTAINERS, "Serve at this address where the load comes from other machines."
         ),
     ] = HOST,
     out: Out = None,
@@ -299,17 +258,13 @@ def ui(
 
 @app.command("explain", cls=Command, rich_help_panel=SUBJECTS)
 def explain_request(
-    interface: Annotated[str, typer.Argument(envvar="GATEBENCH_INTERFACE", help="wsgi or asgi.")] = "wsgi",
+    interface: Annotated[str, argument("INTERFACE", "wsgi or asgi.")] = "wsgi",
     subject: Annotated[
-        str | None,
-        typer.Argument(
-            envvar="GATEBENCH_SERVER",
-            help="Subject of that interface. Default: gunicorn-sync or uvicorn.",
-        ),
+        str | None, argument("SERVER", "Subject of that interface. Default: gunicorn-sync or uvicorn.")
     ] = None,
     path: Annotated[
         str,
-        typer.Option(envvar="GATEBENCH_ROUTE", help="Request this route of the contract, such as /ws/echo."),
+        option("--path", OPTIONS, "Request this route of the contract, such as /ws/echo.", variable="ROUTE"),
     ] = "/plaintext",
     as_json: Annotated[bool, typer.Option("--json", help="Print the raw trace.")] = False,
     servers_dir: ServersDirs = None,
@@ -333,24 +288,24 @@ def new_server(
         typer.Argument(help="Command after --, with {port}, {host}, and {app} or {app_file}; no shell."),
     ] = None,
     interface: Annotated[
-        str, typer.Option(envvar="GATEBENCH_INTERFACE", help="Set the interface: wsgi or asgi. Required.")
+        str, option("--interface", OPTIONS, "Set the interface: wsgi or asgi. Required.")
     ] = "",
     homepage: Annotated[
-        str, typer.Option(envvar="GATEBENCH_HOMEPAGE", help="Set the address of the server's site. Required.")
+        str, option("--homepage", OPTIONS, "Set the address of the server's site. Required.")
     ] = "",
     package: Annotated[
-        list[str] | None,
-        typer.Option(envvar="GATEBENCH_PACKAGE", help="Install this package; repeatable. Default: the name."),
+        list[str] | None, option("--package", OPTIONS, "Install this package; repeatable. Default: the name.")
     ] = None,
     supports: Annotated[
         list[str] | None,
-        typer.Option(
-            envvar="GATEBENCH_SUPPORTS",
-            help="Declare what the server can do. Default: close keep-alive; for asgi websocket too.",
+        option(
+            "--supports",
+            OPTIONS,
+            "Declare what the server can do. Default: close keep-alive; for asgi websocket too.",
         ),
     ] = None,
     directory: Annotated[
-        Path, typer.Option("--dir", envvar="GATEBENCH_SERVERS_DIR", help="Make the folder in this one.")
+        Path, option("--dir", OPTIONS, "Make the folder in this one.", variable="SERVERS_DIR")
     ] = ROOT / "servers",
 ) -> None:
     """Make the folder of a new server, for `new-server NAME OPTIONS -- COMMAND`, and pin its packages."""

@@ -12,153 +12,94 @@ import typer
 from typer.core import TyperCommand
 
 SELECTION, PLAN, SERVERS, LOAD = "Selection", "Plan", "Servers", "Load"
-CONTAINERS, OUTPUT = "Containers", "Output"
+CONTAINERS, OUTPUT, OPTIONS = "Containers", "Output", "Options"
+"""Panels of a command's help."""
+SEVERAL: Any = {"parser": Path}
+"""Of an option with several paths; without the parser its variable would be split at colons, like PATH."""
+
+
+def option(name: str, panel: str, text: str, *, variable: str = "", **more: Any) -> Any:
+    """An option that a variable may give as well: `GATEBENCH_SERVERS_DIR` is `--servers-dir`.
+
+    Args:
+        name: of the option, with its dashes.
+        panel: of the help, in which it stands.
+        text: of the help.
+        variable: what its variable is called instead, after `GATEBENCH_`.
+        more: what else `typer.Option` takes.
+    """
+    variable = variable or name.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(name, envvar=f"GATEBENCH_{variable}", rich_help_panel=panel, help=text, **more)
+
+
+def argument(variable: str, text: str, **more: Any) -> Any:
+    """An argument that a variable may give as well: `GATEBENCH_` and `variable`."""
+    return typer.Argument(envvar=f"GATEBENCH_{variable}", help=text, **more)
+
 
 ServerNames = Annotated[
     list[str] | None,
-    typer.Option(
-        "--servers",
-        metavar="NAMES",
-        envvar="GATEBENCH_SERVERS",
-        rich_help_panel=SELECTION,
-        help="Select servers, subjects or globs: 'gunicorn-* uvicorn'. Default: all.",
-    ),
+    option("--servers", SELECTION, "Select servers, subjects or globs: 'gunicorn-* uvicorn'. Default: all."),
 ]
 AppNames = Annotated[
     list[str] | None,
-    typer.Option(
-        "--apps",
-        metavar="NAMES",
-        envvar="GATEBENCH_APPS",
-        rich_help_panel=SELECTION,
-        help="Select applications or globs, each for every server. Default: plain.",
-    ),
+    option("--apps", SELECTION, "Select applications or globs, each for every server. Default: plain."),
 ]
 WorkloadNames = Annotated[
     list[str] | None,
-    typer.Option(
-        "--workloads",
-        metavar="NAMES",
-        envvar="GATEBENCH_WORKLOADS",
-        rich_help_panel=SELECTION,
-        help="Select workloads or globs. Default: those of the profile.",
-    ),
+    option("--workloads", SELECTION, "Select workloads or globs. Default: those of the profile."),
 ]
 ServersDirs = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--servers-dir",
-        parser=Path,  # without it a variable would be split at colons, like PATH
-        metavar="FOLDER",
-        envvar="GATEBENCH_SERVERS_DIR",
-        rich_help_panel=SELECTION,
-        help="Add a folder with server folders of your own; repeatable.",
+    option(
+        "--servers-dir", SELECTION, "Add a folder with server folders of your own; repeatable.", **SEVERAL
     ),
 ]
 AppsDirs = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--apps-dir",
-        parser=Path,
-        metavar="FOLDER",
-        envvar="GATEBENCH_APPS_DIR",
-        rich_help_panel=SELECTION,
-        help="Add a folder with application folders of your own; repeatable.",
+    option(
+        "--apps-dir", SELECTION, "Add a folder with application folders of your own; repeatable.", **SEVERAL
     ),
 ]
 WorkloadsDirs = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--workloads-dir",
-        parser=Path,
-        metavar="FOLDER",
-        envvar="GATEBENCH_WORKLOADS_DIR",
-        rich_help_panel=SELECTION,
-        help="Add a folder with workload folders of your own; repeatable.",
+    option(
+        "--workloads-dir", SELECTION, "Add a folder with workload folders of your own; repeatable.", **SEVERAL
     ),
 ]
 RunnerName = Annotated[
     str,
-    typer.Option(
-        "--runner",
-        metavar="NAME",
-        envvar="GATEBENCH_RUNNER",
-        rich_help_panel=SERVERS,
-        help="Start servers with docker or process; auto uses containers where an engine answers.",
+    option(
+        "--runner", SERVERS, "Start servers with docker, process or auto: containers where they can be had."
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        "--workers",
-        envvar="GATEBENCH_WORKERS",
-        rich_help_panel=SERVERS,
-        help="Set the worker processes of every server. Default: one per server core.",
-    ),
+    option("--workers", SERVERS, "Set the worker processes of every server. Default: one per server core."),
 ]
 Engines = Annotated[
     int | None,
-    typer.Option(
-        "--engines",
-        envvar="GATEBENCH_ENGINES",
-        rich_help_panel=LOAD,
-        help="Set the number of load engine processes, one core each. Default: 2 where cores are free.",
+    option(
+        "--engines", LOAD, "Set the load engine processes, one core each. Default: 2 where cores are free."
     ),
 ]
 LoadBind = Annotated[
-    str,
-    typer.Option(
-        "--load-bind",
-        metavar="ADDRESS",
-        envvar="GATEBENCH_LOAD_BIND",
-        rich_help_panel=LOAD,
-        help="Listen at this address for Locust workers on other machines.",
-    ),
+    str, option("--load-bind", LOAD, "Listen at this address for Locust workers on other machines.")
 ]
 Budget = Annotated[
-    str | None,
-    typer.Option(
-        "--budget",
-        metavar="TIME",
-        envvar="GATEBENCH_BUDGET",
-        rich_help_panel=PLAN,
-        help="Limit the wall time after set-up, such as 90s or 10m.",
-    ),
+    str | None, option("--budget", PLAN, "Limit the wall time after set-up, such as 90s or 10m.")
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        envvar="GATEBENCH_OUT",
-        rich_help_panel=OUTPUT,
-        help="Write results to this folder, which must be empty or new.",
-    ),
+    Path | None, option("--out", OUTPUT, "Write results to this folder, which must be empty or new.")
 ]
 Claims = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--claims",
-        parser=Path,
-        metavar="FILE",
-        envvar="GATEBENCH_CLAIMS",
-        rich_help_panel=OUTPUT,
-        help="Check the claims in this file too; repeatable.",
-    ),
-]
-RunFolder = Annotated[Path, typer.Argument(envvar="GATEBENCH_RUN", help="Results folder of the run.")]
-SubjectName = Annotated[
-    str, typer.Argument(envvar="GATEBENCH_SERVER", help="Subject, such as uvicorn or uvicorn+bare.")
+    list[Path] | None, option("--claims", OUTPUT, "Check the claims in this file too; repeatable.", **SEVERAL)
 ]
 Port = Annotated[
-    int,
-    typer.Option(
-        "--port",
-        envvar="GATEBENCH_PORT",
-        min=1,
-        max=65535,
-        help="Serve the subject at this port of 127.0.0.1.",
-    ),
+    int, option("--port", OPTIONS, "Serve the subject at this port of 127.0.0.1.", min=1, max=65535)
 ]
+RunFolder = Annotated[Path, argument("RUN", "Results folder of the run.", show_default="results/latest")]
+SubjectName = Annotated[str, argument("SERVER", "Subject, such as uvicorn or uvicorn+bare.")]
 
 
 class Command(TyperCommand):

@@ -20,6 +20,8 @@ from gatebench.cli.options import (
     LoadBind,
     Out,
     RunFolder,
+    argument,
+    option,
     typed_command,
 )
 from gatebench.words.errors import EXIT_FAILED, ConfigurationError
@@ -65,10 +67,8 @@ def report(
 
 @results_app.command(cls=Command, rich_help_panel=RUNS)
 def compare(
-    a: Annotated[
-        Path, typer.Argument(envvar="GATEBENCH_A", help="Results folder or bundle to compare with.")
-    ],
-    b: Annotated[Path, typer.Argument(envvar="GATEBENCH_B", help="The other results folder or bundle.")],
+    a: Annotated[Path, argument("A", "Results folder or bundle to compare with.")],
+    b: Annotated[Path, argument("B", "The other results folder or bundle.")],
     json_file: Annotated[
         Path | None, typer.Option("--json", rich_help_panel=OUTPUT, help="Write the comparison as JSON too.")
     ] = None,
@@ -85,12 +85,7 @@ def compare(
 @results_app.command("bundle", cls=Command, rich_help_panel=RUNS)
 def bundle_run(
     folder: RunFolder = RESULTS / "latest",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="GATEBENCH_OUT", rich_help_panel=OUTPUT, help="Write this file. Default: beside the run."
-        ),
-    ] = None,
+    out: Annotated[Path | None, option("--out", OUTPUT, "Write this file. Default: beside the run.")] = None,
 ) -> None:
     """Pack a run into one small file to share, without what is private to the machine."""
     from analysis.load.run import load_run
@@ -127,18 +122,10 @@ def resume(ctx: typer.Context, folder: RunFolder = RESULTS / "latest", load_bind
 @results_app.command(cls=Command, rich_help_panel=RUNS)
 def reproduce(
     ctx: typer.Context,
-    source: Annotated[
-        Path, typer.Argument(envvar="GATEBENCH_RUN", help="Results folder or bundle of the run.")
-    ],
+    source: Annotated[Path, argument("RUN", "Results folder or bundle of the run.")],
     runner: Annotated[
         str,
-        typer.Option(
-            "--runner",
-            metavar="NAME",
-            envvar="GATEBENCH_RUNNER",
-            rich_help_panel=SERVERS,
-            help="Start servers with auto, docker or process. Default: as in that run.",
-        ),
+        option("--runner", SERVERS, "Start servers with auto, docker or process. Default: as in that run."),
     ] = "",
     budget: Budget = None,
     out: Out = None,
