@@ -1,94 +1,79 @@
 # Gatebench: `make` alone prints this help.
-# Variables: PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE=1 SERVER_CORES WORKERS THREADS ENGINES LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS LOCUST_OPTION RUN A B INTERFACE ROUTE SERVER PORT NAME PACKAGE HOMEPAGE SUPPORTS COMMAND SERVERS_DIR APPS_DIR WORKLOADS_DIR PYTHON
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROFILE ?= standard
 RUN ?= results/latest
-PORT ?= 8000
 
-run_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BUDGET)') \
-	$(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
-	$(if $(WORKLOADS),--workloads '$(WORKLOADS)') $(if $(SEED),--seed '$(SEED)') \
-	$(if $(OUT),--out '$(OUT)') $(if $(EXCLUSIVE),--exclusive) \
-	$(if $(SERVER_CORES),--server-cores '$(SERVER_CORES)') $(if $(WORKERS),--workers '$(WORKERS)') \
-	$(if $(THREADS),--threads '$(THREADS)') \
-	$(if $(ENGINES),--engines '$(ENGINES)') $(if $(LOAD_WORKERS),--load-workers '$(LOAD_WORKERS)') \
-	$(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)') $(if $(NETWORK),--network '$(NETWORK)') \
-	$(if $(SERVER_HOST),--server-host '$(SERVER_HOST)') $(foreach file,$(CLAIMS),--claims '$(file)') \
-	$(foreach option,$(LOCUST_OPTION),--locust-option '$(option)') \
-	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
-	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
-check_options = $(if $(RUNNER),--runner '$(RUNNER)') $(if $(WORKERS),--workers '$(WORKERS)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(APPS),--apps '$(APPS)') \
-	$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
-serve_options = $(if $(APPS),--apps '$(APPS)') $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') \
-	$(foreach dir,$(APPS_DIR),--apps-dir '$(dir)')
-list_options = $(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)') $(foreach dir,$(APPS_DIR),--apps-dir '$(dir)') \
-	$(foreach dir,$(WORKLOADS_DIR),--workloads-dir '$(dir)')
+# A variable that has a value becomes GATEBENCH_… for the command; its option is declared in gatebench/cli.
+OPTIONS := PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE SERVER_CORES WORKERS THREADS ENGINES \
+	LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS LOCUST_OPTION RUN A B INTERFACE ROUTE SERVER PORT \
+	PACKAGE HOMEPAGE SUPPORTS SERVERS_DIR APPS_DIR WORKLOADS_DIR
+VARIABLES := $(OPTIONS) NAME COMMAND PYTHON
+COMMANDS := bench smoke verify list new-server compose calibrate report compare bundle resume reproduce \
+	explain serve ui notebook
+$(foreach name,$(OPTIONS),$(if $($(name)),$(eval $(COMMANDS): export GATEBENCH_$(name) = $$($(name)))))
 
-.PHONY: help bench smoke verify list new-server compose calibrate report notebook compare bundle resume reproduce explain ui serve test test-fast check bench-engine bench-report lock clean
+.PHONY: help $(COMMANDS) test test-fast check bench-engine bench-report lock clean
 
 help: ## print this help
 	@printf 'Gatebench compares Python'"'"'s WSGI and ASGI servers.\n\n'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\nVariables, as in: make bench BUDGET=5m SERVERS="gunicorn-* uvicorn" OUT=results/demo\n'
-	@sed -n 's/^# Variables: /  /p' $(MAKEFILE_LIST)
+	@printf '  %s\n' '$(VARIABLES)'
 
 bench: $(VENV)/.lab ## measure every server (PROFILE=standard, about 14 minutes) and report on it
-	@$(BIN)/gatebench run --profile '$(PROFILE)' $(run_options)
+	@$(BIN)/gatebench run
 
-smoke: $(VENV)/.lab ## every server under the main workloads, under two minutes: does it all work here?
-	@$(BIN)/gatebench run --profile smoke $(run_options)
+smoke: $(VENV)/.lab ## measure every server under the main workloads in under two minutes: does it all work here?
+	@$(BIN)/gatebench run --profile smoke
 
-verify: $(VENV)/.lab ## hold every server to the whole contract
-	@$(BIN)/gatebench verify $(check_options)
+verify: $(VENV)/.lab ## check every server against the whole contract
+	@$(BIN)/gatebench verify
 
 list: $(VENV)/.lab ## list subjects, applications, workloads and profiles
-	@$(BIN)/gatebench list $(list_options)
+	@$(BIN)/gatebench list
 
+new-server: export GATEBENCH_SERVERS_DIR = $(firstword $(SERVERS_DIR))
 new-server: $(VENV)/.lab ## write the folder of a server of your own (NAME= INTERFACE= HOMEPAGE= COMMAND=)
-	@$(BIN)/gatebench new-server '$(NAME)' --interface '$(INTERFACE)' --homepage '$(HOMEPAGE)' \
-		$(foreach package,$(PACKAGE),--package '$(package)') $(if $(SUPPORTS),--supports '$(SUPPORTS)') \
-		$(if $(SERVERS_DIR),--dir '$(firstword $(SERVERS_DIR))') -- "$$COMMAND"
+	@$(BIN)/gatebench new-server "$$NAME" -- "$$COMMAND"
 
 compose: $(VENV)/.lab ## generate docker-compose.yml from the server folders
 	@$(BIN)/gatebench compose
 
-calibrate: $(VENV)/.lab ## what the load engine can do on this machine, by transport and size
-	@$(BIN)/gatebench calibrate $(if $(RUNNER),--runner '$(RUNNER)') $(if $(ENGINES),--engines '$(ENGINES)')
+calibrate: $(VENV)/.lab ## measure what the load engine can do on this machine, by transport and size
+	@$(BIN)/gatebench calibrate
 
 report: $(VENV)/.lab ## draw the report again from raw data (RUN=results/latest)
-	@$(BIN)/gatebench report '$(RUN)' $(foreach file,$(CLAIMS),--claims '$(file)')
+	@$(BIN)/gatebench report
 
 compare: $(VENV)/.lab ## compare two runs (A=results/one B=results/other)
-	@test -n '$(A)' -a -n '$(B)' || { echo 'name two runs: make compare A=results/one B=results/other' >&2; exit 2; }
-	@$(BIN)/gatebench compare '$(A)' '$(B)'
+	@test -n "$$GATEBENCH_A" -a -n "$$GATEBENCH_B" || { echo 'name two runs: make compare A=results/one B=results/other' >&2; exit 2; }
+	@$(BIN)/gatebench compare
 
-bundle: $(VENV)/.lab ## pack a run into one file to give away (RUN=results/latest)
-	@$(BIN)/gatebench bundle '$(RUN)' $(if $(OUT),--out '$(OUT)')
+bundle: $(VENV)/.lab ## pack a run into one file to share (RUN=results/latest)
+	@$(BIN)/gatebench bundle
 
-resume: $(VENV)/.lab ## go on with a run that ended early (RUN=results/latest)
-	@$(BIN)/gatebench resume '$(RUN)' $(if $(LOAD_BIND),--load-bind '$(LOAD_BIND)')
+resume: $(VENV)/.lab ## resume a run that ended early (RUN=results/latest)
+	@$(BIN)/gatebench resume
 
-reproduce: $(VENV)/.lab ## run a run or a bundle again and tell what holds here (RUN=file.gatebench.zip)
-	@$(BIN)/gatebench reproduce '$(RUN)' $(if $(RUNNER),--runner '$(RUNNER)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(OUT),--out '$(OUT)')
+reproduce: $(VENV)/.lab ## measure a run or a bundle again and report what holds here (RUN=file.gatebench.zip)
+	@$(BIN)/gatebench reproduce
 
-explain: $(VENV)/.lab ## one live request step by step (INTERFACE=asgi SERVER=uvicorn ROUTE=/ws/echo)
-	@$(BIN)/gatebench explain '$(or $(INTERFACE),wsgi)' $(if $(SERVER),'$(SERVER)') $(if $(ROUTE),--path '$(ROUTE)') \
-		$(foreach dir,$(SERVERS_DIR),--servers-dir '$(dir)')
+explain: $(VENV)/.lab ## show one live request step by step (INTERFACE=asgi SERVER=uvicorn ROUTE=/ws/echo)
+	@$(BIN)/gatebench explain
 
 notebook: $(VENV)/.notebook ## open the notebooks on a run (RUN=results/latest)
-	@GATEBENCH_RUN='$(abspath $(RUN))' $(BIN)/jupyter lab analysis/notebooks
+	@$(BIN)/jupyter lab analysis/notebooks
 
 serve: $(VENV)/.lab ## run one subject in the foreground (SERVER=uvicorn PORT=8000)
-	@test -n '$(SERVER)' || { echo 'name a subject: make serve SERVER=uvicorn (make list shows them)' >&2; exit 2; }
-	@$(BIN)/gatebench serve '$(SERVER)' --port '$(PORT)' $(serve_options)
+	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make serve SERVER=uvicorn (make list shows them)' >&2; exit 2; }
+	@$(BIN)/gatebench serve
 
 ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicorn PORT=8000)
-	@test -n '$(SERVER)' || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
-	@$(BIN)/gatebench ui '$(SERVER)' --port '$(PORT)' $(serve_options)
+	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
+	@$(BIN)/gatebench ui
 
 # Side by side; what measures in real time needs the cores for itself.
 UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal -m 'not real and not docker and not browser'
@@ -100,7 +85,7 @@ test: $(VENV)/.dev ## run every test
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)
 
-check: $(VENV)/.dev ## ruff, the strict type checker, and who may import whom
+check: $(VENV)/.dev ## run ruff, the strict type checker and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -109,7 +94,7 @@ check: $(VENV)/.dev ## ruff, the strict type checker, and who may import whom
 bench-engine: $(VENV)/.dev ## compare the load engine with wrk, h2load, ab, picows and Locust's own client
 	@$(BIN)/python -m tools.bench_engine
 
-bench-report: $(VENV)/.dev ## how long the report of 1,000 cells and 200,000 slices takes
+bench-report: $(VENV)/.dev ## time the report of 1,000 cells and 200,000 slices
 	@$(BIN)/python -m tests.support.bench_report
 
 lock: $(VENV)/.lab ## pin every requirement anew, with hashes and without index addresses

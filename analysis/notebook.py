@@ -18,7 +18,7 @@ from analysis.charts.view import View
 from analysis.figures.leads import RPS
 from analysis.figures.results import compared, standings
 from analysis.load.run import load_run
-from analysis.page.report import standings_table
+from analysis.page.terminal import standings_table
 from analysis.words import findings
 from gatebench.results.bundle import unpacked
 from gatebench.words.errors import GatebenchError

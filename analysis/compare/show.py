@@ -153,7 +153,7 @@ def in_a(pair: PairComparison) -> tuple[str, str]:
 
 SCHEMA = 1
 _DIGITS = 6
-"""Significant digits, as in `summary.json`."""
+"""Significant digits in the file: more than any figure has, few enough to read."""
 
 
 def as_json(result: RunComparison) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections import defaultdict
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.cells import level_data, totals
 from analysis.figures.gates import refusals, shared_in_words
-from analysis.figures.leads import fit, lead_metric, lead_table, typical_percentiles, why_no_lead
+from analysis.figures.leads import MESSAGES, fit, lead_metric, lead_table, typical_percentiles, why_no_lead
 from analysis.figures.results import LATENCY_NAMES, CellResult, LevelResult, Noise, Summary
 from analysis.figures.statistics import (
     MIN_BLOCKS,
@@ -21,7 +22,7 @@ from analysis.figures.statistics import (
     rate,
 )
 from analysis.figures.steadiness import MIN_ROUNDS, drifts
-from analysis.load.tables import forked_map, together
+from analysis.load.tables import Details, Named, forked_map, together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     from analysis.figures.results import ClaimResult
     from analysis.figures.steadiness import Drift
     from analysis.load.run import Failure, Run
-    from gatebench.results.schema import LevelPlan, SubjectMeta
+    from gatebench.results.schema import LevelPlan, RunMeta, SubjectMeta
 
 
 SCHEMA = 1
 MIB = 1 << 20
-_DIGITS = 6
-"""Significant digits in the file: more than any figure has, few enough to read."""
+_DIGITS = 9
+"""Significant digits in the file: so many that a figure of it, rounded again to be shown, is the same one."""
 _WITHOUT_ONE_RATE = {
     "objective": "a search tries many rates, and these would be of a mixture",
     "idle": "idle connections carry nothing",
@@ -312,6 +313,7 @@ def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
         "workload": cell.workload,
         "level": cell.level,
         "metric": level.metric.name,
+        "unit": level.metric.unit,
         "rate_per_s": _rounded(level.plan.rate_per_s),
         "status": cell.status,
         "reasons": list(cell.reasons),
@@ -332,6 +334,7 @@ def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
             "high": _rounded(lead.high if lead else None),
         },
         "latency_us": _rounded_all(cell.latency_us),
+        "typical_us": _rounded_all(cell.typical),
         "service_us": _rounded_all(cell.service_us),
         "last_us": _rounded_all(cell.last_us),
         "mib_per_s": _rounded(cell.mib_per_s),
@@ -350,6 +353,7 @@ def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
         "metric": level.metric.name,
         "left": pair.left,
         "right": pair.right,
+        "blocks": pair.blocks,
         "ratio": _rounded(pair.ratio),
         "low": _rounded(pair.low),
         "high": _rounded(pair.high),
@@ -357,6 +361,54 @@ def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
         "verdict": pair.verdict,
         "because": pair.because,
     }
+
+
+def levels_of(content: Mapping[str, Any], meta: RunMeta) -> tuple[LevelResult, ...]:
+    """The levels of a run from the content of its `summary.json`, with the digits that it keeps.
+
+    Rounds and noise are not read back.
+
+    Raises:
+        KeyError: a figure is not there, which an earlier version did not write.
+    """
+    cells, pairs = defaultdict(list), defaultdict(list)
+    units: dict[tuple[str, str], str] = {}
+    for row in content["cells"]:
+        key = row["workload"], row["level"]
+        cells[key].append(_cell_of(row))
+        units[key] = row["unit"]
+    for row in content["comparisons"]:
+        pairs[row["workload"], row["level"]].append(_comparison_of(row))
+    levels = []
+    for plan in meta.levels:
+        key, workload = (plan.workload, plan.level), meta.workload(plan.workload)
+        metric = lead_metric(plan, workload, of_messages=units.get(key) == MESSAGES.unit)
+        levels.append(LevelResult(plan, metric, (0, 0), tuple(cells[key]), tuple(pairs[key])))
+    return tuple(levels)
+
+
+def _cell_of(row: Mapping[str, Any]) -> CellResult:
+    def estimate(key: str) -> Estimate | None:
+        figure = row[key]
+        return None if figure["estimate"] is None else Estimate(**figure, blocks=row["blocks"])
+
+    same = {each.name for each in fields(CellResult)} & row.keys()
+    return CellResult(
+        **{name: row[name] for name in same - {"reasons", "rps", "lead"}},
+        reasons=tuple(row["reasons"]),
+        rps=estimate("rps"),
+        lead=estimate("lead"),
+        typical=row["typical_us"],
+        details=Details(
+            {kind: tuple(texts) for kind, texts in row["examples"].items()},
+            {name: Named(**each) for name, each in row["names"].items()},
+            row["uncounted"],
+        ),
+    )
+
+
+def _comparison_of(row: Mapping[str, Any]) -> Comparison:
+    return Comparison(**{each.name: row[each.name] for each in fields(Comparison)})
 
 
 def _rounded_all(values: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ from gatebench.results.schema import READABLE, RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -106,8 +106,7 @@ class Run:
     @property
     def ending(self) -> Mapping[str, Any] | None:
         """The last `finished` event; None while the run goes on, also anew, or where it was cut off."""
-        last = [event for event in self.events if event["kind"] in {"finished", "resumed"}][-1:]
-        return next((event for event in last if event["kind"] == "finished"), None)
+        return ending_of(self.events)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -139,7 +138,7 @@ def load_run(folder: Path) -> Run:
         )
     run_file = folder / "run.json"
     run_meta = parse_meta(_read(run_file), run_file)
-    events = _events(folder / "events.jsonl")
+    events = read_events(folder / "events.jsonl")
     schema = run_meta.schema_
     types = {column.name: column.read_as for column in SLICES}
     slices = read_table(folder / "slices.parquet", types, missing_before(SLICES, schema))
@@ -258,7 +257,18 @@ def _read(file: Path) -> str:
         raise GatebenchError(f"{file}: cannot be read ({error}); is this the folder of a run?") from error
 
 
-def _events(file: Path) -> tuple[Mapping[str, Any], ...]:
+def ending_of(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The last `finished` event; None while the run goes on, also anew, or where it was cut off."""
+    last = [event for event in events if event["kind"] in {"finished", "resumed"}][-1:]
+    return next((event for event in last if event["kind"] == "finished"), None)
+
+
+def read_events(file: Path) -> tuple[Mapping[str, Any], ...]:
+    """Every whole line of `events.jsonl`, in order; a torn last one is left out.
+
+    Raises:
+        GatebenchError: the file cannot be read, or a line is damaged.
+    """
     lines = _read(file).split("\n")
     events: list[Mapping[str, Any]] = []
     for number, line in enumerate(lines, start=1):

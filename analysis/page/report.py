@@ -1,4 +1,4 @@
-"""Makes the report of a run: page, charts, summary, and its tables for the terminal."""
+"""Makes the report of a run: page, charts and summary."""
 
 from __future__ import annotations
 
@@ -9,31 +9,21 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from analysis.charts.registry import draw_all
 from analysis.claims.check import check
 from analysis.claims.file import Known, load_claims
-from analysis.figures.leads import P50, P99, why_no_lead
-from analysis.figures.results import standings
 from analysis.figures.summary import as_json, summarize
 from analysis.load.run import load_run
 from analysis.page.page import render
 from analysis.page.pictures import Picture
-from analysis.words import interval, short_reason
 from gatebench.registry.registry import open_registry
 from gatebench.results.bundle import FOLDER as SOURCES
 from gatebench.results.bundle import claims_of
-from gatebench.results.details import TEXT_CHARACTERS
 from gatebench.results.record import record_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
-
-    from analysis.figures.results import CellResult, LevelResult
 
 
 CHARTS = "charts"
@@ -106,79 +96,3 @@ def _replace(folder: Path, name: str, content: bytes) -> None:
     finally:
         with suppress(OSError):  # what is wrong with the folder was told already
             unfinished.unlink()
-
-
-MOST_LINES = 5
-"""Different failures that a terminal shows of one level, and different things that were not counted."""
-
-
-def standings_table(level: LevelResult) -> Group:
-    """One level: a table of the valid cells, and below it a line for each reason that others are not in it.
-
-    A `=` marks the leader and everything that cannot be told apart from it; a line says what a dash means.
-    Idle connections have no latencies, and a search has none of one rate. Below the reasons stand the first
-    failures of those cells, and what a Locust file did that no figure counts.
-    """
-    metric = level.metric
-    timed = [] if level.plan.model in {"idle", "objective"} else [P50, P99]
-    others = [each for each in timed if each.name != metric.name]
-    title = Text(f"{level.title}: {metric.heading}, {metric.better} is better", style="italic")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("place", "", "subject", ""):
-        table.add_column(heading, no_wrap=True)
-    lead = f"{metric.name} {metric.unit}" if metric.name in {each.name for each in timed} else metric.unit
-    for heading in (lead, "95 % interval", *(f"{each.name} {each.unit}" for each in others)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    rows = standings(level)
-    tied = sum(row.leads for row in rows) > 1
-    apart: dict[str, list[str]] = defaultdict(list)
-    dashes: set[str] = set()
-    for row in rows:
-        cell = row.cell
-        if cell.status != "ok":
-            apart[short_reason(cell, TEXT_CHARACTERS)].append(cell.subject)
-            continue
-        if cell.lead is None or any(cell.figure(each.name) is None for each in others):
-            dashes.add("too few samples" if timed else why_no_lead(level.plan.model))
-        table.add_row(
-            row.places,
-            "=" if row.leads and tied else "",
-            cell.subject,
-            cell.interface.upper(),
-            metric.show(cell.lead.estimate if cell.lead else None),
-            interval(cell.lead, metric),
-            *(each.show(cell.figure(each.name)) for each in others),
-        )
-    notes = [Text(f"  —: {'; '.join(sorted(dashes))}", style="dim")] if dashes else []
-    lines = [Text(f"  {reason}: {', '.join(subjects)}", style="dim") for reason, subjects in apart.items()]
-    cells = [row.cell for row in rows]
-    ranking = [table] if table.row_count else [Text("  no valid figure")]
-    return Group(title, *ranking, *notes, *lines, *_failures(cells), *_uncounted(cells), Text())
-
-
-def _failures(cells: Sequence[CellResult]) -> Iterator[Text]:
-    """The first failures of cells that are not valid, those that are alike together."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for cell in cells:
-        if cell.status == "ok":
-            continue
-        for kind, texts in cell.details.examples.items():
-            for text in texts:
-                alike[f"{kind}: {text}"].append(cell.subject)
-    yield from _lines(alike, "more failures")
-
-
-def _uncounted(cells: Sequence[CellResult]) -> Iterator[Text]:
-    """What a Locust file did that no figure counts; that is no failure, and also true of a valid cell."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for cell in cells:
-        for what, count in cell.details.uncounted.items():
-            alike[f"not counted: {what}"].append(f"{cell.subject} ({count:,} times)")
-    yield from _lines(alike, "more that was not counted")
-
-
-def _lines(alike: dict[str, list[str]], rest: str) -> Iterator[Text]:
-    for what, whose in [*alike.items()][:MOST_LINES]:
-        yield Text(f"    {what} [{', '.join(whose)}]", style="dim")
-    if len(alike) > MOST_LINES:
-        yield Text(f"    {len(alike) - MOST_LINES} {rest}; the report has them", style="dim")

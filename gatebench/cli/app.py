@@ -1,48 +1,44 @@
-"""The `gatebench` command: one function a subcommand, each of which hands over to the module that does it."""
+"""The `gatebench` command: every subcommand with its options.
+
+Each imports what it needs when it is called, so that `--help` and a mistyped option are answered at once.
+"""
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from gatebench.cli.compose import FILE as COMPOSE_FILE
-from gatebench.cli.compose import write as write_compose_file
-from gatebench.cli.new_server import NewServer, create, next_steps
-from gatebench.cli.run import (
-    ContainerOptions,
-    all_of,
-    backend_maker,
-    choose_containers,
-    choose_load,
-    choose_profile,
-    choose_runner,
-    choose_workloads,
-    conclude,
-    hold_together,
-    measure,
-    words,
+from gatebench.cli.options import (
+    CONTAINERS,
+    LOAD,
+    OPTIONS,
+    PLAN,
+    SERVERS,
+    AppNames,
+    AppsDirs,
+    Budget,
+    Claims,
+    Command,
+    Engines,
+    LoadBind,
+    Out,
+    Port,
+    RunnerName,
+    ServerNames,
+    ServersDirs,
+    SubjectName,
+    Workers,
+    WorkloadNames,
+    WorkloadsDirs,
+    argument,
+    option,
+    typed_command,
 )
-from gatebench.cli.runs import Claims, check_claims, results_app
-from gatebench.cli.subjects import (
-    calibrate_command,
-    check_subjects,
-    command_backend,
-    locust_ui,
-    serve_subject,
-)
-from gatebench.explain.command import DEFAULT_PATH, choose, explain
-from gatebench.load.locust_options import with_locust_options
-from gatebench.machine.cores import cores_to_try
-from gatebench.machine.processes import interrupt_once
-from gatebench.registry.registry import SERVERS, open_registry, select_subjects
-from gatebench.results.record import new_run_id
-from gatebench.run.run import new_seed
+from gatebench.cli.runs import results_app
 from gatebench.words.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -51,94 +47,163 @@ from gatebench.words.errors import (
     ConfigurationError,
     GatebenchError,
 )
-from gatebench.words.model import Subject
-from gatebench.words.options import LoadOptions, RunRequest, choose_server_options
 from gatebench.words.paths import CACHE, HOST, RESULTS, ROOT
-from gatebench.words.plan import PROFILES
-from gatebench.words.toml import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatebench.words.model import Subject
 
 WIDE = 130
 """Columns that wide tables need; on a narrower terminal their lines wrap instead of names being cut."""
+MEASURE, SUBJECTS = "Measure", "Servers and applications"
 
 app = typer.Typer(
-    help="Compares Python's WSGI and ASGI servers and publishes no number that it cannot defend.",
+    help="Compare Python's WSGI and ASGI servers, and publish no number that cannot be defended.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
-Servers = Annotated[
-    list[str] | None, typer.Option("--servers", help="Subjects, servers or globs: 'gunicorn-* uvicorn'.")
-]
-Apps = Annotated[
-    list[str] | None,
-    typer.Option("--apps", help="Applications, or globs, each with each server. Default: plain."),
-]
-Workloads = Annotated[list[str] | None, typer.Option("--workloads", help="Workloads, or globs.")]
-ServersDirs = Annotated[
-    list[Path] | None,
-    typer.Option("--servers-dir", help="A folder with server folders of your own; repeatable."),
-]
-AppsDirs = Annotated[
-    list[Path] | None,
-    typer.Option("--apps-dir", help="A folder with application folders of your own; repeatable."),
-]
-WorkloadsDirs = Annotated[
-    list[Path] | None,
-    typer.Option("--workloads-dir", help="A folder with workload folders of your own; repeatable."),
-]
-RunnerName = Annotated[
-    str, typer.Option("--runner", help="auto, docker or process: what starts the servers.")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", help="Worker processes of every server. Default: as many as it has cores."),
-]
+
+@app.command(cls=Command, rich_help_panel=MEASURE)
+def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
+    ctx: typer.Context,
+    servers: ServerNames = None,
+    apps: AppNames = None,
+    workloads: WorkloadNames = None,
+    servers_dir: ServersDirs = None,
+    apps_dir: AppsDirs = None,
+    workloads_dir: WorkloadsDirs = None,
+    profile: Annotated[str, option("--profile", PLAN, "Choose smoke, standard or full.")] = "standard",
+    budget: Budget = None,
+    seed: Annotated[int | None, option("--seed", PLAN, "Repeat the order of another run's slices.")] = None,
+    exclusive: Annotated[
+        bool, option("--exclusive", PLAN, "Keep one server up at a time, instead of all.")
+    ] = False,
+    runner: RunnerName = "auto",
+    server_cores: Annotated[int, option("--server-cores", SERVERS, "Set the cores of every server.")] = 1,
+    workers: Workers = None,
+    threads: Annotated[
+        int | None,
+        option("--threads", SERVERS, "Set the threads of servers that take a number of them. Default: 4."),
+    ] = None,
+    engines: Engines = None,
+    load_workers: Annotated[
+        int,
+        option("--load-workers", LOAD, "Share the load among Locust workers; 0 for the load process alone."),
+    ] = 0,
+    load_bind: LoadBind = "",
+    locust_option: Annotated[
+        list[str] | None,
+        option(
+            "--locust-option", LOAD, "Set NAME=VALUE, an option of the workloads' Locust files; repeatable."
+        ),
+    ] = None,
+    network: Annotated[
+        str, option("--network", CONTAINERS, "Connect containers by host, bridge (one for all) or auto.")
+    ] = "auto",
+    server_host: Annotated[
+        str,
+        option(
+            "--server-host", CONTAINERS, "Serve at this address where the load comes from other machines."
+        ),
+    ] = HOST,
+    out: Out = None,
+    claims: Claims = None,
+) -> None:
+    """Measure subjects under workloads and write a results folder."""
+    from gatebench.cli import run as running
+    from gatebench.load.locust_options import with_locust_options
+    from gatebench.machine.processes import interrupt_once
+    from gatebench.registry.registry import open_registry, select_subjects
+    from gatebench.results.record import new_run_id
+    from gatebench.run.run import new_seed
+    from gatebench.words.options import RunRequest, choose_server_options
+
+    registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
+    choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = running.all_of(
+        lambda: running.choose_runner(runner),
+        lambda: running.choose_profile(profile, budget),
+        lambda: select_subjects(registry, running.words(servers), running.words(apps)),
+        lambda: running.choose_workloads(registry, running.words(workloads), profile),
+        lambda: running.choose_load(engines, load_workers, load_bind),
+        lambda: running.choose_containers(network, server_host),
+        lambda: choose_server_options(server_cores, workers, threads),
+        lambda: running.choose_claims(claims or (), registry),
+    )
+    references = running.hold_together(
+        registry, chosen.subjects, chosen_workloads, running.words(workloads), options.workers
+    )
+    chosen_workloads = with_locust_options(chosen_workloads, locust_option or (), load.workers)
+    request = RunRequest(
+        subjects=chosen.subjects,
+        workloads=chosen_workloads,
+        profile=chosen_profile,
+        seed=new_seed() if seed is None else seed,
+        out=out if out is not None else RESULTS / new_run_id(),
+        exclusive=exclusive,
+        command=typed_command(ctx),
+        runner_reason=choice.reason,
+        references=references,
+        load=load,
+        servers=options,
+        claims=claim_files,
+    )
+    console = Console()
+    interrupt_once()
+    _tell(console, *chosen.left_out)
+    raise typer.Exit(running.conclude(running.measure(request, choice, containers, console), console))
+
+
+@app.command(cls=Command, rich_help_panel=MEASURE)
+def calibrate(engines: Engines = None, runner: RunnerName = "process") -> None:
+    """Measure what the load engine can do on these cores, against a responder that only answers."""
+    from gatebench.cli.run import ContainerOptions, backend_maker, choose_runner
+    from gatebench.cli.subjects import calibrate_command, command_backend
+    from gatebench.machine.processes import interrupt_once
+    from gatebench.words.options import LoadOptions
+
+    choice = choose_runner(runner)
+    interrupt_once()
+    console = Console(width=max(WIDE, Console().width))
+    make = backend_maker(choice, LoadOptions(engines), ContainerOptions())
+    with command_backend(make, console, choice) as (backend, scratch):
+        backend.prepare(())
+        calibrate_command(backend, scratch, console)
+
 
 app.add_typer(results_app)
 
 
-@app.command("list")
+@app.command("list", cls=Command, rich_help_panel=SUBJECTS)
 def list_everything(
     servers_dir: ServersDirs = None, apps_dir: AppsDirs = None, workloads_dir: WorkloadsDirs = None
 ) -> None:
-    """Lists subjects, applications, workloads and profiles."""
+    """List subjects, applications, workloads and profiles."""
+    from gatebench.cli.subjects import list_registry
+    from gatebench.registry.registry import open_registry
+
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
-    console = Console(width=max(WIDE, Console().width))
-    table = Table(title="subjects", title_justify="left")
-    for column in ("subject", "interface", "class", "supports", "homepage"):
-        table.add_column(column, no_wrap=column == "subject")
-    for subject in registry.subjects():
-        variant = subject.variant
-        kind = "tuned" if variant.tuned else "default"
-        table.add_row(
-            subject.id, variant.interface, kind, ", ".join(sorted(variant.supports)), subject.server.homepage
-        )
-    console.print(table)
-    console.print("applications:", ", ".join(registry.applications))
-    table = Table(title="workloads", title_justify="left")
-    for column in ("workload", "transport", "levels", "slice", "description"):
-        table.add_column(column, no_wrap=column == "workload")
-    for workload in registry.workloads.values():
-        levels = ", ".join(level.id for level in workload.levels)
-        table.add_row(
-            workload.name, workload.transport, levels, f"{workload.slice_s * 1000:g} ms", workload.description
-        )
-    console.print(table)
-    for profile in PROFILES.values():
-        console.print(f"profile {profile.name}: {profile.blocks} block(s), {profile.budget_s / 60:g} min")
+    list_registry(registry, Console(width=max(WIDE, Console().width)))
 
 
-@app.command()
+@app.command(cls=Command, rich_help_panel=SUBJECTS)
 def verify(
-    servers: Servers = None,
-    apps: Apps = None,
+    servers: ServerNames = None,
+    apps: AppNames = None,
     servers_dir: ServersDirs = None,
     apps_dir: AppsDirs = None,
     runner: RunnerName = "auto",
     workers: Workers = None,
 ) -> None:
-    """Starts each subject, holds it to the whole contract, and prints every difference at once."""
+    """Start each subject and check it against the whole contract."""
+    from gatebench.cli.run import ContainerOptions, backend_maker, choose_runner, words
+    from gatebench.cli.subjects import check_subjects, command_backend
+    from gatebench.machine.processes import interrupt_once
+    from gatebench.registry.registry import open_registry, select_subjects
+    from gatebench.words.options import LoadOptions, choose_server_options
+
     registry = open_registry(servers_dir or (), apps_dir or ())
     options = choose_server_options(workers=workers)
     chosen = select_subjects(registry, words(servers), words(apps))
@@ -152,101 +217,102 @@ def verify(
     raise typer.Exit(EXIT_DONE if all_hold else EXIT_FAILED)
 
 
-@app.command()
-def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
-    profile: Annotated[str, typer.Option(help="smoke, standard or full.")] = "standard",
-    runner: RunnerName = "auto",
-    budget: Annotated[str | None, typer.Option(help="Wall time after set-up, such as 90s or 10m.")] = None,
-    servers: Servers = None,
-    apps: Apps = None,
-    workloads: Workloads = None,
-    seed: Annotated[int | None, typer.Option(help="Repeats a run's order of slices.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; it must be empty or new.")] = None,
-    engines: Annotated[
-        int | None, typer.Option(help="Load engine processes, a core each. Default: 2 where cores are free.")
-    ] = None,
-    load_workers: Annotated[
-        int, typer.Option(help="Locust workers that load together; 0: the load process alone.")
-    ] = 0,
-    load_bind: Annotated[
-        str,
-        typer.Option(help="Address at which workers join that are started elsewhere."),
-    ] = "",
-    network: Annotated[
-        str, typer.Option(help="Of containers: auto, host, or bridge (one that all of them share).")
-    ] = "auto",
-    server_host: Annotated[
-        str, typer.Option(help="Address that containers listen at where workers are elsewhere.")
-    ] = HOST,
-    server_cores: Annotated[int, typer.Option(help="Cores of every server, the same for all.")] = 1,
-    workers: Workers = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of servers that take a number of them. Default: 4.")
-    ] = None,
-    claims: Claims = None,
-    locust_option: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE of an option that the workloads' Locust files define; repeatable."),
-    ] = None,
-    exclusive: Annotated[
-        bool, typer.Option("--exclusive", help="One server up at a time, for those who doubt co-residency.")
-    ] = False,
+@app.command(cls=Command, rich_help_panel=SUBJECTS)
+def serve(
+    subject: SubjectName,
+    port: Port = 8000,
     servers_dir: ServersDirs = None,
+    apps: AppNames = None,
     apps_dir: AppsDirs = None,
-    workloads_dir: WorkloadsDirs = None,
 ) -> None:
-    """Measures the chosen subjects under the chosen workloads and leaves a results folder."""
-    registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
-    choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = all_of(
-        lambda: choose_runner(runner),
-        lambda: choose_profile(profile, budget),
-        lambda: select_subjects(registry, words(servers), words(apps)),
-        lambda: choose_workloads(registry, words(workloads), profile),
-        lambda: choose_load(engines, load_workers, load_bind),
-        lambda: choose_containers(network, server_host),
-        lambda: choose_server_options(server_cores, workers, threads),
-        lambda: check_claims(claims or (), registry),
-    )
-    references = hold_together(registry, chosen.subjects, chosen_workloads, words(workloads), options.workers)
-    chosen_workloads = with_locust_options(chosen_workloads, locust_option or (), load.workers)
-    request = RunRequest(
-        subjects=chosen.subjects,
-        workloads=chosen_workloads,
-        profile=chosen_profile,
-        seed=new_seed() if seed is None else seed,
-        out=out if out is not None else RESULTS / new_run_id(),
-        exclusive=exclusive,
-        command=shlex.join(["gatebench", *sys.argv[1:]]),
-        runner_reason=choice.reason,
-        references=references,
-        load=load,
-        servers=options,
-        claims=claim_files,
-    )
-    console = Console()
+    """Run one subject in the foreground, as a run would start it."""
+    from gatebench.cli.subjects import serve_subject
+    from gatebench.machine.cores import cores_to_try
+    from gatebench.machine.processes import interrupt_once
+
+    chosen = _only(subject, servers_dir or (), apps, apps_dir or ())
     interrupt_once()
-    _tell(console, *chosen.left_out)
-    raise typer.Exit(conclude(measure(request, choice, containers, console), console))
+    serve_subject(chosen, port=port, cores=cores_to_try(), cache=CACHE, console=Console())
 
 
-@app.command("new-server")
+@app.command(cls=Command, rich_help_panel=SUBJECTS)
+def ui(
+    subject: SubjectName,
+    port: Port = 8000,
+    web_port: Annotated[
+        int, typer.Option(help="Serve Locust's web UI at this port.", min=1, max=65535)
+    ] = 8089,
+    servers_dir: ServersDirs = None,
+    apps: AppNames = None,
+    apps_dir: AppsDirs = None,
+) -> None:
+    """Run one subject with Locust's web UI in front of it."""
+    from gatebench.cli.subjects import locust_ui
+    from gatebench.machine.cores import cores_to_try
+    from gatebench.machine.processes import interrupt_once
+
+    chosen = _only(subject, servers_dir or (), apps, apps_dir or ())
+    interrupt_once()
+    locust_ui(chosen, port=port, web_port=web_port, cores=cores_to_try(), cache=CACHE, console=Console())
+
+
+@app.command("explain", cls=Command, rich_help_panel=SUBJECTS)
+def explain_request(
+    interface: Annotated[str, argument("INTERFACE", "wsgi or asgi.")] = "wsgi",
+    subject: Annotated[
+        str | None, argument("SERVER", "Subject of that interface. Default: gunicorn-sync or uvicorn.")
+    ] = None,
+    path: Annotated[
+        str,
+        option("--path", OPTIONS, "Request this route of the contract, such as /ws/echo.", variable="ROUTE"),
+    ] = "/plaintext",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the raw trace.")] = False,
+    servers_dir: ServersDirs = None,
+) -> None:
+    """Show one live request step by step, between client, server and application."""
+    from gatebench.explain.command import choose, explain
+    from gatebench.machine.cores import cores_to_try
+    from gatebench.machine.processes import interrupt_once
+    from gatebench.registry.registry import open_registry
+
+    choice = choose(open_registry(servers_dir or ()), interface, subject, path)
+    interrupt_once()
+    explain(choice, cores=cores_to_try(), cache=CACHE, console=Console(), as_json=as_json)
+
+
+@app.command("new-server", cls=Command, rich_help_panel=SUBJECTS)
 def new_server(
-    name: Annotated[str, typer.Argument(help="Of the folder: lower-case letters, digits and _.")],
+    name: Annotated[str, typer.Argument(help="Name of the folder: lower-case letters, digits and _.")],
     command: Annotated[
         list[str] | None,
-        typer.Argument(help="After --, with {port}, {host}, and {app} or {app_file}. No shell sees it."),
+        typer.Argument(help="Command after --, with {port}, {host}, and {app} or {app_file}; no shell."),
     ] = None,
-    interface: Annotated[str, typer.Option(help="wsgi or asgi; always needed.")] = "",
-    homepage: Annotated[str, typer.Option(help="Address of the server's site; always needed.")] = "",
+    interface: Annotated[
+        str, option("--interface", OPTIONS, "Set the interface: wsgi or asgi. Required.")
+    ] = "",
+    homepage: Annotated[
+        str, option("--homepage", OPTIONS, "Set the address of the server's site. Required.")
+    ] = "",
     package: Annotated[
-        list[str] | None, typer.Option(help="What to install; repeatable. Default: the name.")
+        list[str] | None, option("--package", OPTIONS, "Install this package; repeatable. Default: the name.")
     ] = None,
     supports: Annotated[
-        list[str] | None, typer.Option(help="What it can do. Default: close keep-alive; asgi: websocket too.")
+        list[str] | None,
+        option(
+            "--supports",
+            OPTIONS,
+            "Declare what the server can do. Default: close keep-alive; for asgi websocket too.",
+        ),
     ] = None,
-    directory: Annotated[Path, typer.Option("--dir", help="Where the folder goes.")] = ROOT / SERVERS,
+    directory: Annotated[
+        Path, option("--dir", OPTIONS, "Make the folder in this one.", variable="SERVERS_DIR")
+    ] = ROOT / "servers",
 ) -> None:
-    """Makes the folder of a new server, for: new-server NAME OPTIONS -- COMMAND, and pins its packages."""
+    """Make the folder of a new server, for `new-server NAME OPTIONS -- COMMAND`, and pin its packages."""
+    from gatebench.cli.new_server import NewServer, create, next_steps
+    from gatebench.cli.run import words
+    from gatebench.machine.processes import interrupt_once
+
     interrupt_once()
     wanted = NewServer(
         name=name,
@@ -257,89 +323,34 @@ def new_server(
         packages=tuple(package or ()),
         supports=words(supports) if supports else None,
     )
-    for line in next_steps(create(wanted, ROOT), ROOT):
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+    _tell(Console(), *next_steps(create(wanted, ROOT), ROOT))
 
 
-@app.command()
+@app.command(cls=Command, rich_help_panel=SUBJECTS)
 def compose() -> None:
-    """Makes docker-compose.yml anew from the repository's server folders."""
-    changed = write_compose_file(ROOT)
-    Console().print(f"{ROOT / COMPOSE_FILE}: {'made anew' if changed else 'is up to date'}", soft_wrap=True)
+    """Make docker-compose.yml again from the repository's server folders."""
+    from gatebench.cli.compose import FILE, write
+
+    changed = write(ROOT)
+    _tell(Console(), f"{ROOT / FILE}: {'written' if changed else 'up to date'}")
 
 
-@app.command()
-def calibrate(
-    engines: Annotated[
-        int | None, typer.Option(help="Load engine processes, a core each. Default: 2 where cores are free.")
-    ] = None,
-    runner: RunnerName = "process",
-) -> None:
-    """Measures what the load engine can do on these cores, against a responder that only answers."""
-    choice = choose_runner(runner)
-    interrupt_once()
-    console = Console(width=max(WIDE, Console().width))
-    with command_backend(
-        backend_maker(choice, LoadOptions(engines), ContainerOptions()), console, choice
-    ) as (
-        backend,
-        scratch,
-    ):
-        backend.prepare(())
-        calibrate_command(backend, scratch, console)
+def _only(
+    name: str, servers_dirs: Sequence[Path], apps: Sequence[str] | None, apps_dirs: Sequence[Path]
+) -> Subject:
+    """The one subject of that name.
 
+    Raises:
+        ConfigurationError: there is none, or there are several.
+    """
+    from gatebench.cli.run import words
+    from gatebench.registry.registry import open_registry, select_subjects
+    from gatebench.words.toml import listed
 
-@app.command()
-def serve(
-    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn or uvicorn+bare.")],
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8000,
-    servers_dir: ServersDirs = None,
-    apps: Apps = None,
-    apps_dir: AppsDirs = None,
-) -> None:
-    """Runs one subject in the foreground, as a run would start it, for a person to try."""
-    registry = open_registry(servers_dir or (), apps_dir or ())
-    chosen = _only(select_subjects(registry, [subject], words(apps)).subjects, subject)
-    interrupt_once()
-    serve_subject(chosen, port=port, cores=cores_to_try(), cache=CACHE, console=Console())
-
-
-@app.command("explain")
-def explain_request(
-    interface: Annotated[str, typer.Argument(help="wsgi or asgi.")],
-    subject: Annotated[
-        str | None, typer.Argument(help="A subject of it. Default: gunicorn-sync, uvicorn.")
-    ] = None,
-    path: Annotated[str, typer.Option(help="A route of the contract, such as /ws/echo.")] = DEFAULT_PATH,
-    as_json: Annotated[bool, typer.Option("--json", help="The raw trace.")] = False,
-    servers_dir: ServersDirs = None,
-) -> None:
-    """Shows, for one live request, what happens between client, server and application."""
-    choice = choose(open_registry(servers_dir or ()), interface, subject, path)
-    interrupt_once()
-    explain(choice, cores=cores_to_try(), cache=CACHE, console=Console(), as_json=as_json)
-
-
-@app.command()
-def ui(
-    subject: Annotated[str, typer.Argument(help="A subject, such as uvicorn or uvicorn+bare.")],
-    port: Annotated[int, typer.Option(help="Port of the subject on 127.0.0.1.", min=1, max=65535)] = 8000,
-    web_port: Annotated[int, typer.Option(help="Port of Locust's web UI.", min=1, max=65535)] = 8089,
-    servers_dir: ServersDirs = None,
-    apps: Apps = None,
-    apps_dir: AppsDirs = None,
-) -> None:
-    """Runs one subject with Locust's web UI in front of it."""
-    registry = open_registry(servers_dir or (), apps_dir or ())
-    chosen = _only(select_subjects(registry, [subject], words(apps)).subjects, subject)
-    interrupt_once()
-    locust_ui(chosen, port=port, web_port=web_port, cores=cores_to_try(), cache=CACHE, console=Console())
-
-
-def _only(found: tuple[Subject, ...], name: str) -> Subject:
+    found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps)).subjects
     if len(found) != 1:
         names = listed(each.id for each in found)
-        raise ConfigurationError(f'"{name}" names {len(found)} subjects; name one of {names}')
+        raise ConfigurationError(f'"{name}" matches {len(found)} subjects; name one of {names}')
     return found[0]
 
 

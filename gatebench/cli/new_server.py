@@ -25,7 +25,6 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "asgi": ("close", "keep-alive", "websocket"),
 }
 """What a server of an interface is taken to support until it is known better."""
-WIDTH = 110
 
 _LOOSE, _PINNED = "requirements.in", "requirements.txt"
 _STAND_IN = "server"
@@ -88,7 +87,7 @@ def create(wanted: NewServer, root: Path) -> Server:
             place = directory / wanted.name
             staged.rename(place)
     except OSError as error:
-        text = f"--dir: {directory}: cannot take the new folder: {error.strerror or error}"
+        text = f"--dir: {directory}: the new folder cannot be made there: {error.strerror or error}"
         raise ConfigurationError(text) from error
     return parse_server(place, shipped=True)
 
@@ -101,9 +100,9 @@ def server_toml(wanted: NewServer, command: Sequence[str]) -> str:
         "",
         f"[variants.{DEFAULT_VARIANT}]",
         f"interface = {_string(wanted.interface)}",
-        _array("command", command),
+        f"command = {_array(command)}",
         'class = "default"',
-        _array("supports", tuple(dict.fromkeys(supports))),
+        f"supports = {_array(tuple(dict.fromkeys(supports)))}",
         'stop = "TERM"',
     )
     return "\n".join(lines) + "\n"
@@ -145,17 +144,8 @@ def _string(text: str) -> str:
     return dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _array(key: str, items: Sequence[str]) -> str:
-    """`key = ["…", "…"]`, continued below the first item where a line would grow too long."""
-    lines = [f"{key} = ["]
-    margin = " " * len(lines[0])
-    for number, item in enumerate(items):
-        text = _string(item) + ("," if number + 1 < len(items) else "]")
-        if number and len(lines[-1]) + len(text) >= WIDTH:
-            lines.append(margin + text)
-        else:
-            lines[-1] += f" {text}" if number else text
-    return "\n".join(lines) if items else f"{key} = []"
+def _array(items: Sequence[str]) -> str:
+    return f"[{', '.join(map(_string, items))}]"
 
 
 def _check_text(wanted: NewServer) -> None:
@@ -189,7 +179,7 @@ def _own_problems(wanted: NewServer, command: Sequence[str], directory: Path, ro
     """What the loader cannot know or does not ask: a free name, plain packages, a port and an application."""
     if not _is_folder_name(wanted.name):
         example = _suggestion(wanted.name)
-        yield f'NAME: "{wanted.name}" is no name of a folder{example}; --dir says where it goes'
+        yield f'NAME: "{wanted.name}" is not a folder name{example}; --dir says where it goes'
     else:
         for folder in dict.fromkeys((directory / wanted.name, (root / SERVERS).resolve() / wanted.name)):
             if folder.exists() or folder.is_symlink():
@@ -199,11 +189,11 @@ def _own_problems(wanted: NewServer, command: Sequence[str], directory: Path, ro
     for package in wanted.packages:
         if not _PACKAGE.fullmatch(package):
             yield (
-                f'--package: "{package}" is no package such as "uvicorn[standard]" or "uvicorn==0.34.0"; '
+                f'--package: "{package}" is not a package such as "uvicorn[standard]" or "uvicorn==0.34.0"; '
                 f"for a working copy name a package first, and then write -e FOLDER into {_PINNED}"
             )
     if command and not any("host" in placeholders(word) for word in command):
-        yield "COMMAND: has no {host}; the lab chooses where the server listens, and nowhere else"
+        yield "COMMAND: has no {host}; the lab chooses the address at which the server listens"
     if command and not any({"app", "app_file"} & {*placeholders(word)} for word in command):
         yield "COMMAND: has neither {app}, the application's import path, nor {app_file}, its file"
 

@@ -1,9 +1,7 @@
-"""Goes on with a run that ended early, or measures a run again."""
+"""Resumes a run that ended early, or measures a run again."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +21,9 @@ from gatebench.cli.run import (
     ContainerOptions,
     RunnerChoice,
     choose_profile,
+    conclude,
     find_references,
     measure,
-    print_report,
 )
 from gatebench.results.bundle import FOLDER, claims_of, kept_registry, unpacked
 from gatebench.results.earlier import Earlier
@@ -43,7 +41,7 @@ from gatebench.words.plan import remaining_turns
 
 
 def request_of(
-    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path
+    meta: RunMeta, folder: Path, choice: RunnerChoice, budget: str | None, out: Path, command: str
 ) -> RunRequest:
     """The plan of a run as a request, from the folders that it kept.
 
@@ -67,7 +65,7 @@ def request_of(
         seed=meta.seed,
         out=out,
         exclusive=meta.exclusive,
-        command=shlex.join(["gatebench", *sys.argv[1:]]),
+        command=command,
         runner_reason=choice.reason,
         references=find_references(registry, workloads, meta.workers),
         load=LoadOptions(engines=len(meta.cores.engine)),
@@ -111,12 +109,12 @@ def open_begun(folder: Path) -> Begun | None:
         GatebenchError: it is damaged.
     """
     if folder.is_dir() and not (folder / "run.json").exists():
-        raise ConfigurationError(f"{folder}: ended before it had a plan, so nothing of it can go on")
+        raise ConfigurationError(f"{folder}: the run ended before it had a plan; there is nothing to resume")
     run = load_run(folder)
     if run.meta.schema_ != SCHEMA:
         raise ConfigurationError(
-            f"{folder}: is of schema {run.meta.schema_}, and this version writes schema {SCHEMA}; `gatebench "
-            f"reproduce {folder}` measures it anew"
+            f"{folder}: has schema {run.meta.schema_}, and this version writes schema {SCHEMA}; `gatebench "
+            f"reproduce {folder}` measures it again"
         )
     earlier = earlier_of(run)
     if not earlier.turns:
@@ -148,7 +146,9 @@ def earlier_of(run: Run) -> Earlier:
     )
 
 
-def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Console) -> Outcome:
+def resume_run(
+    begun: Begun, choice: RunnerChoice, load_bind: str, console: Console, *, command: str
+) -> Outcome:
     """Measures the blocks that a run lacks, into the same folder.
 
     Args:
@@ -156,6 +156,7 @@ def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Cons
         choice: what starts the servers; the runner that the run began with.
         load_bind: the address at which workers join that are elsewhere, as the run had them.
         console: to print on.
+        command: what was typed.
 
     Raises:
         ConfigurationError: something is not as it was at the run's beginning; nothing was measured.
@@ -167,10 +168,10 @@ def resume_run(begun: Begun, choice: RunnerChoice, load_bind: str, console: Cons
             f"{folder}: its Locust workers joined from other machines; name the address at which they do "
             "(--load-bind)"
             if begun.workers_elsewhere
-            else f"--load-bind: the Locust workers of {folder} were not elsewhere"
+            else f"--load-bind: the Locust workers of {folder} ran on its own machine"
         )
     request = replace(
-        request_of(meta, folder, choice, None, folder), load=replace(begun.load, bind=load_bind)
+        request_of(meta, folder, choice, None, folder, command), load=replace(begun.load, bind=load_bind)
     )
     containers = containers_of(meta, choice)
     if load_bind and meta.server_host:
@@ -188,7 +189,9 @@ def was_run_by(source: Path) -> str:
         return load_run(folder).meta.runner
 
 
-def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: Path, console: Console) -> int:
+def reproduce_run(
+    source: Path, choice: RunnerChoice, budget: str | None, out: Path, console: Console, *, command: str
+) -> int:
     """Measures what the run at `source` measured, and prints what held, flipped and cannot be told.
 
     Args:
@@ -197,6 +200,7 @@ def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: P
         budget: another wall time than the run's.
         out: folder for the results.
         console: to print on.
+        command: what was typed.
 
     Returns:
         0 where nothing flipped, else 1.
@@ -207,11 +211,11 @@ def reproduce_run(source: Path, choice: RunnerChoice, budget: str | None, out: P
     """
     with unpacked(source) as folder:
         original = load_run(folder)
-        request = request_of(original.meta, folder, choice, budget, out)
+        request = request_of(original.meta, folder, choice, budget, out, command)
         outcome = measure(request, choice, containers_of(original.meta, choice), console)
-        if outcome.status == EXIT_INTERRUPTED or not (outcome.folder / "summary.json").exists():
-            return outcome.status or EXIT_FAILED
-        print_report(outcome.folder, console)
+        status = conclude(outcome, console)
+        if status == EXIT_INTERRUPTED or not outcome.reported:
+            return status
         here = load_run(outcome.folder)
         return tell(original, here, claims_of(folder / FOLDER), console)
 

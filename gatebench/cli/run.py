@@ -1,4 +1,4 @@
-"""`gatebench run`: from what a person named to a measured run and its report."""
+"""From what a person named to a measured run and its report."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+from rich.console import Console
+from rich.text import Text
+
+from gatebench.cli.progress import TerminalObserver
+from gatebench.load.backend import Backend, Circumstances
+from gatebench.machine.cores import available_cores, cores_to_try, divide_evenly
 from gatebench.registry.registry import Registry, select
 from gatebench.registry.workloads import WORKLOAD_FILE
-from gatebench.words.errors import ConfigurationError
+from gatebench.results.earlier import Earlier
+from gatebench.run.run import Run, choose_cores
+from gatebench.runners.process.backend import ProcessBackend
+from gatebench.words.errors import EXIT_FAILED, ConfigurationError, Outcome, exit_status
 from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
-from gatebench.words.options import ServerOptions
+from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.paths import HOST
 from gatebench.words.plan import PROFILES, Profile
 from gatebench.words.toml import listed, near, seconds
 
 if TYPE_CHECKING:
     from gatebench.runners.docker.engine import Engine
-from rich.console import Console
-
-from gatebench.cli.progress import TerminalObserver
-from gatebench.load.backend import Backend, Circumstances
-from gatebench.machine.cores import available_cores, cores_to_try, divide_evenly
-from gatebench.results.earlier import Earlier
-from gatebench.run.run import Run, choose_cores
-from gatebench.runners.process.backend import ProcessBackend
-from gatebench.words.errors import Outcome, exit_status
-from gatebench.words.options import LoadOptions, RunRequest
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -42,7 +41,7 @@ _H = TypeVar("_H")
 
 NETWORKS = ("auto", "host", "bridge")
 REASONS = 3
-"""So many subjects are named with their reason where none of them can take part in a workload."""
+"""Subjects whose reason is given where none can take part in a workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +248,8 @@ def check_workers(load: LoadOptions, cores: int) -> None:
     """
     if not load.bind and load.workers > cores:
         raise ConfigurationError(
-            f"--load-workers: {load.workers} workers, and the machine has {cores} core(s) for them; more "
-            "than one a core only get in each other's way"
+            f"--load-workers: {load.workers} workers for {cores} core(s) of this machine; more than one per "
+            "core slow each other down"
         )
 
 
@@ -263,18 +262,18 @@ def check_server_host(options: ContainerOptions, load: LoadOptions) -> None:
     ours = ipaddress.IPv4Address(options.host)
     if options.host != HOST and not load.bind:
         raise ConfigurationError(
-            "--server-host: opens the servers to a network, for workers that are elsewhere; name the address "
-            "at which those join, too (--load-bind), or leave it out"
+            "--server-host: opens the servers to a network for workers on other machines; add the address "
+            "at which they join (--load-bind), or leave it out"
         )
     if ours.is_unspecified:
         raise ConfigurationError(
-            f"--server-host: {options.host} is every address and none to connect to; name the one of the "
-            "servers' machine that the workers reach"
+            f"--server-host: {options.host} is a wildcard and no address to connect to; give the one "
+            "at which the workers reach this machine"
         )
     if load.bind and ours.is_loopback and not load.bind.startswith("127."):
         raise ConfigurationError(
-            f"--load-bind: workers elsewhere cannot reach servers at {options.host}; name the address of the "
-            "servers' machine that they reach (--server-host)"
+            f"--load-bind: workers on other machines cannot reach servers at {options.host}; give an address "
+            "of this machine that they can reach (--server-host)"
         )
 
 
@@ -292,12 +291,26 @@ def choose_containers(network: str, host: str) -> ContainerOptions:
     try:
         ipaddress.IPv4Address(host)
     except ValueError:
-        problems.append(f"--server-host: {host!r} is no IPv4 address of the servers' machine")
+        problems.append(f"--server-host: {host!r} is not an IPv4 address of this machine")
     if network == "bridge" and host != HOST:
         problems.append("--server-host: on a bridge each server has an address of its own")
     if problems:
         raise ConfigurationError(problems)
     return ContainerOptions(cast("Literal['auto', 'host', 'bridge']", chosen), host)
+
+
+def choose_claims(paths: Sequence[Path], registry: Registry) -> tuple[Path, ...]:
+    """Claims files of a user, each of which can be used.
+
+    Raises:
+        ConfigurationError: with every problem of every file.
+    """
+    if paths:
+        # numpy and scipy are heavy, and most runs have no claims but the project's.
+        from analysis.claims.file import Known, load_claims  # noqa: PLC0415
+
+        load_claims(paths, Known.of_registry(registry))
+    return tuple(path.resolve() for path in paths)
 
 
 def choose_runner(name: str) -> RunnerChoice:
@@ -321,7 +334,7 @@ def choose_runner(name: str) -> RunnerChoice:
                 "docker context use), or run the servers as processes: --runner process, RUNNER=process"
             ) from error
         return RunnerChoice(f"servers run as local processes: {error}", None)
-    why = "as asked for" if chosen == "docker" else "because one answers; RUNNER=process does without"
+    why = "as asked for" if chosen == "docker" else "because an engine answers; RUNNER=process needs none"
     return RunnerChoice(f"servers run in containers of the engine at {engine.address}, {why}", engine)
 
 
@@ -389,7 +402,7 @@ def backend_maker(
     check_workers(load, len(cores))
     if engine is None:
         if options != ContainerOptions():
-            raise ConfigurationError("--network and --server-host are for containers: --runner docker")
+            raise ConfigurationError("--network and --server-host apply to containers only (--runner docker)")
         divided = choose_cores(engines, servers.cores) if measures else cores_to_try()
         return lambda circumstances: ProcessBackend(divided, circumstances, servers=servers)
     # The SDK is slow to import; runs in processes do without.
@@ -400,37 +413,32 @@ def backend_maker(
     check_server_host(options, load)
     if network == "bridge" and load.bind:
         raise ConfigurationError(
-            "--load-bind: a bridge has no way in for workers elsewhere; use --network host"
+            "--load-bind: a bridge network cannot be reached from other machines; use --network host"
         )
     setting = Setting(network, options.host, workloads, servers)
     return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
 
 
 def conclude(outcome: Outcome, console: Console) -> int:
-    """Prints the report of a run that has ended, where there is one.
+    """Prints the report of a run that has ended, or that there is none.
 
     Returns:
         The exit status that the run calls for.
     """
-    status = outcome.status
-    if (outcome.folder / "summary.json").exists():
-        print_report(outcome.folder, console)
-        status = status or exit_status(outcome.folder)
-    return status
+    folder = outcome.folder
+    if outcome.reported:
+        print_report(folder, console)
+        return outcome.status or exit_status(folder)
+    if (folder / "run.json").exists():
+        text = f"no tables: the report could not be made; `gatebench report {folder}` makes it again"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return outcome.status or EXIT_FAILED
 
 
 def print_report(folder: Path, console: Console) -> None:
-    """The standings of every level, and where the page is."""
+    """The standings of every level, and where the page is, as the report has them."""
     # pandas and scipy are heavy; only the commands that end with a report need them.
-    from analysis.figures.summary import summarize  # noqa: PLC0415
-    from analysis.load.run import load_run  # noqa: PLC0415
-    from analysis.page.report import standings_table  # noqa: PLC0415
+    from analysis.page.terminal import run_tables  # noqa: PLC0415
 
-    run = load_run(folder)
-    for level in summarize(run).levels:
-        console.print(standings_table(level))
-    ending = run.ending["outcome"] if run.ending else "it goes on, or was cut off"
-    if ending != "complete":
-        console.print(f"the run is not complete ({ending}): these figures rest on what was measured")
-    page = folder / "report.html"
-    console.print(f"report: {page}" if page.exists() else "the page could not be made", soft_wrap=True)
+    for part in run_tables(folder):
+        console.print(part, soft_wrap=isinstance(part, Text))

@@ -1,65 +1,63 @@
 """Commands about runs that exist: report, compare, bundle, resume, reproduce.
 
-pandas and scipy take a second to import; each command imports what it needs when it is called.
+Each imports what it needs when it is called; pandas and scipy alone take a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from gatebench.cli.run import choose_runner, conclude, print_report
-from gatebench.machine.processes import interrupt_once
-from gatebench.registry.registry import Registry
-from gatebench.results.bundle import SUFFIX, bundle
-from gatebench.results.record import new_run_id
+from gatebench.cli.options import (
+    OUTPUT,
+    SERVERS,
+    Budget,
+    Claims,
+    Command,
+    LoadBind,
+    Out,
+    RunFolder,
+    argument,
+    option,
+    typed_command,
+)
 from gatebench.words.errors import EXIT_FAILED, ConfigurationError
 from gatebench.words.paths import RESULTS
 
 results_app = typer.Typer()
-
-Claims = Annotated[
-    list[Path] | None, typer.Option("--claims", help="A file with claims of your own; repeatable.")
-]
+RUNS = "Runs"
 
 
-def check_claims(paths: Sequence[Path], registry: Registry) -> tuple[Path, ...]:
-    """Claims files of a user, each of which can be used.
-
-    Raises:
-        ConfigurationError: with every problem of every file.
-    """
-    if paths:
-        # numpy and scipy are heavy, and most runs have no claims but the project's.
-        from analysis.claims.file import Known, load_claims  # noqa: PLC0415
-
-        load_claims(paths, Known.of_registry(registry))
-    return tuple(path.resolve() for path in paths)
-
-
-@results_app.command()
+@results_app.command(cls=Command, rich_help_panel=RUNS)
 def report(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
+    folder: RunFolder = RESULTS / "latest",
     claims: Claims = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Prints no tables.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", rich_help_panel=OUTPUT, help="Print no tables.")] = False,
     interim: Annotated[
-        bool, typer.Option("--interim", help="Only the leading charts, as a run makes it between blocks.")
+        bool,
+        typer.Option(
+            "--interim", rich_help_panel=OUTPUT, help="Draw only the leading charts, as between blocks."
+        ),
     ] = False,
     all_charts: Annotated[
-        bool, typer.Option("--all-charts", help="Every chart of a large run, which may take minutes.")
+        bool,
+        typer.Option(
+            "--all-charts",
+            rich_help_panel=OUTPUT,
+            help="Draw every chart of a large run, which may take minutes.",
+        ),
     ] = False,
     processes: Annotated[
-        int, typer.Option(min=0, help="At most so many, which take memory. 0: as many as cores.")
+        int, typer.Option(min=0, help="Use at most this many processes; 0 for one per core.")
     ] = 0,
 ) -> None:
-    """Makes summary, charts and page of a run again from its raw data."""
-    # matplotlib and pandas are heavy; only this command needs them.
-    from analysis.load.tables import at_most  # noqa: PLC0415
-    from analysis.page.report import build_report  # noqa: PLC0415
+    """Make summary, charts and page of a run again from its raw data."""
+    from analysis.load.tables import at_most
+    from analysis.page.report import build_report
+    from gatebench.cli.run import print_report
 
     with at_most(processes):
         build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
@@ -67,77 +65,81 @@ def report(
         print_report(folder, Console())
 
 
-@results_app.command()
+@results_app.command(cls=Command, rich_help_panel=RUNS)
 def compare(
-    a: Annotated[Path, typer.Argument(help="Results folder or bundle to hold the other against.")],
-    b: Annotated[Path, typer.Argument(help="The other results folder or bundle.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also as JSON, to this file.")] = None,
-    charts: Annotated[Path | None, typer.Option("--charts", help="Folder for charts.")] = None,
+    a: Annotated[Path, argument("A", "Results folder or bundle to compare with.")],
+    b: Annotated[Path, argument("B", "The other results folder or bundle.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", rich_help_panel=OUTPUT, help="Write the comparison as JSON too.")
+    ] = None,
+    charts: Annotated[
+        Path | None, typer.Option("--charts", rich_help_panel=OUTPUT, help="Draw charts into this folder.")
+    ] = None,
 ) -> None:
-    """Compares two runs; exit status 1 where a regression beyond the noise was found."""
-    # matplotlib and pandas are heavy; only this command needs them.
-    from analysis.compare.show import compare_command  # noqa: PLC0415
+    """Compare two runs; the exit status is 1 where a regression beyond the noise was found."""
+    from analysis.compare.show import compare_command
 
     raise typer.Exit(compare_command(a, b, Console(), json_file, charts))
 
 
-@results_app.command("bundle")
+@results_app.command("bundle", cls=Command, rich_help_panel=RUNS)
 def bundle_run(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")] = RESULTS / "latest",
-    out: Annotated[Path | None, typer.Option(help="The file to write. Default: beside the run.")] = None,
+    folder: RunFolder = RESULTS / "latest",
+    out: Annotated[Path | None, option("--out", OUTPUT, "Write this file. Default: beside the run.")] = None,
 ) -> None:
-    """Packs a run into one small file to give away, without what is private to the machine."""
-    # pandas is heavy; only this command needs it.
+    """Pack a run into one small file to share, without what is private to the machine."""
+    from analysis.load.run import load_run
+    from gatebench.results.bundle import SUFFIX, bundle
 
     run = folder.resolve()
-    from analysis.load.run import load_run  # noqa: PLC0415
-
     load_run(run)  # who gets it should not be the first to find that it is damaged
     file = bundle(run, out if out is not None else run.with_name(run.name + SUFFIX))
     Console().print(f"{file} ({file.stat().st_size / 2**20:.1f} MiB)", soft_wrap=True)
 
 
-@results_app.command()
-def resume(
-    folder: Annotated[Path, typer.Argument(help="The results folder of a run that ended early.")] = RESULTS
-    / "latest",
-    load_bind: Annotated[
-        str,
-        typer.Option(help="Address at which workers join that are elsewhere, where the run had such."),
-    ] = "",
-) -> None:
-    """Goes on with a run that ended early, with the blocks that it lacks and under the same conditions."""
-    from gatebench.cli.repeat import open_begun, resume_run  # noqa: PLC0415
+@results_app.command(cls=Command, rich_help_panel=RUNS)
+def resume(ctx: typer.Context, folder: RunFolder = RESULTS / "latest", load_bind: LoadBind = "") -> None:
+    """Resume a run that ended early: measure the missing blocks under the same conditions."""
+    from gatebench.cli.repeat import open_begun, resume_run
+    from gatebench.cli.run import choose_runner, conclude
+    from gatebench.machine.processes import interrupt_once
 
     folder = folder.resolve()
     console = Console()
     begun = open_begun(folder)
     if begun is None:
-        console.print(f"{folder} has all of its blocks; there is nothing to go on with", soft_wrap=True)
+        console.print(f"{folder} has all of its blocks; there is nothing to resume", soft_wrap=True)
         if not (folder / "report.html").exists():  # the disk may have been full by then
             console.print(f"its page is missing; `gatebench report {folder}` makes it", soft_wrap=True)
             raise typer.Exit(EXIT_FAILED)
         return
     choice = choose_runner(begun.runner)
     interrupt_once()
-    raise typer.Exit(conclude(resume_run(begun, choice, load_bind, console), console))
+    outcome = resume_run(begun, choice, load_bind, console, command=typed_command(ctx))
+    raise typer.Exit(conclude(outcome, console))
 
 
-@results_app.command()
+@results_app.command(cls=Command, rich_help_panel=RUNS)
 def reproduce(
-    source: Annotated[Path, typer.Argument(help="A results folder or a bundle.")],
+    ctx: typer.Context,
+    source: Annotated[Path, argument("RUN", "Results folder or bundle of the run.")],
     runner: Annotated[
-        str, typer.Option("--runner", help="auto, docker or process. Default: as the run had it.")
+        str,
+        option("--runner", SERVERS, "Start servers with auto, docker or process. Default: as in that run."),
     ] = "",
-    budget: Annotated[str | None, typer.Option(help="Another wall time than the run's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; it must be empty or new.")] = None,
+    budget: Budget = None,
+    out: Out = None,
 ) -> None:
-    """Runs the plan of another run again, and tells claim by claim and pair by pair what holds here."""
-    from gatebench.cli.repeat import reproduce_run, was_run_by  # noqa: PLC0415
+    """Measure another run's plan again, and report claim by claim and pair by pair what holds here."""
+    from gatebench.cli.repeat import reproduce_run, was_run_by
+    from gatebench.cli.run import choose_runner
+    from gatebench.machine.processes import interrupt_once
+    from gatebench.results.record import new_run_id
 
     if not source.exists():
         raise ConfigurationError(f"{source}: there is no such results folder or bundle")
     choice = choose_runner(runner or was_run_by(source))
     interrupt_once()
     target = out if out is not None else RESULTS / new_run_id()
-    raise typer.Exit(reproduce_run(source, choice, budget, target, Console()))
+    console = Console()
+    raise typer.Exit(reproduce_run(source, choice, budget, target, console, command=typed_command(ctx)))

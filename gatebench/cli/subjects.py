@@ -26,6 +26,7 @@ from gatebench.load.calibration import MIB, Ceiling, Probe, calibrate
 from gatebench.machine.cores import Cores
 from gatebench.machine.kernel import is_free
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, sweep
+from gatebench.registry.registry import Registry
 from gatebench.runners.base import Instance, Launch
 from gatebench.runners.process.runner import ProcessInstance, await_end, process_runner
 from gatebench.runners.readiness import hold_all_to_contract, hold_to_contract
@@ -34,7 +35,33 @@ from gatebench.words.errors import GatebenchError, ServerFailure
 from gatebench.words.model import Capability, Subject, Transport
 from gatebench.words.options import LoadOptions
 from gatebench.words.paths import HOST, ROOT
+from gatebench.words.plan import PROFILES
 from loadtests.engine.protocol import Target
+
+
+def list_registry(registry: Registry, console: Console) -> None:
+    """Prints subjects, applications, workloads and profiles."""
+    table = Table(title="subjects", title_justify="left")
+    for column in ("subject", "interface", "class", "supports", "homepage"):
+        table.add_column(column, no_wrap=column == "subject")
+    for subject in registry.subjects():
+        variant = subject.variant
+        kind = "tuned" if variant.tuned else "default"
+        supports = ", ".join(sorted(variant.supports))
+        table.add_row(subject.id, variant.interface, kind, supports, subject.server.homepage)
+    console.print(table)
+    console.print("applications:", ", ".join(registry.applications))
+    table = Table(title="workloads", title_justify="left")
+    for column in ("workload", "transport", "levels", "slice", "description"):
+        table.add_column(column, no_wrap=column == "workload")
+    for workload in registry.workloads.values():
+        levels = ", ".join(level.id for level in workload.levels)
+        slice_text = f"{workload.slice_s * 1000:g} ms"
+        table.add_row(workload.name, workload.transport, levels, slice_text, workload.description)
+    console.print(table)
+    for profile in PROFILES.values():
+        blocks = f"{profile.blocks} block" + ("s" if profile.blocks > 1 else "")
+        console.print(f"profile {profile.name}: {blocks}, {profile.budget_s / 60:g} min")
 
 
 @contextmanager
@@ -136,8 +163,8 @@ def calibrate_command(backend: Backend, scratch: Path, console: Console) -> None
             ceilings = calibrate(ground.load, probes, responder_of, slices=SLICES, window_s=WINDOW_S)
     console.print(ceilings_table(ceilings, backend.cores))
     console.print(
-        "Figures of this machine, of now. A server's figure that is over half of such a rate may show the "
-        "engine rather than the server; the gate `ceiling` refuses it.",
+        "These figures hold for this machine, now. A server's rate above half of one of them may measure the "
+        "engine instead of the server; the gate `ceiling` refuses it.",
         soft_wrap=True,
     )
 

@@ -28,7 +28,6 @@ from gatebench.words.model import INTERFACES, PLAIN_APPLICATION, Application, In
 from gatebench.words.paths import ROOT
 from gatebench.words.toml import listed, near
 
-DEFAULT_PATH = "/plaintext"
 DEFAULT_SUBJECTS: dict[Interface, str] = {"wsgi": "gunicorn-sync", "asgi": "uvicorn"}
 """Usual servers that are installed without a compiler."""
 BODY = b"Hello, World!"

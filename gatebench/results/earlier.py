@@ -86,8 +86,8 @@ class Earlier:
         found = list(differences(then, description))
         if found:
             raise ConfigurationError(
-                f"{self.folder}: cannot go on, since not everything is as it was at its beginning; "
-                f"`gatebench reproduce {self.folder}` measures it anew. What differs:\n  "
+                f"{self.folder}: cannot be resumed, because not everything is as it was at its beginning; "
+                f"`gatebench reproduce {self.folder}` measures it again. What differs:\n  "
                 + "\n  ".join(found)
             )
 

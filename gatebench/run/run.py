@@ -135,13 +135,14 @@ class Run:
             except KeyboardInterrupt:
                 text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
                 return Outcome(EXIT_INTERRUPTED, self._record.folder, self._early(text))
-        return outcome if reported else replace(outcome, status=outcome.status or EXIT_FAILED)
+        status = EXIT_DONE if reported else EXIT_FAILED
+        return replace(outcome, status=outcome.status or status, reported=reported)
 
     def _early(self, text: str) -> str:
         """Why the run ended early, with what a person can do about it."""
         if not self._setup_s:  # no block was begun: there is nothing to go on with
             return text
-        return f"{text}\n`gatebench resume {self._record.folder}` goes on with what is left to measure"
+        return f"{text}\n`gatebench resume {self._record.folder}` measures what is missing"
 
     def _try_to_measure(self, scratch: Path) -> tuple[str, Outcome]:
         """Measures, and turns what may end a run early into how it ended."""
@@ -402,4 +403,4 @@ class Run:
             self._reporter.start()
             self._await_report()
             return self._reporter.made
-        return True
+        return False

@@ -46,11 +46,13 @@ class Outcome:
 
     Attributes:
         text: empty, or why it ended early.
+        reported: whether its report covers all that was measured.
     """
 
     status: int
     folder: Path
     text: str = ""
+    reported: bool = False
 
 
 def exit_status(folder: Path) -> int:

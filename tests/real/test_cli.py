@@ -282,4 +282,4 @@ def test_serve_of_a_server_that_ends_by_itself_shows_its_last_words(tmp_path: Pa
 def test_serve_wants_exactly_one_subject(tmp_path: Path) -> None:
     ended = gatebench(tmp_path, "serve", "honest", *OWN_FOLDERS[:2])
     assert ended.status == 2
-    assert '"honest" names 2 subjects; name one of honest-wsgi, honest-asgi' in ended.said
+    assert '"honest" matches 2 subjects; name one of honest-wsgi, honest-asgi' in ended.said

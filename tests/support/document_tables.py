@@ -24,6 +24,8 @@ from tests.support.guide_tables import TABLES as QUOTED
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = dict(re.findall(r"^([a-z-]+):.*## (.+)$", MAKEFILE, re.MULTILINE))
+OPTIONS = re.findall(r"^OPTIONS := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)[0].replace("\\", "").split()
+"""Make's variables that stand for options of the command."""
 REGISTRY = load_registry(ROOT)
 
 

@@ -18,7 +18,7 @@ from analysis.claims.file import CapabilityCondition, Chosen, load_claims
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize
 from analysis.load.run import load_run
-from analysis.page.report import standings_table
+from analysis.page.terminal import standings_table
 from gatebench.cli.repeat import tell
 from gatebench.results.bundle import unpacked
 from gatebench.words.paths import ROOT

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.lab import OWN_FOLDERS, gatebench
 
 
@@ -31,8 +33,34 @@ def test_verify_fails_where_a_server_that_was_named_cannot_be_had(tmp_path: Path
     assert "apt-get install such" in " ".join(ended.said.split())
 
 
-def test_a_command_waits_for_no_import_that_only_others_need() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "--serves", "honest"]])
+def test_help_and_a_mistyped_option_wait_for_no_import_that_only_commands_need(arguments: list[str]) -> None:
+    heavy = (
+        "docker",
+        "gevent",
+        "jinja2",
+        "locust",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "psutil",
+        "pyarrow",
+        "scipy",
+    )
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['gatebench', *{arguments!r}]\n"
+        "try: runpy.run_module('gatebench', run_name='__main__')\n"
+        f"finally: print('imported:', *sorted({{*{heavy!r}}} & {{*sys.modules}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if "--help" in arguments else 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "imported:"
+
+
+def test_a_run_of_processes_waits_for_no_import_that_only_its_report_needs() -> None:
     heavy = {"pandas", "scipy", "matplotlib", "docker", "locust"}
-    code = f"import gatebench.cli.app, sys; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import gatebench.cli.run, sys; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

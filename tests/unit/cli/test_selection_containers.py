@@ -24,9 +24,9 @@ def test_servers_and_workers_elsewhere_may_meet_at_an_address_of_the_network() -
 @pytest.mark.parametrize(
     ("host", "load", "said"),
     [
-        ("10.0.0.5", LoadOptions(), "for workers that are elsewhere; name the address at which those join"),
-        ("0.0.0.0", ELSEWHERE, "is every address and none to connect to"),  # noqa: S104 - refused
-        ("127.0.0.1", ELSEWHERE, "workers elsewhere cannot reach servers at 127.0.0.1"),
+        ("10.0.0.5", LoadOptions(), "for workers on other machines; add the address at which they join"),
+        ("0.0.0.0", ELSEWHERE, "is a wildcard and no address to connect to"),  # noqa: S104 - refused
+        ("127.0.0.1", ELSEWHERE, "workers on other machines cannot reach servers at 127.0.0.1"),
     ],
 )
 def test_servers_are_not_opened_to_nobody_and_workers_are_not_sent_nowhere(

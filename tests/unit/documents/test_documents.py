@@ -23,11 +23,10 @@ from gatebench.words import errors
 from gatebench.words.commands import fill
 from gatebench.words.model import Subject
 from gatebench.words.paths import ROOT
-from tests.support.document_tables import MAKEFILE, REGISTRY, TABLES, TARGETS, between
+from tests.support.document_tables import OPTIONS, REGISTRY, TABLES, TARGETS, between
 from tests.support.documents import DOCUMENTS, TEXTS, commands
 
-OWN_VARIABLES = {"VENV", "BIN", "MAKEFILE_LIST", "UNIT_TESTS"}
-VARIABLES = frozenset(re.findall(r'(?:\$\(|"\$\$)([A-Z_]+)[)"]', MAKEFILE)) - OWN_VARIABLES
+VARIABLES = {*OPTIONS, "NAME", "COMMAND", "PYTHON"}
 COMMANDS = typer.main.get_group(app.app).commands
 
 

@@ -278,17 +278,18 @@ def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> Non
     assert len(content["cells"]) == len(SUBJECTS) * len(LOADS)
     for found in content["cells"]:
         assert list(found) == [
-            "subject", "server", "app", "interface", "workload", "level", "metric", "rate_per_s", "status",
-            "reasons", "blocks", "requests", "errors", "examples", "names", "uncounted", "rps", "lead",
-            "latency_us", "service_us", "last_us", "mib_per_s", "fit", "requests_per_connection",
-            "cpu_us_per_request", "memory_mib", "memory_peak_mib",
+            "subject", "server", "app", "interface", "workload", "level", "metric", "unit", "rate_per_s",
+            "status", "reasons", "blocks", "requests", "errors", "examples", "names", "uncounted", "rps",
+            "lead", "latency_us", "typical_us", "service_us", "last_us", "mib_per_s", "fit",
+            "requests_per_connection", "cpu_us_per_request", "memory_mib", "memory_peak_mib",
         ]  # fmt: skip
         assert list(found["rps"]) == list(found["lead"]) == ["estimate", "low", "high"]
         for clock in ("latency_us", "service_us", "last_us"):
             assert list(found[clock]) == ["p50", "p90", "p99", "p999", "max"]
         assert found["reasons"] or None not in {*found["rps"].values(), *found["latency_us"].values()}
     assert list(content["comparisons"][0]) == [
-        "workload", "level", "metric", "left", "right", "ratio", "low", "high", "p", "verdict", "because",
+        "workload", "level", "metric", "left", "right", "blocks", "ratio", "low", "high", "p",
+        "verdict", "because",
     ]  # fmt: skip
 
 

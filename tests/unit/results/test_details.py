@@ -14,10 +14,10 @@ from rich.console import Console
 
 from analysis.figures.gates import refusals
 from analysis.figures.results import CellResult, Summary
-from analysis.figures.summary import as_json, summarize
+from analysis.figures.summary import as_json, levels_of, summarize
 from analysis.load.run import load_run
 from analysis.load.tables import Details, EveryDetail, Named, read_details
-from analysis.page.report import MOST_LINES, standings_table
+from analysis.page.terminal import MOST_LINES, standings_table
 from analysis.words import short_reason
 from gatebench.results.columns import SliceRow
 from gatebench.results.details import (
@@ -258,6 +258,8 @@ def test_a_locust_files_unit_is_what_was_counted(
     summary = visited(tmp_path, transport, names)
     assert summary.levels[0].metric.unit == unit
     assert "echoes" not in table(summary)
+    (read_back,) = levels_of(as_json(summary), load_run(tmp_path / "run").meta)
+    assert read_back.metric == summary.levels[0].metric
 
 
 def test_what_was_counted_by_name_and_what_was_not_are_in_summary_terminal_and_page(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_everything_that_differs_is_told_at_once_with_the_next_step() -> None:
     with pytest.raises(ConfigurationError) as refused:
         earlier().check(later)
     first, *others = str(refused.value).splitlines()
-    assert "`gatebench reproduce results/one` measures it anew" in first
+    assert "`gatebench reproduce results/one` measures it again" in first
     assert sorted(line.strip() for line in others) == [
         "cores.engine.1: was 3, is nothing",
         "load_image.python: was 3.13.5, is 3.14.0",

@@ -240,7 +240,7 @@ def test_processes_ask_for_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (choice.engine, choice.reason) == (None, "servers run as local processes, as asked for")
 
 
-@pytest.mark.parametrize(("name", "why"), [("auto", "because one answers"), ("docker", "as asked for")])
+@pytest.mark.parametrize(("name", "why"), [("auto", "because an engine answers"), ("docker", "as asked for")])
 def test_an_engine_that_answers_is_taken_and_named(
     monkeypatch: pytest.MonkeyPatch, compose: Path, name: str, why: str
 ) -> None:
@@ -259,7 +259,7 @@ def test_how_containers_are_connected_is_chosen() -> None:
     ("network", "host", "expected"),
     [
         ("brigde", HOST, 'unknown network "brigde" (did you mean "bridge"?)'),
-        ("host", "example.org", "--server-host: 'example.org' is no IPv4 address"),
+        ("host", "example.org", "--server-host: 'example.org' is not an IPv4 address"),
         ("bridge", "192.0.2.7", "--server-host: on a bridge each server has an address of its own"),
     ],
 )
