@@ -137,6 +137,11 @@ def load_run(folder: Path) -> Run:
             "notebooks take bundles too)"
         )
     run_file = folder / "run.json"
+    if not run_file.exists():
+        raise ConfigurationError(
+            f"{folder}: has no run.json: it is no run, or one that ended before it had a plan; name another, "
+            "such as results/latest"
+        )
     run_meta = parse_meta(_read(run_file), run_file)
     events = read_events(folder / "events.jsonl")
     schema = run_meta.schema_
@@ -254,7 +259,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise GatebenchError(f"{file}: cannot be read ({error}); is this the folder of a run?") from error
+        raise GatebenchError(f"{file}: cannot be read ({error})") from error
 
 
 def ending_of(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -108,8 +108,6 @@ def open_begun(folder: Path) -> Begun | None:
         ConfigurationError: it is no run, or one that another version of Gatebench began.
         GatebenchError: it is damaged.
     """
-    if folder.is_dir() and not (folder / "run.json").exists():
-        raise ConfigurationError(f"{folder}: the run ended before it had a plan; there is nothing to resume")
     run = load_run(folder)
     if run.meta.schema_ != SCHEMA:
         raise ConfigurationError(
