@@ -65,6 +65,26 @@ def level_view(folder: Path, subjects: Sequence[Truth], load: Load, **more: Any)
     return run_view(folder, subjects, [load], **more)
 
 
+class Views:
+    """Views of synthetic runs, each made once: for tests that change nothing in the run's folder.
+
+    Args:
+        folder: where the runs are made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[str, View] = {}
+
+    def of(self, subjects: Sequence[Truth], *loads: Load, plan: Plan = PLAN) -> View:
+        """All levels of the run of these subjects under these loads."""
+        described = repr((list(subjects), loads, plan))
+        if described not in self._made:
+            folder = self._folder / str(len(self._made))
+            self._made[described] = run_view(folder, subjects, loads, plan)
+        return self._made[described]
+
+
 def only(charts: Iterable[Chart]) -> Chart:
     """The one page of a chart that has no more."""
     (chart,) = charts

@@ -21,6 +21,7 @@ from tests.support.charts import (
     UVICORN,
     WAIT,
     Draw,
+    Views,
     crowd,
     level_view,
     only,
@@ -52,19 +53,19 @@ EVERY_CHART = [
 @pytest.mark.parametrize(("draw", "load"), EVERY_CHART)
 @pytest.mark.parametrize("subjects", [[UVICORN], FIFTEEN, crowd(20)], ids=["one", "fifteen", "twenty"])
 def test_a_chart_names_every_subject_and_keeps_its_texts_on_the_page(
-    tmp_path: Path, draw: Draw, load: Load, subjects: list[Truth]
+    views: Views, draw: Draw, load: Load, subjects: list[Truth]
 ) -> None:
-    chart = only(draw(level_view(tmp_path, subjects, load)))
+    chart = only(draw(views.of(subjects, load)))
 
     assert {truth.id for truth in subjects} <= set(texts(chart))
     assert texts_off_the_page(chart) == []
 
 
 @pytest.mark.parametrize(("draw", "load"), EVERY_CHART)
-def test_a_chart_with_nothing_valid_says_so(tmp_path: Path, draw: Draw, load: Load) -> None:
+def test_a_chart_with_nothing_valid_says_so(views: Views, draw: Draw, load: Load) -> None:
     absent = [replace(UVICORN, unavailable="uv is not installed")]
 
-    chart = only(draw(level_view(tmp_path, absent, load)))
+    chart = only(draw(views.of(absent, load)))
 
     assert "no valid figure" in texts(chart)
     assert "unavailable: uv is not installed" in texts(chart)
@@ -72,8 +73,8 @@ def test_a_chart_with_nothing_valid_says_so(tmp_path: Path, draw: Draw, load: Lo
 
 
 @pytest.mark.parametrize(("draw", "load"), EVERY_CHART)
-def test_the_caption_holds_the_conditions_of_the_run(tmp_path: Path, draw: Draw, load: Load) -> None:
-    view = level_view(tmp_path, [UVICORN], load)
+def test_the_caption_holds_the_conditions_of_the_run(views: Views, draw: Draw, load: Load) -> None:
+    view = views.of([UVICORN], load)
     caption = " ".join(" ".join(texts(only(draw(view)))).split())
 
     for condition in (
@@ -85,8 +86,8 @@ def test_the_caption_holds_the_conditions_of_the_run(tmp_path: Path, draw: Draw,
         assert condition in caption
 
 
-def test_throughput_shows_estimate_interval_and_place(tmp_path: Path) -> None:
-    view = level_view(tmp_path, SUBJECTS, KEEP_ALIVE)
+def test_throughput_shows_estimate_interval_and_place(views: Views) -> None:
+    view = views.of(SUBJECTS, KEEP_ALIVE)
     shown = texts(only(leading_charts(view)))
 
     rps = next(cell.rps for cell in view.level.cells if cell.subject == "granian-asgi")
@@ -96,9 +97,9 @@ def test_throughput_shows_estimate_interval_and_place(tmp_path: Path) -> None:
     assert "1" in shown
 
 
-def test_an_invalid_cell_shows_its_code_and_no_figure(tmp_path: Path) -> None:
+def test_an_invalid_cell_shows_its_code_and_no_figure(views: Views) -> None:
     idle = replace(UVICORN, cpu_share={"keep-alive": 0.5})
-    view = level_view(tmp_path, [idle], KEEP_ALIVE)
+    view = views.of([idle], KEEP_ALIVE)
     chart = only(leading_charts(view))
 
     rps = view.level.cells[0].rps
@@ -108,9 +109,9 @@ def test_an_invalid_cell_shows_its_code_and_no_figure(tmp_path: Path) -> None:
     assert any(patch.get_hatch() for patch in chart.figure.axes[0].patches)
 
 
-def test_an_unsupported_cell_is_a_row_of_words_without_a_bar(tmp_path: Path) -> None:
+def test_an_unsupported_cell_is_a_row_of_words_without_a_bar(views: Views) -> None:
     sync = next(truth for truth in SUBJECTS if truth.id == "gunicorn-sync")
-    view = level_view(tmp_path, [UVICORN, sync], KEEP_ALIVE)
+    view = views.of([UVICORN, sync], KEEP_ALIVE)
     chart = only(leading_charts(view))
 
     assert "unsupported: does not declare keep-alive" in texts(chart)
@@ -119,10 +120,10 @@ def test_an_unsupported_cell_is_a_row_of_words_without_a_bar(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("second_rate", "tied"), [(12_000.0, True), (6_000.0, False)])
 def test_subjects_that_cannot_be_told_apart_are_bracketed(
-    tmp_path: Path, second_rate: float, tied: bool
+    views: Views, second_rate: float, tied: bool
 ) -> None:
     other = replace(UVICORN, id="other", server="other", rates={"keep-alive": second_rate})
-    chart = only(leading_charts(level_view(tmp_path, [UVICORN, other], KEEP_ALIVE)))
+    chart = only(leading_charts(views.of([UVICORN, other], KEEP_ALIVE)))
 
     brackets = [line for line in chart.figure.axes[0].lines if line.get_marker() == TICKLEFT]
     assert len(brackets) == tied
@@ -160,8 +161,8 @@ def test_a_failure_with_a_long_log_stays_one_short_line(tmp_path: Path) -> None:
     assert any(text.startswith("failed: start: block 1: no no") for text in texts(chart))
 
 
-def test_waiting_requests_are_held_against_one_a_few_or_all_at_a_time(tmp_path: Path) -> None:
-    view = level_view(tmp_path, SUBJECTS, WAIT)
+def test_waiting_requests_are_held_against_one_a_few_or_all_at_a_time(views: Views) -> None:
+    view = views.of(SUBJECTS, WAIT)
     shown = texts(only(waiting_charts(view)))
 
     assert {"one at a time: 100", "4 threads: 400", "all 64: 6,400"} <= set(shown)
@@ -169,8 +170,8 @@ def test_waiting_requests_are_held_against_one_a_few_or_all_at_a_time(tmp_path: 
     assert {f"{(cell.figure('rps') or 0) * 0.01:.0f}" for cell in view.level.cells} <= set(shown)
 
 
-def test_requests_that_wait_stand_in_the_order_of_their_throughput(tmp_path: Path) -> None:
-    view = level_view(tmp_path, SUBJECTS, WAIT)
+def test_requests_that_wait_stand_in_the_order_of_their_throughput(views: Views) -> None:
+    view = views.of(SUBJECTS, WAIT)
     shown = texts(only(waiting_charts(view)))
 
     names = [cell.subject for cell in sorted(view.level.cells, key=lambda cell: -(cell.figure("rps") or 0))]
@@ -181,9 +182,9 @@ def test_requests_that_wait_stand_in_the_order_of_their_throughput(tmp_path: Pat
 
 
 def test_the_columns_of_requests_that_wait_keep_off_the_edge_and_off_what_the_dotted_lines_say(
-    tmp_path: Path,
+    views: Views,
 ) -> None:
-    figure = only(waiting_charts(level_view(tmp_path, SUBJECTS, WAIT))).figure
+    figure = only(waiting_charts(views.of(SUBJECTS, WAIT))).figure
     figure.draw_without_rendering()
 
     boxes = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
@@ -199,23 +200,23 @@ def test_with_several_workers_waiting_requests_are_held_against_what_all_of_them
     assert marks == {"one in each of 2 workers": 200, "2 × 4 threads": 800, "all 64": 6_400}
 
 
-def test_interfaces_differ_in_shape_and_not_only_in_color(tmp_path: Path) -> None:
-    chart = only(leading_charts(level_view(tmp_path, SUBJECTS, KEEP_ALIVE)))
+def test_interfaces_differ_in_shape_and_not_only_in_color(views: Views) -> None:
+    chart = only(leading_charts(views.of(SUBJECTS, KEEP_ALIVE)))
 
     assert {"WSGI", "ASGI"} <= set(texts(chart))
     assert {"s", "o"} <= {line.get_marker() for line in chart.figure.axes[0].lines}
 
 
-def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
-    view = level_view(tmp_path, [UVICORN], KEEP_ALIVE)
+def test_the_same_data_give_the_same_bytes(views: Views) -> None:
+    view = views.of([UVICORN], KEEP_ALIVE)
 
     assert only(leading_charts(view)).svg() == only(leading_charts(view)).svg()
 
 
 @pytest.mark.parametrize(("draw", "load"), EVERY_CHART)
 @pytest.mark.parametrize("count", [2, 15, 20])
-def test_the_caption_keeps_off_the_axis(tmp_path: Path, draw: Draw, load: Load, count: int) -> None:
-    figure = only(draw(level_view(tmp_path, crowd(count), load))).figure
+def test_the_caption_keeps_off_the_axis(views: Views, draw: Draw, load: Load, count: int) -> None:
+    figure = only(draw(views.of(crowd(count), load))).figure
     figure.draw_without_rendering()
 
     ticks = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
@@ -226,17 +227,17 @@ def test_the_caption_keeps_off_the_axis(tmp_path: Path, draw: Draw, load: Load, 
 @pytest.mark.parametrize(
     ("count", "height"), [(1, (4.5, 4.6)), (2, (4.5, 5.0)), (6, (6.5, 7.5)), (15, (9, 9))]
 )
-def test_a_few_rows_make_a_low_page(tmp_path: Path, count: int, height: tuple[float, float]) -> None:
-    chart = only(leading_charts(level_view(tmp_path, crowd(count), KEEP_ALIVE)))
+def test_a_few_rows_make_a_low_page(views: Views, count: int, height: tuple[float, float]) -> None:
+    chart = only(leading_charts(views.of(crowd(count), KEEP_ALIVE)))
 
     width_in, height_in = chart.figure.get_size_inches()
     assert width_in == 16
     assert height[0] <= height_in <= height[1]
 
 
-def test_an_open_loop_shows_the_percentiles_the_interval_and_the_place(tmp_path: Path) -> None:
+def test_an_open_loop_shows_the_percentiles_the_interval_and_the_place(views: Views) -> None:
     slow = replace(UVICORN, id="slow", server="slow", p99_us={"steady": 9_000.0})
-    view = level_view(tmp_path, [UVICORN, slow], STEADY)
+    view = views.of([UVICORN, slow], STEADY)
     chart = only(response_charts(view))
 
     shown = texts(chart)
@@ -252,23 +253,23 @@ def test_an_open_loop_shows_the_percentiles_the_interval_and_the_place(tmp_path:
     assert pytest.approx([lead.low / 1000, lead.high / 1000]) in [ends for ends in drawn if len(ends) == 2]
 
 
-def test_the_subjects_of_an_open_loop_stand_in_the_order_of_their_p99(tmp_path: Path) -> None:
+def test_the_subjects_of_an_open_loop_stand_in_the_order_of_their_p99(views: Views) -> None:
     others = [
         replace(UVICORN, id=name, server=name, p99_us={"steady": p99_us})
         for name, p99_us in (("middle", 6_000.0), ("best", 3_000.0), ("worst", 12_000.0))
     ]
-    shown = texts(only(response_charts(level_view(tmp_path, others, STEADY))))
+    shown = texts(only(response_charts(views.of(others, STEADY))))
 
     assert sorted(["middle", "best", "worst"], key=shown.index) == ["best", "middle", "worst"]
 
 
-def test_an_overloaded_subject_is_named_and_not_drawn(tmp_path: Path) -> None:
+def test_an_overloaded_subject_is_named_and_not_drawn(views: Views) -> None:
     over = replace(UVICORN, id="over", server="over", rates={"steady": 1_000.0})
-    view = level_view(tmp_path, [UVICORN, over], STEADY)
+    view = views.of([UVICORN, over], STEADY)
     chart = only(response_charts(view))
 
     assert "overloaded at this rate (invalid: rate-missed)" in texts(chart)
-    alone = only(response_charts(level_view(tmp_path / "alone", [UVICORN], STEADY)))
+    alone = only(response_charts(views.of([UVICORN], STEADY)))
     drawn = [len(each.figure.axes[0].lines) for each in (chart, alone)]
     assert drawn[0] == drawn[1] + 1  # the marker of its interface
 
@@ -282,8 +283,8 @@ def test_an_overloaded_subject_is_named_and_not_drawn(tmp_path: Path) -> None:
         (VISIT, "throughput-visit-users16", "requests/s, higher is better"),
     ],
 )
-def test_a_leading_figure_is_drawn_in_its_own_unit(tmp_path: Path, load: Load, stem: str, unit: str) -> None:
-    view = level_view(tmp_path, [UVICORN], load)
+def test_a_leading_figure_is_drawn_in_its_own_unit(views: Views, load: Load, stem: str, unit: str) -> None:
+    view = views.of([UVICORN], load)
     chart = only(leading_charts(view))
 
     lead = view.level.cells[0].lead
@@ -293,15 +294,15 @@ def test_a_leading_figure_is_drawn_in_its_own_unit(tmp_path: Path, load: Load, s
     assert view.level.metric.show(lead.estimate) in texts(chart)
 
 
-def test_a_valid_subject_without_a_leading_figure_says_so(tmp_path: Path) -> None:
+def test_a_valid_subject_without_a_leading_figure_says_so(views: Views) -> None:
     silent = replace(UVICORN, measures_cpu=False)
-    chart = only(leading_charts(level_view(tmp_path, [silent], IDLE)))
+    chart = only(leading_charts(views.of([silent], IDLE)))
 
     assert "no figure: see the notes" in texts(chart)
 
 
-def test_a_broadcast_shows_the_delay_to_the_last_subscriber(tmp_path: Path) -> None:
-    view = level_view(tmp_path, [UVICORN], BROADCAST)
+def test_a_broadcast_shows_the_delay_to_the_last_subscriber(views: Views) -> None:
+    view = views.of([UVICORN], BROADCAST)
     shown = texts(only(latency_charts(view)))
 
     assert "last p50" in shown  # a p99 needs more broadcasts than there are here
@@ -321,7 +322,7 @@ def test_a_broadcast_shows_the_delay_to_the_last_subscriber(tmp_path: Path) -> N
     ],
     ids=lambda value: value.name if isinstance(value, Load) else None,
 )
-def test_each_kind_of_load_has_its_own_charts(tmp_path: Path, load: Load, kinds: list[str]) -> None:
-    drawn = charts("level", level_view(tmp_path, [UVICORN], load))
+def test_each_kind_of_load_has_its_own_charts(views: Views, load: Load, kinds: list[str]) -> None:
+    drawn = charts("level", views.of([UVICORN], load))
 
     assert [chart.stem.partition("-")[0] for chart in drawn] == kinds

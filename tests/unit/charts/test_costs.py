@@ -23,6 +23,7 @@ from tests.support.charts import (
     KEEP_ALIVE,
     PLAN,
     UVICORN,
+    Views,
     again,
     crowd,
     lines,
@@ -68,32 +69,32 @@ def changed(view: View, workload: str, column: str, *of_block: float) -> View:
 
 
 @pytest.mark.parametrize("draw", EVERY_CHART)
-def test_every_subject_is_named_and_every_text_on_the_page(tmp_path: Path, draw: Draw) -> None:
-    chart = only(draw(run_view(tmp_path, FIFTEEN, [KEEP_ALIVE])))
+def test_every_subject_is_named_and_every_text_on_the_page(views: Views, draw: Draw) -> None:
+    chart = only(draw(views.of(FIFTEEN, KEEP_ALIVE)))
 
     assert all(truth.server in said(chart) for truth in FIFTEEN)
     assert texts_off_the_page(chart) == []
 
 
 @pytest.mark.parametrize("draw", EVERY_CHART)
-def test_a_chart_of_a_run_in_which_nothing_was_measured_says_so(tmp_path: Path, draw: Draw) -> None:
+def test_a_chart_of_a_run_in_which_nothing_was_measured_says_so(views: Views, draw: Draw) -> None:
     absent = [replace(UVICORN, unavailable="uv is not installed")]
-    view = run_view(tmp_path, absent, [KEEP_ALIVE])
+    view = views.of(absent, KEEP_ALIVE)
 
     assert "no valid figure" in texts(only(draw(view)))
 
 
 @pytest.mark.parametrize("draw", EVERY_CHART)
-def test_the_caption_holds_machine_blocks_and_run(tmp_path: Path, draw: Draw) -> None:
-    caption = said(only(draw(run_view(tmp_path, [UVICORN], [KEEP_ALIVE, CLOSE]))))
+def test_the_caption_holds_machine_blocks_and_run(views: Views, draw: Draw) -> None:
+    caption = said(only(draw(views.of([UVICORN], KEEP_ALIVE, CLOSE))))
 
     for condition in ("This machine's figures: Intel Xeon", "3 of 3 blocks", "seed 7", "2026-11-22"):
         assert condition in caption
 
 
-def test_cpu_bars_are_the_figures_of_the_summary_the_lowest_first(tmp_path: Path) -> None:
+def test_cpu_bars_are_the_figures_of_the_summary_the_lowest_first(views: Views) -> None:
     slow = replace(OTHER, rates={"keep-alive": 6_000.0})
-    view = run_view(tmp_path, [slow, UVICORN], [KEEP_ALIVE])
+    view = views.of([slow, UVICORN], KEEP_ALIVE)
     chart = only(cpu_charts(view))
 
     figures = sorted(cell.cpu_us_per_request or 0.0 for cell in view.level.cells)
@@ -102,8 +103,8 @@ def test_cpu_bars_are_the_figures_of_the_summary_the_lowest_first(tmp_path: Path
     assert texts(chart).index("uvicorn") < texts(chart).index("other")
 
 
-def test_the_cpu_interval_is_over_blocks_and_holds_the_figure(tmp_path: Path) -> None:
-    view = run_view(tmp_path, [UVICORN], [KEEP_ALIVE])
+def test_the_cpu_interval_is_over_blocks_and_holds_the_figure(views: Views) -> None:
+    view = views.of([UVICORN], KEEP_ALIVE)
     (axes,) = only(cpu_charts(view)).figure.axes
 
     figure = view.level.cells[0].cpu_us_per_request
@@ -116,9 +117,9 @@ def test_the_cpu_interval_is_over_blocks_and_holds_the_figure(tmp_path: Path) ->
     assert ends[0] < figure < ends[1]
 
 
-def test_the_levels_of_a_workload_stand_side_by_side_in_the_same_scale(tmp_path: Path) -> None:
+def test_the_levels_of_a_workload_stand_side_by_side_in_the_same_scale(views: Views) -> None:
     rates = [replace(STEADY, level=Level(64, "open", rate_per_s=rate)) for rate in (1_000, 2_000)]
-    view = run_view(tmp_path, [UVICORN, OTHER], rates)
+    view = views.of([UVICORN, OTHER], *rates)
     chart = only(cpu_charts(view))
 
     first, second = chart.figure.axes
@@ -136,25 +137,25 @@ def test_more_levels_than_fit_go_on_on_a_second_page(tmp_path: Path) -> None:
     assert [len(page.figure.axes) for page in pages] == [2, 3]
 
 
-def test_a_search_and_idle_connections_have_no_cost_of_a_request(tmp_path: Path) -> None:
+def test_a_search_and_idle_connections_have_no_cost_of_a_request(views: Views) -> None:
     for load in (SEARCH, IDLE):
-        view = run_view(tmp_path / load.name, [UVICORN], [load])
+        view = views.of([UVICORN], load)
         assert [chart.stem for chart in charts("workload", view)] == []
 
 
 @pytest.mark.parametrize("draw", [cpu_charts, memory_charts])
-def test_an_invalid_subject_is_hatched_with_its_code(tmp_path: Path, draw: Draw) -> None:
+def test_an_invalid_subject_is_hatched_with_its_code(views: Views, draw: Draw) -> None:
     idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
-    chart = only(draw(run_view(tmp_path, [UVICORN, idle], [KEEP_ALIVE])))
+    chart = only(draw(views.of([UVICORN, idle], KEEP_ALIVE)))
 
     assert "invalid: server-idle" in texts(chart)
     assert [len(widths) for widths in bars(chart.figure.axes[0]).values()] == [1, 1]
 
 
 @pytest.mark.parametrize("draw", [cpu_charts, memory_charts])
-def test_what_could_not_be_read_is_no_bar(tmp_path: Path, draw: Draw) -> None:
+def test_what_could_not_be_read_is_no_bar(views: Views, draw: Draw) -> None:
     silent = replace(OTHER, measures_cpu=False)
-    chart = only(draw(run_view(tmp_path, [UVICORN, silent], [KEEP_ALIVE])))
+    chart = only(draw(views.of([UVICORN, silent], KEEP_ALIVE)))
 
     assert len(bars(chart.figure.axes[0])["valid"]) == 1
     assert "not measured" in texts(chart)
@@ -162,16 +163,16 @@ def test_what_could_not_be_read_is_no_bar(tmp_path: Path, draw: Draw) -> None:
 
 @pytest.mark.parametrize(("draw", "stem"), [(cpu_charts, "cpu-keep-alive"), (memory_charts, "memory")])
 def test_more_subjects_than_fit_go_on_on_a_second_page_at_the_same_scale(
-    tmp_path: Path, draw: Draw, stem: str
+    views: Views, draw: Draw, stem: str
 ) -> None:
-    pages = list(draw(run_view(tmp_path, crowd(30), [KEEP_ALIVE], replace(PLAN, rounds=4))))
+    pages = list(draw(views.of(crowd(30), KEEP_ALIVE, plan=replace(PLAN, rounds=4))))
 
     assert [page.stem for page in pages] == [stem, f"{stem}-2"]
     assert len({page.figure.axes[0].get_xlim() for page in pages}) == 1
 
 
-def test_memory_is_the_highest_of_the_valid_levels_and_its_line_the_range_of_blocks(tmp_path: Path) -> None:
-    view = run_view(tmp_path, [UVICORN], [KEEP_ALIVE, CLOSE])
+def test_memory_is_the_highest_of_the_valid_levels_and_its_line_the_range_of_blocks(views: Views) -> None:
+    view = views.of([UVICORN], KEEP_ALIVE, CLOSE)
     chart = only(memory_charts(changed(view, "close", "server_memory_mib", 40.0, 50.0, 45.0)))
     (axes,) = chart.figure.axes
 
@@ -180,9 +181,9 @@ def test_memory_is_the_highest_of_the_valid_levels_and_its_line_the_range_of_blo
     assert {"40.0 to 50.0", "close c64"} <= set(texts(chart))
 
 
-def test_memory_under_an_invalid_level_is_not_the_highest(tmp_path: Path) -> None:
+def test_memory_under_an_invalid_level_is_not_the_highest(views: Views) -> None:
     idle = replace(UVICORN, cpu_share={"close": 0.5})
-    view = run_view(tmp_path, [idle], [KEEP_ALIVE, CLOSE])
+    view = views.of([idle], KEEP_ALIVE, CLOSE)
     chart = only(memory_charts(changed(view, "close", "server_memory_mib", 500.0, 500.0, 500.0)))
 
     assert bars(chart.figure.axes[0])["valid"] == [pytest.approx(31.4)]
@@ -202,8 +203,8 @@ def test_memory_read_in_a_slice_that_others_disturbed_is_shown(tmp_path: Path) -
     assert bars(only(memory_charts(view)).figure.axes[0])["valid"] == [pytest.approx(31.4)]
 
 
-def test_memory_of_idle_connections_is_not_mixed_with_that_under_load(tmp_path: Path) -> None:
-    view = run_view(tmp_path, [UVICORN], [KEEP_ALIVE, IDLE])
+def test_memory_of_idle_connections_is_not_mixed_with_that_under_load(views: Views) -> None:
+    view = views.of([UVICORN], KEEP_ALIVE, IDLE)
     chart = only(memory_charts(view))
 
     assert max(cell.memory_mib or 0 for level in view.levels for cell in level.cells) > 100

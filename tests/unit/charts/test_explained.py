@@ -20,19 +20,16 @@ from tests.support.charts import (
     PLAN,
     UVICORN,
     WAIT,
+    Views,
     crowd,
-    level_view,
     lines,
     only,
-    run_view,
     said,
     texts,
 )
 from tests.support.synthetic import BROADCAST, STEADY
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.charts import Draw
     from tests.support.synthetic_model import Load, Plan, Truth
 
@@ -49,9 +46,9 @@ FEW = replace(PLAN, rounds=1)
 )
 @pytest.mark.parametrize(("other", "hatched"), [(BAD, True), (ABSENT, False)], ids=["bad", "absent"])
 def test_hatched_bars_are_explained_where_there_are_some(
-    tmp_path: Path, draw: Draw, load: Load, other: Truth, hatched: bool
+    views: Views, draw: Draw, load: Load, other: Truth, hatched: bool
 ) -> None:
-    chart = only(draw(level_view(tmp_path, [UVICORN, other], load)))
+    chart = only(draw(views.of([UVICORN, other], load)))
 
     drawn = any(patch.get_hatch() for axes in chart.figure.axes for patch in axes.patches)
     assert ("hatched" in said(chart)) == drawn == hatched
@@ -60,9 +57,9 @@ def test_hatched_bars_are_explained_where_there_are_some(
 @pytest.mark.parametrize(("draw", "loads"), [(rate_charts, RATES), (connection_charts, CONNECTIONS)])
 @pytest.mark.parametrize("hatched", [True, False])
 def test_the_hatched_strip_is_explained_where_there_is_one(
-    tmp_path: Path, draw: Draw, loads: list[Load], hatched: bool
+    views: Views, draw: Draw, loads: list[Load], hatched: bool
 ) -> None:
-    chart = only(draw(run_view(tmp_path, [UVICORN, BAD if hatched else ABSENT], loads, PLAN)))
+    chart = only(draw(views.of([UVICORN, BAD if hatched else ABSENT], *loads, plan=PLAN)))
 
     drawn = any(patch.get_hatch() for axes in chart.figure.axes for patch in axes.patches)
     assert ("In the hatched strip: " in said(chart)) == drawn == hatched
@@ -74,9 +71,9 @@ def test_the_hatched_strip_is_explained_where_there_is_one(
     ids=["two rounds", "one round", "too few subjects"],
 )
 def test_the_line_of_common_drift_is_explained_where_there_is_one(
-    tmp_path: Path, subjects: int, rounds: int, is_drawn: bool
+    views: Views, subjects: int, rounds: int, is_drawn: bool
 ) -> None:
-    view = run_view(tmp_path, crowd(subjects), [KEEP_ALIVE], replace(PLAN, rounds=rounds))
+    view = views.of(crowd(subjects), KEEP_ALIVE, plan=replace(PLAN, rounds=rounds))
     chart = only(steadiness_charts(view))
 
     assert bool(lines(chart.figure.axes[0], ink=INK)) == is_drawn
@@ -90,20 +87,16 @@ def test_the_line_of_common_drift_is_explained_where_there_is_one(
 )
 @pytest.mark.parametrize("plan", [PLAN, FEW, replace(PLAN, rounds=200)], ids=["usual", "few", "many"])
 def test_a_dash_among_the_percentiles_is_explained_where_there_is_one(
-    tmp_path: Path, draw: Draw, load: Load, plan: Plan
+    views: Views, draw: Draw, load: Load, plan: Plan
 ) -> None:
-    chart = only(draw(run_view(tmp_path, [UVICORN, ABSENT], [load], plan)))
+    chart = only(draw(views.of([UVICORN, ABSENT], load, plan=plan)))
 
     assert ("—: too few samples." in said(chart)) == ("—" in texts(chart))
 
 
-def test_the_percentiles_of_a_short_run_have_dashes_and_those_of_a_long_one_have_none(tmp_path: Path) -> None:
+def test_the_percentiles_of_a_short_run_have_dashes_and_those_of_a_long_one_have_none(views: Views) -> None:
     short, long = (
-        only(
-            latency_charts(
-                run_view(tmp_path / str(rounds), [UVICORN], [KEEP_ALIVE], replace(PLAN, rounds=rounds))
-            )
-        )
+        only(latency_charts(views.of([UVICORN], KEEP_ALIVE, plan=replace(PLAN, rounds=rounds))))
         for rounds in (1, 12)
     )
 

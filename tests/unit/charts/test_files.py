@@ -232,6 +232,8 @@ def test_a_run_with_very_many_charts_has_those_that_lead_and_says_which_it_left_
         (tmp_path / name).write_bytes(content)
 
     summary = summarize(mixed.run)
+    monkeypatch.setattr(registry, "MOST_AS_PNG", 0)
+    monkeypatch.setattr(registry, "LARGE_AS_PNG", 0)
     monkeypatch.setattr(registry, "MOST_DRAWN", len(summary.levels) + 2)
     drawn = draw_all(mixed.run, summary, write)
 

@@ -27,9 +27,9 @@ from tests.support.charts import (
     KEEP_ALIVE,
     PLAN,
     UVICORN,
+    Views,
     again,
     crowd,
-    level_view,
     only,
     run_view,
     said,
@@ -78,8 +78,8 @@ def paint(view: View, subject: str) -> str:
 
 
 @pytest.mark.parametrize("load", [KEEP_ALIVE, STEADY], ids=["closed", "open"])
-def test_a_curve_goes_through_the_percentiles_of_the_summary(tmp_path: Path, load: Load) -> None:
-    view = level_view(tmp_path, [UVICORN], load)
+def test_a_curve_goes_through_the_percentiles_of_the_summary(views: Views, load: Load) -> None:
+    view = views.of([UVICORN], load)
     (axes,) = only(distribution_charts(view)).figure.axes
 
     drawn = dict(np.round(curve(axes, paint(view, "uvicorn")), 9))
@@ -89,8 +89,8 @@ def test_a_curve_goes_through_the_percentiles_of_the_summary(tmp_path: Path, loa
         assert drawn[round(-np.log10(1 - QUANTILES[name]), 9)] == pytest.approx((figure_us or 0) / 1000)
 
 
-def test_a_curve_ends_where_too_few_latencies_lie_beyond(tmp_path: Path) -> None:
-    view = level_view(tmp_path, [UVICORN], KEEP_ALIVE)
+def test_a_curve_ends_where_too_few_latencies_lie_beyond(views: Views) -> None:
+    view = views.of([UVICORN], KEEP_ALIVE)
     tail = tails(level_data(view.run, view.level.plan), ["uvicorn"])["uvicorn"]
 
     samples = int(all_rows(view.run.histograms)["count"].sum())
@@ -99,8 +99,8 @@ def test_a_curve_ends_where_too_few_latencies_lie_beyond(tmp_path: Path) -> None
     assert (1 - following) * samples < SAMPLES_BEYOND
 
 
-def test_the_band_reaches_from_the_lowest_to_the_highest_block_and_holds_the_curve(tmp_path: Path) -> None:
-    view = level_view(tmp_path, [UVICORN], STEADY)
+def test_the_band_reaches_from_the_lowest_to_the_highest_block_and_holds_the_curve(views: Views) -> None:
+    view = views.of([UVICORN], STEADY)
     tail = tails(level_data(view.run, view.level.plan), ["uvicorn"])["uvicorn"]
 
     assert len(tail.us) > 15
@@ -135,8 +135,8 @@ def test_the_quantiles_of_a_report_are_those_that_a_locust_test_tells(rows: list
 
 
 @pytest.mark.parametrize("load", [KEEP_ALIVE, STEADY, BROADCAST], ids=lambda load: load.name)
-def test_every_valid_subject_has_its_name_at_the_end_of_its_curve(tmp_path: Path, load: Load) -> None:
-    view = level_view(tmp_path, FIFTEEN, load)
+def test_every_valid_subject_has_its_name_at_the_end_of_its_curve(views: Views, load: Load) -> None:
+    view = views.of(FIFTEEN, load)
     chart = only(distribution_charts(view))
 
     valid = [cell for cell in view.level.cells if cell.status == "ok"]
@@ -144,8 +144,8 @@ def test_every_valid_subject_has_its_name_at_the_end_of_its_curve(tmp_path: Path
     assert texts_off_the_page(chart) == []
 
 
-def test_more_servers_than_fit_go_on_on_a_further_page_at_the_same_scale(tmp_path: Path) -> None:
-    pages = list(distribution_charts(level_view(tmp_path, crowd(26), KEEP_ALIVE)))
+def test_more_servers_than_fit_go_on_on_a_further_page_at_the_same_scale(views: Views) -> None:
+    pages = list(distribution_charts(views.of(crowd(26), KEEP_ALIVE)))
 
     assert [page.stem for page in pages] == [f"distribution-keep-alive-c64{end}" for end in ("", "-2", "-3")]
     assert [len(page.figure.axes) for page in pages] == [9, 8, 9]
@@ -167,9 +167,9 @@ def test_another_application_and_more_than_five_variants_make_a_panel_of_their_o
     assert {*"abcdef", "uvicorn"} <= set(texts(chart))
 
 
-def test_an_invalid_subject_has_no_curve_but_its_code(tmp_path: Path) -> None:
+def test_an_invalid_subject_has_no_curve_but_its_code(views: Views) -> None:
     idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
-    view = level_view(tmp_path, [UVICORN, idle], KEEP_ALIVE)
+    view = views.of([UVICORN, idle], KEEP_ALIVE)
     chart = only(distribution_charts(view))
 
     assert "other: invalid: server-idle" in texts(chart)
@@ -178,8 +178,8 @@ def test_an_invalid_subject_has_no_curve_but_its_code(tmp_path: Path) -> None:
     assert paint(view, "other") not in painted
 
 
-def test_a_server_that_supports_nothing_of_it_is_named_in_the_caption(tmp_path: Path) -> None:
-    chart = only(distribution_charts(level_view(tmp_path, [UVICORN, SYNC], KEEP_ALIVE)))
+def test_a_server_that_supports_nothing_of_it_is_named_in_the_caption(views: Views) -> None:
+    chart = only(distribution_charts(views.of([UVICORN, SYNC], KEEP_ALIVE)))
 
     assert "Not supported by gunicorn." in said(chart)
     assert len(chart.figure.axes) == 1
@@ -187,9 +187,9 @@ def test_a_server_that_supports_nothing_of_it_is_named_in_the_caption(tmp_path: 
 
 @pytest.mark.parametrize(("draw", "loads"), ACROSS, ids=["rates", "connections"])
 def test_a_line_holds_the_leading_figure_and_interval_of_every_level(
-    tmp_path: Path, draw: Draw, loads: list[Load]
+    views: Views, draw: Draw, loads: list[Load]
 ) -> None:
-    view = run_view(tmp_path, [UVICORN, OTHER], loads, SMALL)
+    view = views.of([UVICORN, OTHER], *loads, plan=SMALL)
     chart = only(draw(view))
 
     scale = view.level.metric.scale
@@ -206,18 +206,18 @@ def test_a_line_holds_the_leading_figure_and_interval_of_every_level(
         assert any(np.allclose(point, [x, lead.estimate * scale]) for point in drawn[0])
 
 
-def test_the_rate_at_which_a_server_is_overloaded_is_marked_and_said(tmp_path: Path) -> None:
+def test_the_rate_at_which_a_server_is_overloaded_is_marked_and_said(views: Views) -> None:
     slow = replace(OTHER, rates={"steady": 1_500.0})
-    chart = only(rate_charts(run_view(tmp_path, [UVICORN, slow], RATES, SMALL)))
+    chart = only(rate_charts(views.of([UVICORN, slow], *RATES, plan=SMALL)))
 
     assert strips(chart) == {"uvicorn": False, "other": True}
     assert "other: overloaded at 2k, 4k" in texts(chart)
     assert chart.alt == "other is overloaded at 2,000 requests/s."
 
 
-def test_a_server_that_is_overloaded_at_every_rate_has_no_line(tmp_path: Path) -> None:
+def test_a_server_that_is_overloaded_at_every_rate_has_no_line(views: Views) -> None:
     slow = replace(OTHER, rates={"steady": 100.0})
-    view = run_view(tmp_path, [UVICORN, slow], RATES, SMALL)
+    view = views.of([UVICORN, slow], *RATES, plan=SMALL)
     chart = only(rate_charts(view))
 
     assert "other: overloaded" in texts(chart)
@@ -225,23 +225,23 @@ def test_a_server_that_is_overloaded_at_every_rate_has_no_line(tmp_path: Path) -
     assert np.isnan(curve(axes, paint(view, "other"))[:, 1]).all()
 
 
-def test_levels_with_failed_gates_stand_in_the_hatched_strip_with_their_code(tmp_path: Path) -> None:
+def test_levels_with_failed_gates_stand_in_the_hatched_strip_with_their_code(views: Views) -> None:
     idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
-    chart = only(connection_charts(run_view(tmp_path, [UVICORN, idle], CONNECTIONS, SMALL)))
+    chart = only(connection_charts(views.of([UVICORN, idle], *CONNECTIONS, plan=SMALL)))
 
     assert "other: invalid: server-idle" in texts(chart)
     assert strips(chart) == {"uvicorn": False, "other": True}
 
 
-def test_throughput_is_drawn_from_zero(tmp_path: Path) -> None:
-    chart = only(connection_charts(run_view(tmp_path, [UVICORN], CONNECTIONS, SMALL)))
+def test_throughput_is_drawn_from_zero(views: Views) -> None:
+    chart = only(connection_charts(views.of([UVICORN], *CONNECTIONS, plan=SMALL)))
 
     assert chart.figure.axes[0].get_ylim()[0] == 0
 
 
-def test_messages_in_flight_are_told_from_connections(tmp_path: Path) -> None:
+def test_messages_in_flight_are_told_from_connections(views: Views) -> None:
     loads = [replace(KEEP_ALIVE, level=Level(64, window=window)) for window in (1, 16)]
-    chart = only(connection_charts(run_view(tmp_path, [UVICORN], loads, SMALL)))
+    chart = only(connection_charts(views.of([UVICORN], *loads, plan=SMALL)))
 
     assert chart.title == "Throughput against messages in flight: keep-alive"
     assert {"64", "1.02k"} <= set(texts(chart))
@@ -264,10 +264,10 @@ def test_where_nothing_is_valid_the_markers_stand_in_the_strip_all_the_same(tmp_
 
 
 @pytest.mark.parametrize(("draw", "loads"), [*ACROSS, (distribution_charts, [KEEP_ALIVE])])
-def test_panels_with_nothing_valid_say_so(tmp_path: Path, draw: Draw, loads: list[Load]) -> None:
+def test_panels_with_nothing_valid_say_so(views: Views, draw: Draw, loads: list[Load]) -> None:
     absent = [replace(UVICORN, unavailable="uv is not installed")]
 
-    chart = only(draw(run_view(tmp_path, absent, loads, SMALL)))
+    chart = only(draw(views.of(absent, *loads, plan=SMALL)))
 
     assert "no valid figure" in texts(chart)
     assert "uvicorn: unavailable" in texts(chart)

@@ -12,7 +12,19 @@ import pytest
 from analysis.charts.steadiness import steadiness_charts
 from analysis.charts.style import INK, color
 from analysis.figures.steadiness import MIN_COMPANY
-from tests.support.charts import KEEP_ALIVE, PLAN, UVICORN, WAIT, again, crowd, lines, only, run_view, texts
+from tests.support.charts import (
+    KEEP_ALIVE,
+    PLAN,
+    UVICORN,
+    WAIT,
+    Views,
+    again,
+    crowd,
+    lines,
+    only,
+    run_view,
+    texts,
+)
 from tests.support.synthetic import STEADY
 
 if TYPE_CHECKING:
@@ -32,8 +44,8 @@ def relative(slices: pd.DataFrame, *by: str) -> pd.Series[float]:
     return rates / rates.groupby([slices[name] for name in by]).transform("median")
 
 
-def test_every_slice_of_a_closed_loop_is_a_dot_over_its_own_median(tmp_path: Path) -> None:
-    view = run_view(tmp_path, [UVICORN], [KEEP_ALIVE, WAIT, STEADY])
+def test_every_slice_of_a_closed_loop_is_a_dot_over_its_own_median(views: Views) -> None:
+    view = views.of([UVICORN], KEEP_ALIVE, WAIT, STEADY)
     chart = only(steadiness_charts(view))
 
     slices = view.run.slices[view.run.slices["workload"] != "steady"]
@@ -55,8 +67,8 @@ def test_a_slice_beyond_the_axis_is_a_dot_at_its_edge(tmp_path: Path) -> None:
     assert len(drawn) == 36
 
 
-def test_each_block_begins_at_a_line_with_its_number(tmp_path: Path) -> None:
-    view = run_view(tmp_path, [UVICORN], [KEEP_ALIVE])
+def test_each_block_begins_at_a_line_with_its_number(views: Views) -> None:
+    view = views.of([UVICORN], KEEP_ALIVE)
     chart = only(steadiness_charts(view))
 
     starts_ns = view.run.slices.groupby("block")["started_unix_ns"].min()
@@ -66,9 +78,9 @@ def test_each_block_begins_at_a_line_with_its_number(tmp_path: Path) -> None:
     assert {"1", "2", "3"} <= set(texts(chart))
 
 
-def test_the_common_drift_is_the_median_of_each_round(tmp_path: Path) -> None:
+def test_the_common_drift_is_the_median_of_each_round(views: Views) -> None:
     others = [replace(UVICORN, id=name, server=name) for name in "abcd"]
-    view = run_view(tmp_path, [UVICORN, *others], [KEEP_ALIVE])
+    view = views.of([UVICORN, *others], KEEP_ALIVE)
     axes = only(steadiness_charts(view)).figure.axes[0]
 
     slices = view.run.slices
@@ -78,15 +90,15 @@ def test_the_common_drift_is_the_median_of_each_round(tmp_path: Path) -> None:
     assert np.isnan(drift).sum() == 3  # a gap after each block
 
 
-def test_a_few_subjects_show_no_common_drift(tmp_path: Path) -> None:
+def test_a_few_subjects_show_no_common_drift(views: Views) -> None:
     few = crowd(MIN_COMPANY - 1)
-    axes = only(steadiness_charts(run_view(tmp_path, few, [KEEP_ALIVE]))).figure.axes[0]
+    axes = only(steadiness_charts(views.of(few, KEEP_ALIVE))).figure.axes[0]
 
     assert lines(axes, ink=INK) == []
 
 
-def test_many_slices_are_drawn_as_a_picture_within_the_chart(tmp_path: Path) -> None:
-    view = run_view(tmp_path, crowd(12), [KEEP_ALIVE], replace(PLAN, blocks=5, rounds=70))
+def test_many_slices_are_drawn_as_a_picture_within_the_chart(views: Views) -> None:
+    view = views.of(crowd(12), KEEP_ALIVE, plan=replace(PLAN, blocks=5, rounds=70))
     chart = only(steadiness_charts(view))
 
     svg = chart.svg()

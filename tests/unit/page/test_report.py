@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from analysis.page.report import build_report
-from tests.support.pages import Page, words
+from tests.support.pages import Page, make_page, words
 from tests.support.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.support.synthetic_model import Plan
 
@@ -24,7 +24,8 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run's folder with its report, and the summary that was returned."""
     failures = [
         {
             "block": 1,
@@ -38,8 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_run(tmp_path_factory.mktemp("report") / "run", PLAN, CHOSEN, LOADS[:2], failures)
     (made / "logs").mkdir()
     (made / "logs" / "uvicorn-b0.log").write_text("started")
-    build_report(made)
-    return made
+    return made, build_report(made)
+
+
+@pytest.fixture(scope="module")
+def folder(built: tuple[Path, dict[str, Any]]) -> Path:
+    return built[0]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +65,9 @@ def test_every_derived_file_is_there_and_nothing_half_written(folder: Path) -> N
     assert not [name for name in files if name.endswith(".tmp")]
 
 
-def test_the_returned_summary_is_the_written_one(folder: Path) -> None:
-    assert build_report(folder) == json.loads((folder / "summary.json").read_text())
+def test_the_returned_summary_is_the_written_one(built: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = built
+    assert summary == json.loads((folder / "summary.json").read_text())
 
 
 def test_making_the_report_again_leaves_the_raw_data_and_gives_the_same_page(folder: Path, html: str) -> None:
@@ -128,7 +134,7 @@ def test_a_run_after_its_first_block_has_a_report_that_says_so(tmp_path: Path) -
     plan = replace(PLAN, blocks=1)
     folder = make_run(tmp_path / "run", plan, CHOSEN[:2], LOADS[:1], finished=False)
 
-    summary = build_report(folder)
+    summary = build_report(folder, interim=True)
 
     html = (folder / "report.html").read_text()
     assert "This run is not complete" in html
@@ -156,9 +162,9 @@ def test_a_homepage_that_is_no_web_address_is_not_a_link(tmp_path: Path) -> None
     text = (folder / "run.json").read_text().replace("https://uvicorn.example", "javascript:alert(1)")
     (folder / "run.json").write_text(text)
 
-    build_report(folder)
+    page = make_page(folder)
 
-    assert not [link for link in Page((folder / "report.html").read_text()).links if "javascript" in link]
+    assert not [link for link in Page(page.read_text()).links if "javascript" in link]
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +175,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> str:
     figures |= {"websocket-idle": 20.0, "websocket-broadcast": 200.0, "visit": 130.0}
     subjects = [replace(BY_ID[name], rates=figures) for name in ("uvicorn", "hypercorn")]
     made = make_run(tmp_path_factory.mktemp("mixed") / "run", replace(PLAN, rounds=12), subjects, loads)
-    build_report(made)
+    build_report(made, interim=True)
     return (made / "report.html").read_text()
 
 
