@@ -10,7 +10,7 @@ from gatebench.registry.servers import parse_application, parse_server
 from gatebench.registry.workloads import parse_workload
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Level
-from gatebench.words.toml import seconds
+from gatebench.words.text import seconds
 
 HASH = "--hash=sha256:" + "0" * 64
 REQUIREMENTS = f"demo==1.0 \\\n    {HASH}\n    # via nothing\n"

@@ -12,7 +12,8 @@ from gatebench.registry.registry import matches
 from gatebench.registry.servers import HYPHENATED
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import CAPABILITIES, INTERFACES, Capability, Interface
-from gatebench.words.toml import Table, listed, near
+from gatebench.words.text import listed, near
+from gatebench.words.toml import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

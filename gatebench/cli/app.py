@@ -55,7 +55,7 @@ from gatebench.words.model import Subject
 from gatebench.words.options import LoadOptions, RunRequest, choose_server_options
 from gatebench.words.paths import CACHE, HOST, RESULTS, ROOT
 from gatebench.words.plan import PROFILES
-from gatebench.words.toml import listed
+from gatebench.words.text import listed
 
 WIDE = 130
 """Columns that wide tables need; on a narrower terminal their lines wrap instead of names being cut."""

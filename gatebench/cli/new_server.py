@@ -18,7 +18,7 @@ from gatebench.runners.process.environments import InstallError, pin
 from gatebench.words.commands import placeholders
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import DEFAULT_VARIANT, Server
-from gatebench.words.toml import listed
+from gatebench.words.text import listed
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "wsgi": ("close", "keep-alive"),

@@ -16,7 +16,7 @@ from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import ServerOptions
 from gatebench.words.paths import HOST
 from gatebench.words.plan import PROFILES, Profile
-from gatebench.words.toml import listed, near, seconds
+from gatebench.words.text import listed, near, seconds
 
 if TYPE_CHECKING:
     from gatebench.runners.docker.engine import Engine

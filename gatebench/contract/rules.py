@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Capability, Interface
-from gatebench.words.toml import listed, near
+from gatebench.words.text import listed, near
 
 _ALPHABET = (string.ascii_lowercase + string.ascii_uppercase + string.digits).encode()
 _NUMBERED = ("bytes", "stream", "sha256-rounds")

@@ -13,7 +13,7 @@ from gatebench.registry.servers import APPLICATION_FILES, SERVER_FILE, parse_app
 from gatebench.registry.workloads import WORKLOAD_FILE, parse_workload
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import INTERFACES, PLAIN_APPLICATION, Application, Server, Subject, Workload
-from gatebench.words.toml import listed, near
+from gatebench.words.text import listed, near
 
 if TYPE_CHECKING:
     pass

@@ -13,7 +13,8 @@ from pathlib import Path
 from gatebench.words.commands import other_braces, placeholders
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import CAPABILITIES, INTERFACES, Application, Server, Variant
-from gatebench.words.toml import Table, listed, near
+from gatebench.words.text import listed, near
+from gatebench.words.toml import Table
 
 _PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^]]*\])?\s*==\s*[^\s;*]+(\s|;|$)")
 _HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+")

@@ -24,7 +24,8 @@ from gatebench.words.model import (
     Workload,
 )
 from gatebench.words.plan import PROFILES
-from gatebench.words.toml import Table, listed
+from gatebench.words.text import listed
+from gatebench.words.toml import Table
 
 _Number = TypeVar("_Number", int, float)
 
