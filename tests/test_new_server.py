@@ -223,7 +223,7 @@ def test_packages_are_pinned_as_those_of_the_repository_are() -> None:
         ({"command": ("demo", "{host}", "{app}")}, "COMMAND: has no {port}"),
         ({"command": ("demo", "{port}", "{app}")}, "COMMAND: has no {host}"),
         ({"command": ("demo", "{host}:{port}")}, "COMMAND: has neither {app}"),
-        ({"command": ("demo", "{host}:{port}", "{app}", "")}, "COMMAND: every item must be a string, not ''"),
+        ({"command": ("demo", "{host}:{port}", "{app}", "")}, "COMMAND: no item may be empty"),
         (
             {"command": ("demo {host}:{port} {app} 'open",)},
             "COMMAND: cannot be split into arguments: No closing",
@@ -256,7 +256,7 @@ def test_a_variable_set_in_front_of_the_command_is_refused_with_the_lines_to_wri
 ) -> None:
     (told,) = refused(replace(wanted, command=("DEMO_WORKERS=2 demo --bind {host}:{port} {app}",)))
     assert told.startswith('COMMAND: "DEMO_WORKERS=2" is no program')
-    assert told.endswith('write this into server.toml:\n[variants.default.environment]\nDEMO_WORKERS = "2"')
+    assert told.endswith('the variant in server.toml this key:\nenvironment = { DEMO_WORKERS = "2" }')
 
 
 def test_a_shells_variables_and_operators_are_refused(wanted: NewServer) -> None:

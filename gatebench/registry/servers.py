@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from itertools import takewhile
 from json import dumps
 from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from gatebench.registry.toml import Many, Some, Table, Text, read, tell
 from gatebench.words.commands import other_braces, placeholders
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import CAPABILITIES, INTERFACES, Application, Server, Variant
+from gatebench.words.model import CAPABILITIES, Application, Capability, Interface, Server, Variant
 from gatebench.words.text import listed, near
-from gatebench.words.toml import Table
 
 _PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^]]*\])?\s*==\s*[^\s;*]+(\s|;|$)")
 _HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+")
@@ -77,7 +80,7 @@ SERVER_FILE = "server.toml"
 APPLICATION_FILES = ("wsgi.py", "asgi.py")
 PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work", "folder")
 _KNOWN = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
-STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "KILL")
+StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "KILL"]
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
@@ -104,31 +107,20 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
     """
     problems: list[str] = []
     check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
-    homepage = ""
-    remedies: dict[str, str] = {}
-    variants: tuple[Variant, ...] = ()
-    drops_root = False
-    table = Table.load(folder / SERVER_FILE, problems)
-    if table is not None:
-        homepage = table.string("homepage")
-        remedies = table.mapping("remedies")
-        drops_root = table.boolean("drops_root", default=False)
-        variants = tuple(_variant(name, entry, folder) for name, entry in table.tables("variants").items())
-        if not variants:
-            table.problem("variants", "has no variant; add a table such as [variants.default]")
-        table.finish()
+    file = read(_ServerFile, folder / SERVER_FILE, problems, folder)
     requirements = folder / "requirements.txt"
     pinned = check_requirements(requirements, problems, must_be_pinned=shipped)
-    raise_all(problems)
+    if problems or file is None:
+        raise ConfigurationError(problems)
     return Server(
         name=folder.name,
         folder=folder,
-        homepage=homepage,
-        variants=variants,
+        homepage=file.homepage,
+        variants=tuple(variant.named(name) for name, variant in file.variants.items()),
         requirements=requirements,
         pinned=pinned,
-        remedies=remedies,
-        drops_root=drops_root,
+        remedies=file.remedies,
+        drops_root=file.drops_root,
     )
 
 
@@ -168,93 +160,38 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
     )
 
 
-def _variant(name: str, table: Table, folder: Path) -> Variant:
-    if not HYPHENATED.fullmatch(name):
-        table.problem("", "a variant's name is of lower-case letters, digits and -, a letter first")
-    variant = Variant(
-        name=name,
-        interface=table.choice("interface", INTERFACES),
-        command=table.strings("command"),
-        tuned=table.choice("class", ("default", "tuned"), default="default") == "tuned",
-        why=table.text("why"),
-        supports=table.choices("supports", CAPABILITIES),
-        stop=table.choice("stop", STOP_SIGNALS, default="TERM"),
-        needs=table.strings("needs", default=()),
-        environment=table.mapping("environment"),
-        color=_color(table),
-        files=table.mapping("files"),
-    )
-    table.finish()
-    _check_command(table, name, variant.command)
-    for key, text in _texts(variant):
-        _check_text(table, key, text, folder)
-    words = {word for _, text in _texts(variant) for word in placeholders(text)}
-    if variant.command and "port" not in words and words.issubset(PLACEHOLDERS):
-        table.problem(
-            "command",
-            "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
-            "or in environment or files; in a shell, ${PORT:-{port}}",
-        )
-    if variant.tuned and not variant.why:
-        table.problem("why", 'is missing; class = "tuned" must say what was changed and why')
-    if variant.why and not variant.tuned:
-        table.problem("why", 'belongs to class = "tuned" only')
-    if "supports" in table and not variant.supports:
-        table.problem("supports", f"must name at least one of {listed(CAPABILITIES)}")
-    if variant.interface == "wsgi" and "websocket" in variant.supports:
-        table.problem("supports", '"websocket" needs interface = "asgi": WSGI has no WebSocket')
-    for variable in variant.environment:
-        if not _ENVIRONMENT_NAME.fullmatch(variable):
-            table.problem("environment", f'"{variable}" cannot be the name of an environment variable')
-    for file in variant.files:
-        if not _FILE_NAME.fullmatch(file):
-            table.problem(
-                "files",
-                f'"{file}" is not a plain file name: letters, digits, _, . and -, no . or - first',
-            )
-    return variant
-
-
-def _texts(variant: Variant) -> Iterator[tuple[str, str]]:
-    """Every text of a variant that is filled in, with its key."""
-    yield from (("command", word) for word in variant.command)
-    yield from ((f"environment.{name}", text) for name, text in variant.environment.items())
-    yield from ((f"files.{name}", text) for name, text in variant.files.items())
-
-
-def _check_command(table: Table, name: str, command: tuple[str, ...]) -> None:
-    if "command" in table and not command:
-        table.problem("command", "must name the program to start")
+def _command_faults(command: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with a command, whatever else its variant has."""
+    if not command:
+        yield "must name the program to start"
     for word in command:
         braces = other_braces(word)
         if braces.count("{") != braces.count("}"):
-            table.problem("command", f'"{word}" has a brace that belongs to no placeholder')
+            yield f'"{word}" has a brace that belongs to no placeholder'
     if not command or Path(command[0]).name in _SHELLS:
         return
     set_first = list(takewhile(bool, map(_ASSIGNMENT.fullmatch, command)))
     if set_first:
-        lines = "".join(f"\n{found['name']} = {dumps(found['value'])}" for found in set_first if found)
-        table.problem(
-            "command",
+        variables = ", ".join(f"{found['name']} = {dumps(found['value'])}" for found in set_first if found)
+        yield (
             f'"{command[0]}" is no program: a shell would set a variable, and no shell sees the command. '
-            f"Begin with the program, and write this into {SERVER_FILE}:\n"
-            f"[variants.{name}.environment]{lines}",
+            f"Begin with the program, and give the variant in {SERVER_FILE} this key:\n"
+            f"environment = {{ {variables} }}"
         )
     program = command[len(set_first) : len(set_first) + 1]
     shells = [word for word in command if _OPERATOR.fullmatch(word) or _VARIABLE.search(word)]
     found = dict.fromkeys((*(word for word in program if word in _SHELL_WORDS), *shells))
     if found:
         quoted = ", ".join(f'"{word}"' for word in found)
-        table.problem(
-            "command",
+        yield (
             f"{quoted} {'is' if len(found) == 1 else 'are'} for a shell, and no shell sees the command. "
             f"Leave that out, use a placeholder ({listed(_KNOWN)}), or start a shell: "
-            'command = ["sh", "-c", "exec …"]',
+            'command = ["sh", "-c", "exec …"]'
         )
 
 
-def _check_text(table: Table, key: str, text: str, folder: Path) -> None:
-    """Notes words in braces that are no placeholders, and files of the folder that are not there.
+def _text_faults(text: str, folder: Path) -> Iterator[str]:
+    """Words in braces that are no placeholders, and files of the folder that are not there.
 
     A configuration file may be full of braces of its own: nginx's blocks, which are no lone words, and
     variables such as `${HOME}` and Apache's `%{Referer}i`. A bare `{word}` is a placeholder misspelt, or the
@@ -263,32 +200,134 @@ def _check_text(table: Table, key: str, text: str, folder: Path) -> None:
     for word in placeholders(text):
         found = f"{{{word}}}"
         if word not in PLACEHOLDERS:
-            table.problem(
-                key,
+            yield (
                 f'unknown placeholder "{found}"{near(found, _KNOWN)}; allowed: {listed(_KNOWN)}. '
-                f'If "{found}" is to stay as it is, write "{{{found}}}"',
+                f'If "{found}" is to stay as it is, write "{{{found}}}"'
             )
     for named in _IN_FOLDER.finditer(text):
         path = next((each for each in (named["rest"], named["path"]) if (folder / each).exists()), None)
         if path is None:
-            table.problem(key, f'there is no file "{named["path"]}" in {folder}, which {{folder}} stands for')
+            yield f'there is no file "{named["path"]}" in {folder}, which {{folder}} stands for'
         elif any(part.startswith(".") and part.strip(".") for part in Path(path).parts):
-            table.problem(
-                key, f'"{path}" is hidden, and neither an image nor a bundle holds hidden files; rename it'
-            )
+            yield f'"{path}" is hidden, and neither an image nor a bundle holds hidden files; rename it'
         elif not (folder / path).resolve().is_relative_to(folder.resolve()):
-            table.problem(
-                key, f'"{path}" lies outside {folder}, which is all that an image and a bundle hold'
-            )
+            yield f'"{path}" lies outside {folder}, which is all that an image and a bundle hold'
 
 
-def _color(table: Table) -> str | None:
-    plot = table.table("plot", required=False)
-    color = plot.string("color") if "color" in plot else plot.text("color")
-    plot.finish()
-    if color and not _COLOR.fullmatch(color):
-        plot.problem("color", f'"{color}" is not a colour such as "#1f77b4"')
-    return color or None
+def _filled(text: str, info: ValidationInfo[Path]) -> str:
+    tell(_text_faults(text, info.context))
+    return text
+
+
+def _named_like(form: re.Pattern[str], otherwise: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if not form.fullmatch(name):
+            raise ValueError(f'"{name}" {otherwise}')
+        return name
+
+    return AfterValidator(check)
+
+
+_WITHOUT_PORT = (
+    "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
+    "or in environment or files; in a shell, ${PORT:-{port}}"
+)
+_Filled = Annotated[Text, AfterValidator(_filled)]
+_VariableName = Annotated[
+    str, _named_like(_ENVIRONMENT_NAME, "cannot be the name of an environment variable")
+]
+_FileName = Annotated[
+    str,
+    _named_like(_FILE_NAME, "is not a plain file name: letters, digits, _, . and -, no . or - first"),
+]
+_VariantName = Annotated[
+    str,
+    _named_like(
+        HYPHENATED, "cannot be a variant's name, which is of lower-case letters, digits and -, a letter first"
+    ),
+]
+_Color = Annotated[Text, _named_like(_COLOR, 'is not a colour such as "#1f77b4"')]
+
+
+class _Plot(Table):
+    color: _Color | None = None
+
+
+class _Variant(Table):
+    interface: Interface
+    form: Literal["default", "tuned"] = Field("default", alias="class")
+    why: str = Field("", validate_default=True)
+    supports: Some[Capability]
+    stop: StopSignal = "TERM"
+    needs: Many[Text] = ()
+    environment: dict[_VariableName, _Filled] = Field(default_factory=dict)
+    files: dict[_FileName, _Filled] = Field(default_factory=dict)
+    command: Many[Text]
+    plot: _Plot = _Plot()
+
+    @field_validator("why")
+    @classmethod
+    def _why(cls, why: str, info: ValidationInfo) -> str:
+        form = info.data.get("form")
+        if form == "tuned" and not why:
+            raise ValueError('is missing; class = "tuned" must say what was changed and why')
+        if form == "default" and why:
+            raise ValueError('belongs to class = "tuned" only')
+        return why
+
+    @field_validator("supports")
+    @classmethod
+    def _supports(cls, supports: frozenset[Capability], info: ValidationInfo) -> frozenset[Capability]:
+        if not supports:
+            raise ValueError(f"must name at least one of {listed(CAPABILITIES)}")
+        if info.data.get("interface") == "wsgi" and "websocket" in supports:
+            raise ValueError('"websocket" needs interface = "asgi": WSGI has no WebSocket')
+        return supports
+
+    @field_validator("command")
+    @classmethod
+    def _command(cls, command: tuple[str, ...], info: ValidationInfo[Path]) -> tuple[str, ...]:
+        faults = [*_command_faults(command)]
+        faults += (fault for word in command for fault in _text_faults(word, info.context))
+        if command and {"environment", "files"} <= info.data.keys():
+            texts = (*command, *info.data["environment"].values(), *info.data["files"].values())
+            words = {word for text in texts for word in placeholders(text)}
+            if "port" not in words and words.issubset(PLACEHOLDERS):
+                faults.append(_WITHOUT_PORT)
+        tell(faults)
+        return command
+
+    def named(self, name: str) -> Variant:
+        """The variant that the table describes."""
+        return Variant(
+            name=name,
+            interface=self.interface,
+            command=self.command,
+            tuned=self.form == "tuned",
+            why=self.why,
+            supports=self.supports,
+            stop=self.stop,
+            needs=self.needs,
+            environment=self.environment,
+            color=self.plot.color,
+            files=self.files,
+        )
+
+
+class _ServerFile(Table):
+    """What `server.toml` holds; its context is its folder."""
+
+    homepage: Text
+    remedies: dict[str, Text] = Field(default_factory=dict)
+    drops_root: bool = False
+    variants: dict[_VariantName, _Variant]
+
+    @field_validator("variants")
+    @classmethod
+    def _variants(cls, variants: dict[str, _Variant]) -> dict[str, _Variant]:
+        if not variants:
+            raise ValueError("has no variant; add a table such as [variants.default]")
+        return variants
 
 
 def check_name(folder: Path, form: re.Pattern[str], allowed: str, problems: list[str]) -> None:
