@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from gatebench.contract.file import load_contract
+from gatebench.registry.contract import read_contract
 from gatebench.registry.servers import APPLICATION_FILES, SERVER_FILE, parse_application, parse_server
 from gatebench.registry.workloads import WORKLOAD_FILE, parse_workload
 from gatebench.words.errors import ConfigurationError
@@ -92,7 +92,7 @@ def load_registry(
     for directory in apps_dirs:
         applications.add(directory.resolve(), lambda folder: parse_application(folder, folder.parent, known))
 
-    workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), load_contract()
+    workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), read_contract()
     for directory in (root / WORKLOADS, *(path.resolve() for path in workloads_dirs)):
         workloads.add(directory, lambda folder: parse_workload(folder, contract))
 

@@ -84,6 +84,17 @@ def one_of(allowed: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def only(schema: int) -> AfterValidator:
+    """Takes the one version of a file's schema that is read."""
+
+    def check(number: int) -> int:
+        if number != schema:
+            raise ValueError(f"must be {schema}, the version that this Gatebench reads")
+        return number
+
+    return AfterValidator(check)
+
+
 def form_of(key: str, forms: Mapping[str, type[Table]]) -> PlainValidator:
     """Reads a table that has several forms: the one that the string under `key` names."""
 
