@@ -131,7 +131,11 @@ def test_a_server_folder_is_read_in_full(tmp_path: Path) -> None:
             "{thread}",
             'files.demo.conf: unknown placeholder "{thread}" (did you mean "{threads}"?)',
         ),
-        ("variants.default", "variants.Big-One", 'variants.Big-One: "Big-One" cannot be a variant\'s name'),
+        (
+            "variants.default",
+            "variants.Big-One",
+            'variants.Big-One: "Big-One" is no variant\'s name',
+        ),
         ("[remedies]", "[[remedies]]", "remedies: must be a table"),
         ("homepage = ", "homepage ", "is not TOML"),
     ],

@@ -130,7 +130,7 @@ def test_all_problems_are_reported_at_once_with_their_keys(tmp_path: Path) -> No
         ('does = "refuse"', 'does = "refuses"'),
     )
     assert len(found) == 6
-    assert found[0] == "schema: must be 1, the version that this Gatebench reads"
+    assert "schema: must be 1, the version that this Gatebench reads" in found
     assert any(each.startswith("routes./.content_type: is missing") for each in found)
     assert any('content_typ: unknown key (did you mean "content_type"?)' in each for each in found)
     assert any("routes./plaintext.body: 'hello' is not a body; allowed: text:" in each for each in found)
@@ -161,7 +161,7 @@ def test_a_case_that_cannot_be_read_is_a_problem(tmp_path: Path, case: str, prob
 
 def test_a_route_that_is_no_path_is_a_problem(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, ('[routes."/json"]', '[routes."json"]'))
-    assert found == "routes.json: is not a path such as /plaintext or /bytes/{n}"
+    assert found == 'routes.json: "json" is not a path such as /plaintext or /bytes/{n}'
 
 
 def test_an_argument_range_that_is_empty_is_a_problem(tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_a_contract_that_was_not_checked_is_refused_with_what_tells_its_faults(
 def test_only_a_path_with_an_argument_has_bounds(tmp_path: Path) -> None:
     found = problems(tmp_path, ('[routes."/cpu/{rounds}"]', '[routes."/cpu"]'))
     assert [each.partition(": ")[0] for each in found] == [
-        "routes./cpu.maximum",
         "routes./cpu.minimum",
+        "routes./cpu.maximum",
         "routes./cpu.body",
     ]
     assert found[0].endswith("is about the argument of a path such as /bytes/{n}, and this path has none")

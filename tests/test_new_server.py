@@ -256,7 +256,7 @@ def test_a_variable_set_in_front_of_the_command_is_refused_with_the_lines_to_wri
 ) -> None:
     (told,) = refused(replace(wanted, command=("DEMO_WORKERS=2 demo --bind {host}:{port} {app}",)))
     assert told.startswith('COMMAND: "DEMO_WORKERS=2" is no program')
-    assert told.endswith('the variant in server.toml this key:\nenvironment = { DEMO_WORKERS = "2" }')
+    assert told.endswith('write this into server.toml:\n[variants.default.environment]\nDEMO_WORKERS = "2"')
 
 
 def test_a_shells_variables_and_operators_are_refused(wanted: NewServer) -> None:

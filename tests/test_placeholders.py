@@ -78,8 +78,8 @@ def test_a_shell_may_be_started_with_defaults_of_its_own(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ('["A=1", "B=x y", "demo", "{port}"]', 'environment = { A = "1", B = "x y" }'),
-        ('["PORT={port}", "demo"]', 'environment = { PORT = "{port}" }'),
+        ('["A=1", "B=x y", "demo", "{port}"]', '[variants.default.environment]\nA = "1"\nB = "x y"'),
+        ('["PORT={port}", "demo"]', '[variants.default.environment]\nPORT = "{port}"'),
         ('["cd", "x", "demo", "{port}"]', '"cd" is for a shell'),
         ('["demo", "&&", "other", "{port}"]', '"&&" is for a shell'),
         ('["demo", "|", "other", "{port}"]', '"|" is for a shell'),

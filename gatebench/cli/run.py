@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from gatebench.registry.registry import Registry, select
-from gatebench.registry.workloads import WORKLOAD_FILE
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import ServerOptions
-from gatebench.words.paths import HOST
+from gatebench.words.paths import HOST, WORKLOAD_FILE
 from gatebench.words.plan import PROFILES, Profile
 from gatebench.words.text import listed, near, seconds
 

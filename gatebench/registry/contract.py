@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from gatebench.contract.file import CONTRACT_FILE, ROUTE, contract_of, parse_case
 from gatebench.contract.rules import Contract, SocketDeed, parse_body, parse_literal
-from gatebench.registry.toml import Many, Table, Text, check, load, only, told
+from gatebench.registry.toml import Fault, Many, Table, Text, check, like, load, read_by
 from gatebench.words.errors import ConfigurationError
 
 SCHEMA = 1
-
-_ARGUMENT = re.compile(r"\{([a-z]+)\}")
-_OF_ARGUMENTS = ("minimum", "maximum", "waits")
 
 
 def read_contract(path: Path = CONTRACT_FILE) -> Contract:
@@ -28,7 +24,7 @@ def read_contract(path: Path = CONTRACT_FILE) -> Contract:
     """
     problems: list[str] = []
     data = load(path, problems)
-    if data is None or check(_ContractFile, data, path, problems) is None:
+    if data is None or check(_ContractFile, data, path, problems, _faults) is None:
         raise ConfigurationError(problems)
     contract = contract_of(data)
     problems += (f"{path}: {problem}" for problem in _misplaced(data, contract))
@@ -37,62 +33,21 @@ def read_contract(path: Path = CONTRACT_FILE) -> Contract:
     return contract
 
 
-def _body(text: str) -> str:
-    """A route's body; whether the argument that it mentions is the route's own is seen with the route."""
-    mentioned = _ARGUMENT.search(text)
-    parse_body(text, mentioned[1] if mentioned else None)
-    return text
-
-
-def _literal(text: str) -> str:
-    parse_literal(text)
-    return text
-
-
-def _case(text: str) -> str:
-    parse_case(text)
-    return text
-
-
-def _form(text: str) -> str:
-    if not ROUTE.fullmatch(text):
-        message = "is not a path such as /plaintext or /bytes/{n}"
-        raise ValueError(message)
-    return text
-
-
 _Natural = Annotated[int, Field(ge=0)]
-_Literal = Annotated[Text, AfterValidator(_literal)]
-_Cases = Many[Annotated[Text, AfterValidator(_case)]]
+_Literal = Annotated[Text, read_by(parse_literal)]
+_Cases = Many[Annotated[Text, read_by(parse_case)]]
+_Form = Annotated[str, like(ROUTE, "is not a path such as /plaintext or /bytes/{n}")]
 
 
 class _Route(Table):
     method: Literal["GET", "POST"]
     content_type: Text
-    body: Annotated[Text, AfterValidator(_body)]
+    body: Text
     minimum: _Natural = 0
     maximum: _Natural = 0
     content_length: bool = True
     body_limit: Annotated[int, Field(ge=1)] | None = None
     waits: bool = False
-
-    @field_validator("maximum")
-    @classmethod
-    def _maximum(cls, maximum: int, info: ValidationInfo) -> int:
-        minimum = info.data.get("minimum", 0)
-        if maximum < minimum:
-            raise ValueError(f"{maximum} is under the minimum, {minimum}")
-        return maximum
-
-    def faults(self, argument: str | None) -> Iterator[tuple[str, str]]:
-        """Each key that does not suit the path's argument, and why."""
-        if argument is None:
-            for key in sorted(self.model_fields_set.intersection(_OF_ARGUMENTS)):
-                yield key, "is about the argument of a path such as /bytes/{n}, and this path has none"
-        try:
-            parse_body(self.body, argument)
-        except ValueError as error:
-            yield "body", str(error)
 
 
 class _Errors(Table):
@@ -134,25 +89,36 @@ class _Socket(Table):
 
 
 class _ContractFile(Table):
-    version: Annotated[int, only(SCHEMA)] = Field(alias="schema")
-    routes: dict[Annotated[str, AfterValidator(_form)], _Route]
+    version: int = Field(alias="schema")
+    routes: dict[_Form, _Route]
     errors: _Errors
     interface: _Interface
     cases: _CaseTables
     connection: _Connection
     websockets: dict[str, _Socket]
 
-    @field_validator("routes")
-    @classmethod
-    def _routes(cls, routes: dict[str, _Route]) -> dict[str, _Route]:
-        faults = []
-        for form, route in routes.items():
-            match = ROUTE.fullmatch(form)
-            argument = match["argument"] if match else None
-            faults += [((form, key), text) for key, text in route.faults(argument)]
-        if faults:
-            raise told(*faults)
-        return routes
+
+def _faults(file: Mapping[str, Any]) -> Iterator[Fault]:
+    """What does not go together in a file, whose values are right by themselves or left out."""
+    if file.get("schema", SCHEMA) != SCHEMA:
+        yield ("schema",), f"must be {SCHEMA}, the version that this Gatebench reads"
+    for form, route in file.get("routes", {}).items():
+        if match := ROUTE.fullmatch(form):
+            for key, text in _route_faults(route, match["argument"]):
+                yield ("routes", form, key), text
+
+
+def _route_faults(route: Mapping[str, Any], argument: str | None) -> Iterator[tuple[str, str]]:
+    minimum, maximum = route.get("minimum", 0), route.get("maximum", 0)
+    for key in ("minimum", "maximum", "waits"):
+        if argument is None and key in route:
+            yield key, "is about the argument of a path such as /bytes/{n}, and this path has none"
+    if maximum < minimum:
+        yield "maximum", f"{maximum} is under the minimum, {minimum}"
+    try:
+        parse_body(route.get("body", "text:"), argument)
+    except ValueError as error:
+        yield "body", str(error)
 
 
 def _misplaced(data: Mapping[str, Any], contract: Contract) -> Iterator[str]:

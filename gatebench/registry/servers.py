@@ -5,18 +5,20 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from gatebench.registry.toml import Many, Some, Table, Text, read, tell
+from gatebench.registry.toml import Fault, Many, Some, Table, Text, check, like, load
 from gatebench.words.commands import other_braces, placeholders
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import CAPABILITIES, Application, Capability, Interface, Server, Variant
+from gatebench.words.paths import APPLICATION_FILES, SERVER_FILE
 from gatebench.words.text import listed, near
 
 _PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^]]*\])?\s*==\s*[^\s;*]+(\s|;|$)")
@@ -76,8 +78,6 @@ def _logical_lines(text: str) -> Iterator[str]:
             yield bare
 
 
-SERVER_FILE = "server.toml"
-APPLICATION_FILES = ("wsgi.py", "asgi.py")
 PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work", "folder")
 _KNOWN = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
 StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "KILL"]
@@ -93,6 +93,18 @@ _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)", re.D
 _OPERATOR = re.compile(r"&&|\|\|?|&|;|(\d|&)?(>>?|<<?)(&\d|[^ ]*)")
 _VARIABLE = re.compile(r"\$\{?[A-Z_][A-Z0-9_]*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_WITHOUT_PORT = (
+    "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
+    "or in environment or files; in a shell, ${PORT:-{port}}"
+)
+
+_VariableName = Annotated[str, like(_ENVIRONMENT_NAME, "cannot be the name of an environment variable")]
+_FileName = Annotated[
+    str, like(_FILE_NAME, "is not a plain file name: letters, digits, _, . and -, no . or - first")
+]
+_VariantName = Annotated[
+    str, like(HYPHENATED, "is no variant's name: lower-case letters, digits and -, a letter first")
+]
 
 
 def parse_server(folder: Path, *, shipped: bool = False) -> Server:
@@ -107,16 +119,18 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
     """
     problems: list[str] = []
     check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
-    file = read(_ServerFile, folder / SERVER_FILE, problems, folder)
+    path = folder / SERVER_FILE
+    data = load(path, problems)
+    file = data and check(_ServerFile, data, path, problems, partial(_faults, folder=folder))
     requirements = folder / "requirements.txt"
     pinned = check_requirements(requirements, problems, must_be_pinned=shipped)
-    if problems or file is None:
+    if problems or not file:
         raise ConfigurationError(problems)
     return Server(
         name=folder.name,
         folder=folder,
         homepage=file.homepage,
-        variants=tuple(variant.named(name) for name, variant in file.variants.items()),
+        variants=tuple(_variant(name, table) for name, table in file.variants.items()),
         requirements=requirements,
         pinned=pinned,
         remedies=file.remedies,
@@ -149,7 +163,8 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
     }
     if not forms:
         problems.append(f"{folder}: holds no application; it must have {' or '.join(APPLICATION_FILES)}")
-    raise_all(problems)
+    if problems:
+        raise ConfigurationError(problems)
     return Application(
         name=folder.name,
         folder=folder,
@@ -160,8 +175,80 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
     )
 
 
-def _command_faults(command: tuple[str, ...]) -> Iterator[str]:
-    """What is wrong with a command, whatever else its variant has."""
+class _Plot(Table):
+    color: Annotated[Text, like(_COLOR, 'is not a colour such as "#1f77b4"')] | None = None
+
+
+class _Variant(Table):
+    interface: Interface
+    command: Many[Text]
+    form: Literal["default", "tuned"] = Field("default", alias="class")
+    why: str = ""
+    supports: Some[Capability]
+    stop: StopSignal = "TERM"
+    needs: Many[Text] = ()
+    environment: dict[_VariableName, Text] = Field(default_factory=dict)
+    plot: _Plot = _Plot()
+    files: dict[_FileName, Text] = Field(default_factory=dict)
+
+
+class _ServerFile(Table):
+    homepage: Text
+    remedies: dict[str, Text] = Field(default_factory=dict)
+    drops_root: bool = False
+    variants: dict[_VariantName, _Variant]
+
+
+def _variant(name: str, table: _Variant) -> Variant:
+    return Variant(
+        name=name,
+        interface=table.interface,
+        command=table.command,
+        tuned=table.form == "tuned",
+        why=table.why,
+        supports=table.supports,
+        stop=table.stop,
+        needs=table.needs,
+        environment=table.environment,
+        color=table.plot.color,
+        files=table.files,
+    )
+
+
+def _faults(file: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    """What does not go together in a file, whose values are right by themselves or left out."""
+    if file.get("variants") == {}:
+        yield ("variants",), "has no variant; add a table such as [variants.default]"
+    for name, variant in file.get("variants", {}).items():
+        for place, text in _variant_faults(name, variant, folder):
+            yield ("variants", name, *place), text
+
+
+def _variant_faults(name: str, variant: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    command, supports = variant.get("command"), variant.get("supports")
+    texts: list[Fault] = [(("command",), word) for word in command or ()]
+    for key in ("environment", "files"):
+        texts += (((key, each), text) for each, text in variant.get(key, {}).items())
+    for place, text in texts:
+        yield from ((place, fault) for fault in _text_faults(text, folder))
+    if command is not None:
+        yield from ((("command",), fault) for fault in _command_faults(name, command))
+    words = {word for _, text in texts for word in placeholders(text)}
+    if command and "port" not in words and words.issubset(PLACEHOLDERS):
+        yield ("command",), _WITHOUT_PORT
+    tuned, why = variant.get("class", "default") == "tuned", variant.get("why")
+    if tuned and not why:
+        yield ("why",), 'is missing; class = "tuned" must say what was changed and why'
+    if why and not tuned:
+        yield ("why",), 'belongs to class = "tuned" only'
+    if supports == []:
+        yield ("supports",), f"must name at least one of {listed(CAPABILITIES)}"
+    if variant.get("interface") == "wsgi" and "websocket" in (supports or ()):
+        yield ("supports",), '"websocket" needs interface = "asgi": WSGI has no WebSocket'
+
+
+def _command_faults(name: str, command: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the command of the variant of that name, whatever else the variant has."""
     if not command:
         yield "must name the program to start"
     for word in command:
@@ -172,11 +259,11 @@ def _command_faults(command: tuple[str, ...]) -> Iterator[str]:
         return
     set_first = list(takewhile(bool, map(_ASSIGNMENT.fullmatch, command)))
     if set_first:
-        variables = ", ".join(f"{found['name']} = {dumps(found['value'])}" for found in set_first if found)
+        lines = "".join(f"\n{found['name']} = {dumps(found['value'])}" for found in set_first if found)
         yield (
             f'"{command[0]}" is no program: a shell would set a variable, and no shell sees the command. '
-            f"Begin with the program, and give the variant in {SERVER_FILE} this key:\n"
-            f"environment = {{ {variables} }}"
+            f"Begin with the program, and write this into {SERVER_FILE}:\n"
+            f"[variants.{name}.environment]{lines}"
         )
     program = command[len(set_first) : len(set_first) + 1]
     shells = [word for word in command if _OPERATOR.fullmatch(word) or _VARIABLE.search(word)]
@@ -214,129 +301,7 @@ def _text_faults(text: str, folder: Path) -> Iterator[str]:
             yield f'"{path}" lies outside {folder}, which is all that an image and a bundle hold'
 
 
-def _filled(text: str, info: ValidationInfo[Path]) -> str:
-    tell(_text_faults(text, info.context))
-    return text
-
-
-def _named_like(form: re.Pattern[str], otherwise: str) -> AfterValidator:
-    def check(name: str) -> str:
-        if not form.fullmatch(name):
-            raise ValueError(f'"{name}" {otherwise}')
-        return name
-
-    return AfterValidator(check)
-
-
-_WITHOUT_PORT = (
-    "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
-    "or in environment or files; in a shell, ${PORT:-{port}}"
-)
-_Filled = Annotated[Text, AfterValidator(_filled)]
-_VariableName = Annotated[
-    str, _named_like(_ENVIRONMENT_NAME, "cannot be the name of an environment variable")
-]
-_FileName = Annotated[
-    str,
-    _named_like(_FILE_NAME, "is not a plain file name: letters, digits, _, . and -, no . or - first"),
-]
-_VariantName = Annotated[
-    str,
-    _named_like(
-        HYPHENATED, "cannot be a variant's name, which is of lower-case letters, digits and -, a letter first"
-    ),
-]
-_Color = Annotated[Text, _named_like(_COLOR, 'is not a colour such as "#1f77b4"')]
-
-
-class _Plot(Table):
-    color: _Color | None = None
-
-
-class _Variant(Table):
-    interface: Interface
-    form: Literal["default", "tuned"] = Field("default", alias="class")
-    why: str = Field("", validate_default=True)
-    supports: Some[Capability]
-    stop: StopSignal = "TERM"
-    needs: Many[Text] = ()
-    environment: dict[_VariableName, _Filled] = Field(default_factory=dict)
-    files: dict[_FileName, _Filled] = Field(default_factory=dict)
-    command: Many[Text]
-    plot: _Plot = _Plot()
-
-    @field_validator("why")
-    @classmethod
-    def _why(cls, why: str, info: ValidationInfo) -> str:
-        form = info.data.get("form")
-        if form == "tuned" and not why:
-            raise ValueError('is missing; class = "tuned" must say what was changed and why')
-        if form == "default" and why:
-            raise ValueError('belongs to class = "tuned" only')
-        return why
-
-    @field_validator("supports")
-    @classmethod
-    def _supports(cls, supports: frozenset[Capability], info: ValidationInfo) -> frozenset[Capability]:
-        if not supports:
-            raise ValueError(f"must name at least one of {listed(CAPABILITIES)}")
-        if info.data.get("interface") == "wsgi" and "websocket" in supports:
-            raise ValueError('"websocket" needs interface = "asgi": WSGI has no WebSocket')
-        return supports
-
-    @field_validator("command")
-    @classmethod
-    def _command(cls, command: tuple[str, ...], info: ValidationInfo[Path]) -> tuple[str, ...]:
-        faults = [*_command_faults(command)]
-        faults += (fault for word in command for fault in _text_faults(word, info.context))
-        if command and {"environment", "files"} <= info.data.keys():
-            texts = (*command, *info.data["environment"].values(), *info.data["files"].values())
-            words = {word for text in texts for word in placeholders(text)}
-            if "port" not in words and words.issubset(PLACEHOLDERS):
-                faults.append(_WITHOUT_PORT)
-        tell(faults)
-        return command
-
-    def named(self, name: str) -> Variant:
-        """The variant that the table describes."""
-        return Variant(
-            name=name,
-            interface=self.interface,
-            command=self.command,
-            tuned=self.form == "tuned",
-            why=self.why,
-            supports=self.supports,
-            stop=self.stop,
-            needs=self.needs,
-            environment=self.environment,
-            color=self.plot.color,
-            files=self.files,
-        )
-
-
-class _ServerFile(Table):
-    """What `server.toml` holds; its context is its folder."""
-
-    homepage: Text
-    remedies: dict[str, Text] = Field(default_factory=dict)
-    drops_root: bool = False
-    variants: dict[_VariantName, _Variant]
-
-    @field_validator("variants")
-    @classmethod
-    def _variants(cls, variants: dict[str, _Variant]) -> dict[str, _Variant]:
-        if not variants:
-            raise ValueError("has no variant; add a table such as [variants.default]")
-        return variants
-
-
 def check_name(folder: Path, form: re.Pattern[str], allowed: str, problems: list[str]) -> None:
     """Notes a folder whose name cannot be an ID."""
     if not form.fullmatch(folder.name):
         problems.append(f'{folder}: the folder name "{folder.name}" is the ID: {allowed}, a letter first')
-
-
-def raise_all(problems: list[str]) -> None:
-    """Raises a ConfigurationError with every problem, if there is one."""
-    if problems:
-        raise ConfigurationError(problems)

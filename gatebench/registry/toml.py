@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -17,17 +17,18 @@ from pydantic import (
     PlainValidator,
     Strict,
     ValidationError,
-    ValidationInfo,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from gatebench.words.text import listed, near, seconds
 
 _Item = TypeVar("_Item")
 _Table = TypeVar("_Table", bound="Table")
-_Key = tuple[str | int, ...]
+Place = tuple[int | str, ...]
+"""The keys that lead to a value, and its position in a list."""
+Fault = tuple[Place, str]
+"""Where, and what is wrong there."""
 
 _KINDS: Mapping[type, str] = {
     str: "a string",
@@ -51,100 +52,14 @@ _OF_ERRORS: Mapping[str, str] = {
     "model_type": _KINDS[dict],
 }
 """What a value must be, by the type of pydantic's error."""
-
-
-def told(*faults: tuple[_Key, str]) -> ValidationError:
-    """The error of a validator with several faults, or with some inside its value: place and text of each."""
-    details = [(place, PydanticCustomError("told", "{text}", {"text": text})) for place, text in faults]
-    return ValidationError.from_exception_data(
-        "told", [InitErrorDetails(type=error, loc=place, input=None) for place, error in details]
-    )
-
-
-def tell(texts: Iterable[str]) -> None:
-    """Raises the error of a validator with each of the texts, if there is one."""
-    if faults := [((), text) for text in texts]:
-        raise told(*faults)
-
-
-def not_allowed(value: str, allowed: Iterable[str]) -> str:
-    """What is told of a value that is none of those allowed."""
-    names = tuple(allowed)
-    return f'"{value}" is not allowed{near(value, names)}; allowed: {listed(names)}'
-
-
-def one_of(allowed: Iterable[str]) -> AfterValidator:
-    """Takes the strings that are `allowed`, where they are no `Literal`."""
-
-    def check(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(not_allowed(value, allowed))
-        return value
-
-    return AfterValidator(check)
-
-
-def only(schema: int) -> AfterValidator:
-    """Takes the one version of a file's schema that is read."""
-
-    def check(number: int) -> int:
-        if number != schema:
-            raise ValueError(f"must be {schema}, the version that this Gatebench reads")
-        return number
-
-    return AfterValidator(check)
-
-
-def form_of(key: str, forms: Mapping[str, type[Table]]) -> PlainValidator:
-    """Reads a table that has several forms: the one that the string under `key` names."""
-
-    def read(data: object, info: ValidationInfo) -> Table:
-        if not isinstance(data, dict):
-            raise ValueError(_no(_KINDS[dict], data))  # noqa: TRY004 - only a ValueError is told
-        if key not in data:
-            raise told(((key,), f"is missing; it must be {_KINDS[str]}"))
-        name = data[key]
-        if not isinstance(name, str):
-            raise told(((key,), _no(_KINDS[str], name)))
-        if name not in forms:
-            raise told(((key,), not_allowed(name, forms)))
-        return forms[name].model_validate(data, context=info.context)
-
-    return PlainValidator(read)
-
-
-def _time(text: str) -> str:
-    seconds(text)
-    return text
-
-
-def _longer(text: str) -> str:
-    if not seconds(text):
-        message = "must be longer than 0"
-        raise ValueError(message)
-    return text
-
-
-Text = Annotated[str, Field(min_length=1)]
-"""A string that is not empty."""
-Many = Annotated[tuple[_Item, ...], Strict(False)]  # TOML has lists; what is in them stays strict
-"""A list."""
-Some = Annotated[frozenset[_Item], Strict(False)]
-"""A list in which neither order nor repetition matters."""
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Time = Annotated[str, AfterValidator(_time)]
-"""A string that `gatebench.words.text.seconds` reads."""
-Span = Annotated[Time, AfterValidator(_longer)]
-"""A time longer than 0."""
+_KEY = "[key]"
+"""Follows a table's key that cannot be, in the places of pydantic's errors."""
+_FORM = "[form]"
+"""Follows the key that does not say which form a table has, so that nothing else in the table was checked."""
 
 
 class Table(BaseModel):
-    """One table of a file: its fields are the keys that it may have; nothing is converted.
-
-    A validator raises a ValueError with what is wrong, or `told` with several faults. Its `ValidationInfo`
-    has what else it needs: in `context` what `check` was given, and in `data` the fields above its own that
-    are right.
-    """
+    """One table of a file: its fields are the keys that it may have, and nothing is converted."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -155,12 +70,10 @@ class Table(BaseModel):
         try:
             return handler(data)
         except ValidationError as error:
-            faults = ((each["loc"], cls._worded(each)) for each in error.errors(include_url=False))
-            raise told(*faults) from None
+            raise _told((each["loc"], cls._worded(each)) for each in error.errors()) from None
 
     @classmethod
     def _worded(cls, error: ErrorDetails) -> str:
-        """The text of an error of pydantic's, or the one that a validator told."""
         place, value, about = error["loc"], error["input"], error.get("ctx", {})
         fields = {field.alias or name: field for name, field in cls.model_fields.items()}
         every = "every item " if place and isinstance(place[-1], int) else ""
@@ -170,11 +83,11 @@ class Table(BaseModel):
             case "value_error":
                 text = about["error"]
             case "missing":
-                text = f"is missing; it must be {_kind(fields[str(place[-1])])}"
+                text = f"is missing; it must be {_kind(fields[str(place[-1])].annotation)}"
             case "extra_forbidden":
                 text = f"unknown key{near(str(place[-1]), sorted(fields))}; allowed: {listed(sorted(fields))}"
             case "literal_error" if isinstance(value, str):
-                text = not_allowed(value, _literals(fields[str(place[0])].annotation))
+                text = not_allowed(value, re.findall("'([^']+)'", about["expected"]))
             case "string_too_short":
                 text = "no item may be empty" if every else "must not be empty"
             case "greater_than_equal":
@@ -200,63 +113,141 @@ def load(path: Path, problems: list[str]) -> dict[str, Any] | None:
 
 
 def check(
-    model: type[_Table], data: Mapping[str, object], path: Path, problems: list[str], context: object = None
+    model: type[_Table],
+    data: Mapping[str, Any],
+    path: Path,
+    problems: list[str],
+    together: Callable[[dict[str, Any]], Iterable[Fault]],
 ) -> _Table | None:
-    """The table that the data of a file are, or None with every problem noted.
+    """The table that a file is, or None with every problem noted.
 
     Args:
         model: the file's keys.
-        data: what `load` found in it.
+        data: what `load` found in the file.
         path: of the file, which every problem names.
         problems: gets one line for each problem.
-        context: what validators find in `ValidationInfo.context`.
+        together: finds what does not go together in the data, from which every value that is wrong by itself
+            is left out.
     """
+    table, faults = None, []
     try:
-        return model.model_validate(data, context=context)
+        table = model.model_validate(data)
     except ValidationError as error:
-        problems += (f"{path}: {_dotted(each['loc'])}{each['msg']}" for each in error.errors())
-        return None
+        faults = [(each["loc"], each["msg"]) for each in error.errors()]
+    faults += together(_without(data, [place for place, _ in faults]))
+    problems += (f"{path}: {_dotted(place)}: {text}" for place, text in faults)
+    return None if faults else table
 
 
-def read(model: type[_Table], path: Path, problems: list[str], context: object = None) -> _Table | None:
-    """The table that a file is, by `load` and `check`."""
-    data = load(path, problems)
-    return None if data is None else check(model, data, path, problems, context)
+def not_allowed(value: str, allowed: Collection[str]) -> str:
+    """What is told of a value that is none of those allowed."""
+    return f'"{value}" is not allowed{near(value, allowed)}; allowed: {listed(allowed)}'
 
 
-def _dotted(place: _Key) -> str:
-    """`variants.default.stop: `; items go by their list, and keys that cannot be by themselves."""
+def one_of(allowed: Collection[str]) -> AfterValidator:
+    """Takes the strings that are `allowed`, where they are no `Literal`."""
+
+    def one(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(not_allowed(value, allowed))
+        return value
+
+    return AfterValidator(one)
+
+
+def like(form: re.Pattern[str], otherwise: str) -> AfterValidator:
+    """Takes the strings of a form; `otherwise` says what is wrong with others."""
+
+    def formed(value: str) -> str:
+        if not form.fullmatch(value):
+            raise ValueError(f'"{value}" {otherwise}')
+        return value
+
+    return AfterValidator(formed)
+
+
+def read_by(parse: Callable[[str], object]) -> AfterValidator:
+    """Takes the strings that `parse` can read, as they are; it raises a ValueError for others."""
+
+    def readable(value: str) -> str:
+        parse(value)
+        return value
+
+    return AfterValidator(readable)
+
+
+def form_of(key: str, *tables: type[Table]) -> PlainValidator:
+    """Reads a table that has several forms: the one whose literal is the string under `key`."""
+    forms = {get_args(table.model_fields[key].annotation)[0]: table for table in tables}
+
+    def read(data: object) -> Table:
+        if not isinstance(data, dict):
+            raise _told([((), _no(_KINDS[dict], data))])
+        name = data.get(key)
+        if key not in data:
+            raise _told([((key, _FORM), f"is missing; it must be {_KINDS[str]}")])
+        if not isinstance(name, str):
+            raise _told([((key, _FORM), _no(_KINDS[str], name))])
+        if name not in forms:
+            raise _told([((key, _FORM), not_allowed(name, forms))])
+        return forms[name].model_validate(data)
+
+    return PlainValidator(read)
+
+
+def _span(text: str) -> None:
+    if not seconds(text):
+        raise ValueError("must be longer than 0")
+
+
+Text = Annotated[str, Field(min_length=1)]
+"""A string that is not empty."""
+Many = Annotated[tuple[_Item, ...], Strict(False)]  # TOML has lists; what is in them stays strict
+"""A list."""
+Some = Annotated[frozenset[_Item], Strict(False)]
+"""A list in which neither order nor repetition matters."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[Finite, Field(gt=0)]
+Time = Annotated[str, read_by(seconds)]
+"""A string that `gatebench.words.text.seconds` reads."""
+Span = Annotated[Time, read_by(_span)]
+"""A time longer than 0."""
+
+
+def _told(faults: Iterable[Fault]) -> ValidationError:
+    details = [(place, PydanticCustomError("told", "{text}", {"text": text})) for place, text in faults]
+    return ValidationError.from_exception_data(
+        "told", [InitErrorDetails(type=error, loc=place, input=None) for place, error in details]
+    )
+
+
+def _without(data: Mapping[str, Any], places: Iterable[Place]) -> dict[str, Any]:
+    """The data without what is at the places; of a list with a fault, nothing is left."""
+    left = {**data}
+    inside: dict[str, list[Place]] = {}
+    for first, *rest in places:
+        key = str(first)
+        if rest == [_KEY]:  # what is under it was checked all the same
+            continue
+        if not rest or rest[1:] == [_FORM] or not isinstance(data.get(key), dict):
+            left.pop(key, None)
+        else:
+            inside.setdefault(key, []).append(tuple(rest))
+    return left | {key: _without(data[key], within) for key, within in inside.items() if key in left}
+
+
+def _dotted(place: Place) -> str:
+    """`variants.default.stop`; an item goes by its list, and a key that cannot be, by itself."""
     names = [part for part in place if isinstance(part, str)]
-    if len(names) > 1 and names[-1] == "[key]":  # how pydantic tells a table's key from its value
-        names.pop()
-    return f"{'.'.join(names)}: " if names else ""
+    return ".".join(names[:-1] if len(names) > 1 and names[-1] in {_KEY, _FORM} else names)
 
 
 def _no(kind: str, value: object) -> str:
     return f"must be {kind}, not {value!r}"
 
 
-def _kind(field: FieldInfo) -> str:
+def _kind(annotation: Any) -> str:
     """What a field must be, in words."""
-    return next((_KINDS[each] for each in _origins(field.annotation) if each in _KINDS), _KINDS[dict])
-
-
-def _origins(annotation: Any) -> Iterator[type]:
-    """The types that an annotation is of, without what they hold."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from _origins(get_args(annotation)[0])
-    elif origin in {Union, UnionType}:
-        for each in get_args(annotation):
-            yield from _origins(each)
-    elif origin is Literal:
-        yield str
-    else:
-        yield origin or annotation
-
-
-def _literals(annotation: Any) -> tuple[str, ...]:
-    """The strings that an annotation allows, wherever in it they are."""
     if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return tuple(found for each in get_args(annotation) for found in _literals(each))
+        return _KINDS[str]
+    return _KINDS.get(get_origin(annotation) or annotation, _KINDS[dict])
