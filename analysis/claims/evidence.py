@@ -113,7 +113,7 @@ def figures(
         return title, [absent(meta, condition.workload, condition.level)]
     if condition.metric in _WAITING and not meta.workload(condition.workload).waits:
         return title, [Observation(condition.workload, None, "its requests do not wait by design")]
-    subjects, found = chosen(meta, condition.chosen)
+    subjects, found = chosen(meta, condition)
     several = len(levels) > 1
     for level in levels:
         cells = {cell.subject: cell for cell in level.cells}
@@ -212,7 +212,7 @@ def capabilities(
     The verification holds a server to what it declares, and finds `keep-alive` and `websocket` where they are
     not declared. A subject that no block began with was not verified.
     """
-    subjects, found = chosen(meta, condition.chosen)
+    subjects, found = chosen(meta, condition)
     for subject in subjects:
         cells = [cell for cell in summary.cells if cell.subject == subject.id]
         refused = _unverified(subject, cells)
@@ -225,7 +225,7 @@ def capabilities(
                 cell for cell in cells if shows(condition.capability, meta.workload(cell.workload), cell)
             ]
             found.append(_with_capability(subject, condition.capability, using))
-    interface = f" over {condition.chosen.interface.upper()}" if condition.chosen.interface else ""
+    interface = f" over {condition.interface.upper()}" if condition.interface else ""
     return f"{condition.capability}{interface}", found
 
 

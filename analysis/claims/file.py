@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+
+from pydantic import Field
 
 from gatebench.registry.registry import matches
 from gatebench.registry.servers import HYPHENATED
+from gatebench.registry.toml import Fault, Many, Positive, Table, Text, check, form_of, like, load, one_of
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import CAPABILITIES, INTERFACES, Capability, Interface
-from gatebench.words.toml import Table, listed, near
+from gatebench.words.model import Capability, Interface
+from gatebench.words.text import listed, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,8 +47,6 @@ METRICS: Mapping[str, str] = {
 """Figures that a condition may name → what they count, in words with their unit."""
 
 Scope = Literal["every", "some", "none"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-KINDS = ("figure", "capability", "serves", "ratio", "application-cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,233 +58,6 @@ class Limit:
 
     def __str__(self) -> str:
         return f"{'at most' if self.above else 'at least'} {self.value:,g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The subjects that a condition is about: those of an interface, those named, or all.
-
-    Attributes:
-        subjects: names and globs; a server's bare name stands for all of its subjects.
-    """
-
-    interface: Interface | None
-    subjects: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FigureCondition:
-    """A figure of every, some or none of the chosen subjects keeps to a limit.
-
-    Attributes:
-        level: empty for every level of the workload.
-    """
-
-    metric: str
-    workload: str
-    level: str
-    chosen: Chosen
-    scope: Scope
-    limit: Limit
-
-
-@dataclass(frozen=True, slots=True)
-class CapabilityCondition:
-    """Every, some or none of the chosen subjects have a capability, as the verification found."""
-
-    capability: Capability
-    chosen: Chosen
-    scope: Scope
-
-
-@dataclass(frozen=True, slots=True)
-class ServesCondition:
-    """Each server ran the application of that interface and kept its contract."""
-
-    servers: tuple[str, ...]
-    interface: Interface
-
-
-@dataclass(frozen=True, slots=True)
-class RatioCondition:
-    """Left over right, of the figure that leads the level, keeps to a limit."""
-
-    left: str
-    right: str
-    workload: str
-    level: str
-    limit: Limit
-
-
-@dataclass(frozen=True, slots=True)
-class ApplicationCostCondition:
-    """The application takes at most that share of a request's time, against one that does nothing."""
-
-    application: str
-    bare: str
-    workload: str
-    limit: Limit
-
-
-Condition: TypeAlias = (
-    FigureCondition | CapabilityCondition | ServesCondition | RatioCondition | ApplicationCostCondition
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A statement that somebody makes, and what of a run speaks for or against it.
-
-    Attributes:
-        source: who says so, with an address.
-        conditions: the claim holds where all of them do.
-        threads: subject → threads of one worker process, where its command does not say.
-    """
-
-    id: str
-    text: str
-    source: str
-    conditions: tuple[Condition, ...]
-    threads: Mapping[str, int]
-
-
-def load_claims(
-    paths: Iterable[Path] = (), check: NameCheck | None = None, kept: Iterable[Path] = ()
-) -> tuple[Claim, ...]:
-    """The repository's own claims and those of more files, in that order.
-
-    Args:
-        paths: files beside `CLAIMS_FILE`; the numbers under `threads` of a later file win.
-        check: held against the names in `paths` (`analysis.claims.file`); None where there is nothing to
-            hold them against.
-        kept: files that a run keeps, read before `paths`. Their names were checked when it began, against
-            folders that need not be there any more.
-
-    Raises:
-        ConfigurationError: with every problem of every file, each with file and key.
-    """
-    problems: list[str] = []
-    found: dict[str, tuple[Path, _Body]] = {}
-    threads: dict[str, int] = {}
-    own = tuple(paths)
-    for path in dict.fromkeys((CLAIMS_FILE, *kept, *own)):
-        table = Table.load(path, problems)
-        if table is None:
-            continue
-        asked = check if path in own else None
-        if table.integer("schema", 0, 0) != SCHEMA:
-            table.problem("schema", f"must be {SCHEMA}, the version that this Gatebench reads")
-        counts = table.table("threads", required=False)
-        threads |= {subject: counts.integer(subject, 1, 1) for subject in counts}
-        if asked is not None:
-            for subject in counts:
-                if problem := asked.subject(subject):
-                    counts.problem(subject, problem)
-        for name, entry in table.tables("claims").items():
-            if not HYPHENATED.fullmatch(name):
-                table.problem(f"claims.{name}", "a claim's ID has lower-case letters, digits and -")
-            if name in found:
-                table.problem(f"claims.{name}", f"is in {found[name][0]} already; choose another ID")
-            found[name] = (path, _claim(entry, asked))
-        table.finish()
-    if problems:
-        raise ConfigurationError(problems)
-    return tuple(
-        Claim(name, body.text, body.source, body.conditions, threads) for name, (_, body) in found.items()
-    )
-
-
-class NameCheck(Protocol):
-    """Knows which names there are."""
-
-    def condition(self, condition: Condition) -> Iterator[tuple[str, str]]:
-        """Every key of a condition that names what does not exist, and what is to be told of it."""
-
-    def subject(self, name: str) -> str:
-        """What is to be told of a name that is no subject's ID; empty where it is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    text: str
-    source: str
-    conditions: tuple[Condition, ...]
-
-
-def _claim(table: Table, check: NameCheck | None) -> _Body:
-    text, source = table.string("text"), table.string("source")
-    conditions = tuple(_condition(each, check) for each in table.tables("conditions").values())
-    if "conditions" in table and not conditions:
-        table.problem("conditions", "has none; add a table such as [claims.ID.conditions.NAME]")
-    table.finish()
-    return _Body(text, source, conditions)
-
-
-def _condition(table: Table, check: NameCheck | None) -> Condition:
-    kind = table.choice("kind", KINDS)
-    condition: Condition
-    if kind == "figure":
-        condition = _figure(table)
-    elif kind == "capability":
-        condition = _capability(table)
-    elif kind == "serves":
-        condition = ServesCondition(table.strings("servers"), table.choice("interface", INTERFACES))
-    elif kind == "ratio":
-        left, right = table.string("left"), table.string("right")
-        workload, level = table.string("workload"), table.text("level")
-        condition = RatioCondition(left, right, workload, level, _limit(table))
-    else:
-        application, bare = table.string("application"), table.string("bare")
-        limit = Limit(table.number("at_most", 0.0) if "at_most" in table else 1.0, above=True)
-        if not 0 < limit.value < 1:
-            table.problem("at_most", "is a share of a request's time, over 0 and under 1; it must be given")
-        condition = ApplicationCostCondition(application, bare, table.string("workload"), limit)
-    if check is not None:
-        for key, text in check.condition(condition):
-            table.problem(key, text)
-    table.finish()
-    return condition
-
-
-def _figure(table: Table) -> FigureCondition:
-    return FigureCondition(
-        metric=table.choice("metric", tuple(METRICS)),
-        workload=table.string("workload"),
-        level=table.text("level"),
-        chosen=_chosen(table),
-        scope=table.choice("of", SCOPES),
-        limit=_limit(table),
-    )
-
-
-def _capability(table: Table) -> CapabilityCondition:
-    capability, scope = table.choice("capability", CAPABILITIES), table.choice("of", SCOPES)
-    if scope == "none" and capability not in REFUSABLE:
-        text = f'"none" cannot be checked: only the absence of {listed(REFUSABLE)} is verified'
-        table.problem("of", text)
-    return CapabilityCondition(capability, _chosen(table), scope)
-
-
-def _chosen(table: Table) -> Chosen:
-    interface: Interface | None = None
-    if "interface" in table:
-        before = len(table.problems)
-        chosen = table.choice("interface", INTERFACES)
-        interface = chosen if len(table.problems) == before else None
-    return Chosen(interface, table.strings("subjects", ()))
-
-
-def _limit(table: Table) -> Limit:
-    given = [key for key in ("at_most", "at_least") if key in table]
-    values = {key: table.number(key, 1.0) for key in ("at_most", "at_least")}
-    if len(given) != 1:
-        table.problem("at_most", "give either at_most or at_least")
-        return Limit(1.0, above=True)
-    return Limit(values[given[0]], above=given[0] == "at_most")
-
-
-Problem = tuple[str, str]
-"""A key of a condition, and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,34 +126,229 @@ class Known:
             },
         )
 
-    def condition(self, condition: Condition) -> Iterator[Problem]:
-        """Every key of a condition that names what does not exist, and what is to be told of it."""
-        return _unknown_names(condition, self)
 
-    def subject(self, name: str) -> str:
-        """What is to be told of a name that is no subject's ID; empty where it is one."""
-        return "" if name in self.subjects else _unknown_subject(name, self)
+class Chosen(Table):
+    """The subjects that a condition is about: those of an interface, those named, or all.
+
+    Attributes:
+        subjects: names and globs; a server's bare name stands for all of its subjects.
+    """
+
+    interface: Interface | None = None
+    subjects: Many[Text] = ()
+    scope: Scope = Field(alias="of")
 
 
-def _unknown_names(condition: Condition, known: Known) -> Iterator[Problem]:
-    """Every name in a condition that nothing bears; names that are missing were reported when it was read."""
-    if isinstance(condition, ServesCondition):
-        yield from _servers(condition, known)
+class _Limited(Table):
+    """A condition with a limit, from above or from below."""
+
+    at_most: Positive | None = None
+    at_least: Positive | None = None
+
+    @property
+    def limit(self) -> Limit:
+        """The one that is given."""
+        if self.at_most is not None:
+            return Limit(self.at_most, above=True)
+        return Limit(self.at_least or 0.0, above=False)
+
+
+class FigureCondition(Chosen, _Limited):
+    """A figure of every, some or none of the chosen subjects keeps to a limit.
+
+    Attributes:
+        level: empty for every level of the workload.
+    """
+
+    kind: Literal["figure"]
+    metric: Annotated[str, one_of(METRICS)]
+    workload: Text
+    level: str = ""
+
+
+class CapabilityCondition(Chosen):
+    """Every, some or none of the chosen subjects have a capability, as the verification found."""
+
+    kind: Literal["capability"]
+    capability: Capability
+
+
+class ServesCondition(Table):
+    """Each server ran the application of that interface and kept its contract."""
+
+    kind: Literal["serves"]
+    servers: Many[Text]
+    interface: Interface
+
+
+class RatioCondition(_Limited):
+    """Left over right, of the figure that leads the level, keeps to a limit."""
+
+    kind: Literal["ratio"]
+    left: Text
+    right: Text
+    workload: Text
+    level: str = ""
+
+
+class ApplicationCostCondition(Table):
+    """The application takes at most that share of a request's time, against one that does nothing."""
+
+    kind: Literal["application-cost"]
+    application: Text
+    bare: Text
+    workload: Text
+    at_most: Positive
+
+    @property
+    def limit(self) -> Limit:
+        """The share."""
+        return Limit(self.at_most, above=True)
+
+
+Condition: TypeAlias = (
+    FigureCondition | CapabilityCondition | ServesCondition | RatioCondition | ApplicationCostCondition
+)
+_ID_FORM = "is no claim's ID, which has lower-case letters, digits and -, a letter first"
+
+
+class _ClaimTable(Table):
+    text: Text
+    source: Text
+    conditions: dict[str, Annotated[Condition, form_of("kind", *get_args(Condition))]]
+
+
+class _ClaimsFile(Table):
+    version: int = Field(alias="schema")
+    threads: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    claims: dict[Annotated[str, like(HYPHENATED, _ID_FORM)], _ClaimTable]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement that somebody makes, and what of a run speaks for or against it.
+
+    Attributes:
+        source: who says so, with an address.
+        conditions: the claim holds where all of them do.
+        threads: subject → threads of one worker process, where its command does not say.
+    """
+
+    id: str
+    text: str
+    source: str
+    conditions: tuple[Condition, ...]
+    threads: Mapping[str, int]
+
+
+def load_claims(
+    paths: Iterable[Path] = (), known: Known | None = None, kept: Iterable[Path] = ()
+) -> tuple[Claim, ...]:
+    """The repository's own claims and those of more files, in that order.
+
+    Args:
+        paths: files beside `CLAIMS_FILE`; the numbers under `threads` of a later file win.
+        known: the names that `paths` may have; None where there is nothing to hold theirs against.
+        kept: files that a run keeps, read before `paths`. Their names were checked when it began, against
+            folders that need not be there any more.
+
+    Raises:
+        ConfigurationError: with every problem of every file, each with file and key.
+    """
+    problems: list[str] = []
+    taken: dict[str, Path] = {}
+    found: dict[str, _ClaimTable] = {}
+    threads: dict[str, int] = {}
+    own = tuple(paths)
+    for path in dict.fromkeys((CLAIMS_FILE, *kept, *own)):
+        data = load(path, problems)
+        if data is None:
+            continue
+        together = partial(_faults, known if path in own else None, {**taken}, data)
+        file = check(_ClaimsFile, data, path, problems, together)
+        if isinstance(data.get("claims"), dict):
+            taken |= dict.fromkeys(data["claims"], path)
+        if file is not None:
+            threads |= file.threads
+            found |= file.claims
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(
+        Claim(name, each.text, each.source, tuple(each.conditions.values()), threads)
+        for name, each in found.items()
+    )
+
+
+def _faults(
+    known: Known | None, taken: Mapping[str, Path], data: Mapping[str, Any], file: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """What does not go together in a file, whose values are right by themselves or left out.
+
+    Args:
+        known: the names that there are; None where they are not checked.
+        taken: ID → the file that has such a claim already.
+        data: the file as it stands.
+        file: its data without what is wrong.
+    """
+    if file.get("schema", SCHEMA) != SCHEMA:
+        yield ("schema",), f"must be {SCHEMA}, the version that this Gatebench reads"
+    for subject in file.get("threads", ()):
+        if known is not None and subject not in known.subjects:
+            yield ("threads", subject), _unknown_subject(subject, known)
+    for name, claim in file.get("claims", {}).items():
+        if name in taken:
+            yield ("claims", name), f"is in {taken[name]} already; choose another ID"
+        if claim.get("conditions") == {}:
+            yield ("claims", name, "conditions"), "has none; add a table such as [claims.ID.conditions.NAME]"
+        for each, condition in claim.get("conditions", {}).items():
+            given = data["claims"][name]["conditions"][each]
+            for key, text in (*_condition_faults(condition, given), *_unknown_names(condition, known)):
+                yield ("claims", name, "conditions", each, key), text
+
+
+def _condition_faults(condition: Mapping[str, Any], given: Collection[str]) -> Iterator[tuple[str, str]]:
+    """`given` are the keys with a value, right or wrong."""
+    kind = condition.get("kind")
+    if kind in {"figure", "ratio"} and ("at_most" in given) == ("at_least" in given):
+        yield "at_most", "give either at_most or at_least"
+    if kind == "application-cost" and condition.get("at_most", 0) >= 1:
+        yield "at_most", "is a share of a request's time, over 0 and under 1"
+    if condition.get("of") == "none" and condition.get("capability") not in {None, *REFUSABLE}:
+        yield "of", f'"none" cannot be checked: only the absence of {listed(REFUSABLE)} is verified'
+
+
+def _unknown_names(condition: Mapping[str, Any], known: Known | None) -> Iterator[tuple[str, str]]:
+    """Every key of a condition that names what does not exist, and what is told of it."""
+    if known is None:
         return
-    if isinstance(condition, RatioCondition):
-        for key, name in (("left", condition.left), ("right", condition.right)):
-            if name and name not in known.subjects:
-                yield key, _unknown_subject(name, known)
-    elif isinstance(condition, ApplicationCostCondition):
-        for key, name in (("application", condition.application), ("bare", condition.bare)):
-            if name and name not in known.applications:
-                yield key, _unknown("application", name, known.applications)
-    else:
-        yield from _chosen_names(condition.chosen, known)
-    if isinstance(condition, FigureCondition | RatioCondition):
-        yield from _level(condition.workload, condition.level, known)
-    elif isinstance(condition, ApplicationCostCondition):
-        yield from _level(condition.workload, "", known)
+    for key in ("left", "right"):
+        if key in condition and condition[key] not in known.subjects:
+            yield key, _unknown_subject(condition[key], known)
+    for key in ("application", "bare"):
+        if key in condition and condition[key] not in known.applications:
+            yield key, _unknown("application", condition[key], known.applications)
+    yield from _unknown_choices(condition, known)
+    workload, level = condition.get("workload"), condition.get("level")
+    if workload and workload not in known.levels:
+        yield "workload", _unknown("workload", workload, known.levels)
+    elif workload and level and level not in (levels := known.levels[workload]):
+        yield "level", f'{workload} has no level "{level}"{near(level, levels)}; it has {listed(levels)}'
+
+
+def _unknown_choices(condition: Mapping[str, Any], known: Known) -> Iterator[tuple[str, str]]:
+    interface = condition.get("interface")
+    for name in condition.get("servers", ()):
+        if name not in known.servers:
+            yield "servers", _unknown("server", name, known.servers)
+        elif interface and interface not in known.servers[name]:
+            has = listed(sorted(known.servers[name]))
+            yield "servers", f"{name} has no variant for {interface}; it has {has}"
+    for pattern in condition.get("subjects", ()):
+        found = matches(pattern, tuple(known.subjects), whole_servers=True)
+        if not found:
+            yield "subjects", _unknown_subject(pattern, known)
+        elif interface and interface not in {known.subjects[each] for each in found}:
+            yield "subjects", f'"{pattern}" names no subject of interface = "{interface}"'
 
 
 def _unknown_subject(name: str, known: Known) -> str:
@@ -390,34 +360,5 @@ def _unknown_subject(name: str, known: Known) -> str:
     return f'unknown subject "{name}"{near(name, known.subjects)}; `gatebench list` shows them'
 
 
-def _unknown(kind: str, name: str, names: frozenset[str]) -> str:
+def _unknown(kind: str, name: str, names: Collection[str]) -> str:
     return f'unknown {kind} "{name}"{near(name, names)}; known: {listed(sorted(names))}'
-
-
-def _servers(condition: ServesCondition, known: Known) -> Iterator[Problem]:
-    for name in condition.servers:
-        if name not in known.servers:
-            yield "servers", _unknown("server", name, frozenset(known.servers))
-        elif condition.interface not in known.servers[name]:
-            has = listed(sorted(known.servers[name]))
-            yield "servers", f"{name} has no variant for {condition.interface}; it has {has}"
-
-
-def _chosen_names(chosen: Chosen, known: Known) -> Iterator[Problem]:
-    ids = tuple(known.subjects)
-    for pattern in chosen.subjects:
-        found = matches(pattern, ids, whole_servers=True)
-        if not found:
-            yield "subjects", _unknown_subject(pattern, known)
-        elif chosen.interface and chosen.interface not in {known.subjects[each] for each in found}:
-            yield "subjects", f'"{pattern}" names no subject of interface = "{chosen.interface}"'
-
-
-def _level(workload: str, level: str, known: Known) -> Iterator[Problem]:
-    if not workload:
-        return
-    if workload not in known.levels:
-        yield "workload", _unknown("workload", workload, frozenset(known.levels))
-    elif level and level not in known.levels[workload]:
-        levels = known.levels[workload]
-        yield "level", f'{workload} has no level "{level}"{near(level, levels)}; it has {listed(levels)}'

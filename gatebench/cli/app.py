@@ -345,7 +345,7 @@ def _only(
     """
     from gatebench.cli.run import words
     from gatebench.registry.registry import open_registry, select_subjects
-    from gatebench.words.toml import listed
+    from gatebench.words.text import listed
 
     found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps)).subjects
     if len(found) != 1:

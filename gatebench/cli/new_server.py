@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 from gatebench.machine.processes import Owner, sweep
 from gatebench.registry.registry import SERVERS
-from gatebench.registry.servers import SERVER_FILE, parse_server
 from gatebench.runners.process.environments import InstallError, pin
 from gatebench.words.commands import placeholders
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import DEFAULT_VARIANT, Server
-from gatebench.words.toml import listed
+from gatebench.words.paths import SERVER_FILE
+from gatebench.words.text import listed
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "wsgi": ("close", "keep-alive"),
@@ -89,7 +89,7 @@ def create(wanted: NewServer, root: Path) -> Server:
     except OSError as error:
         text = f"--dir: {directory}: the new folder cannot be made there: {error.strerror or error}"
         raise ConfigurationError(text) from error
-    return parse_server(place, shipped=True)
+    return _parse(place, shipped=True)
 
 
 def server_toml(wanted: NewServer, command: Sequence[str]) -> str:
@@ -203,6 +203,12 @@ def _suggestion(name: str) -> str:
     return f'; for example "{allowed}"' if allowed else ""
 
 
+def _parse(folder: Path, *, shipped: bool) -> Server:
+    from gatebench.registry.servers import parse_server  # noqa: PLC0415 - pydantic is heavy, and help needs none
+
+    return parse_server(folder, shipped=shipped)
+
+
 def _load(staged: Path, problems: list[str], *, shipped: bool) -> None:
     """Has the registry's loader read the folder.
 
@@ -210,7 +216,7 @@ def _load(staged: Path, problems: list[str], *, shipped: bool) -> None:
         ConfigurationError: with `problems` and with those of the loader.
     """
     try:
-        parse_server(staged, shipped=shipped)
+        _parse(staged, shipped=shipped)
     except ConfigurationError as error:
         problems = [*problems, *(_as_typed(problem, staged) for problem in error.problems)]
     if problems:

@@ -15,7 +15,6 @@ from gatebench.cli.progress import TerminalObserver
 from gatebench.load.backend import Backend, Circumstances
 from gatebench.machine.cores import available_cores, cores_to_try, divide_evenly
 from gatebench.registry.registry import Registry, select
-from gatebench.registry.workloads import WORKLOAD_FILE
 from gatebench.results.earlier import Earlier
 from gatebench.run.run import Run, choose_cores
 from gatebench.runners.process.backend import ProcessBackend
@@ -23,9 +22,9 @@ from gatebench.words.errors import EXIT_FAILED, ConfigurationError, Outcome, exi
 from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
-from gatebench.words.paths import HOST
+from gatebench.words.paths import HOST, WORKLOAD_FILE
 from gatebench.words.plan import PROFILES, Profile
-from gatebench.words.toml import listed, near, seconds
+from gatebench.words.text import listed, near, seconds
 
 if TYPE_CHECKING:
     from gatebench.runners.docker.engine import Engine

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Capability, Interface
-from gatebench.words.toml import listed, near
+from gatebench.words.text import listed, near
 
 _ALPHABET = (string.ascii_lowercase + string.ascii_uppercase + string.digits).encode()
 _NUMBERED = ("bytes", "stream", "sha256-rounds")
@@ -76,7 +76,8 @@ def parse_body(text: str, argument: str | None = None) -> BodySpec:
         return BodySpec(kind, value)
     if kind in ("request", "interface") and not colon:
         return BodySpec(kind)
-    if kind in _NUMBERED and ((value.isascii() and value.isdigit()) or value == f"{{{argument}}}"):
+    refers = argument is not None and value == f"{{{argument}}}"
+    if kind in _NUMBERED and ((value.isascii() and value.isdigit()) or refers):
         return BodySpec(kind, value)
     message = f"{text!r} is not a body; allowed: {', '.join(KINDS)}"
     raise ValueError(message)

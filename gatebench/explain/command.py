@@ -26,7 +26,7 @@ from gatebench.runners.readiness import READY_TIMEOUT_S, failed
 from gatebench.words.errors import ConfigurationError, GatebenchError, ServerFailure
 from gatebench.words.model import INTERFACES, PLAIN_APPLICATION, Application, Interface, Subject
 from gatebench.words.paths import ROOT
-from gatebench.words.toml import listed, near
+from gatebench.words.text import listed, near
 
 DEFAULT_SUBJECTS: dict[Interface, str] = {"wsgi": "gunicorn-sync", "asgi": "uvicorn"}
 """Usual servers that are installed without a compiler."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Workload
 from gatebench.words.paths import ROOT
-from gatebench.words.toml import listed, near
+from gatebench.words.text import listed, near
 
 ASK_S = 60.0
 

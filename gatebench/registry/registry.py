@@ -6,18 +6,12 @@ import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from gatebench.contract.file import load_contract
-from gatebench.registry.servers import APPLICATION_FILES, SERVER_FILE, parse_application, parse_server
-from gatebench.registry.workloads import WORKLOAD_FILE, parse_workload
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import INTERFACES, PLAIN_APPLICATION, Application, Server, Subject, Workload
-from gatebench.words.toml import listed, near
-
-if TYPE_CHECKING:
-    pass
-from gatebench.words.paths import ROOT
+from gatebench.words.paths import APPLICATION_FILES, ROOT, SERVER_FILE, WORKLOAD_FILE
+from gatebench.words.text import listed, near
 
 SERVERS = Path("servers")
 APPLICATIONS = Path("apps")
@@ -80,6 +74,11 @@ def load_registry(
     Raises:
         ConfigurationError: with every problem of every folder, and with every name that two folders claim.
     """
+    # Pydantic is heavy, and the help and the load side do without.
+    from gatebench.registry.contract import read_contract  # noqa: PLC0415
+    from gatebench.registry.servers import parse_application, parse_server  # noqa: PLC0415
+    from gatebench.registry.workloads import parse_workload  # noqa: PLC0415
+
     servers = _Kind[Server]((SERVER_FILE,))
     servers.add(root / SERVERS, lambda folder: parse_server(folder, shipped=shipped))
     for directory in servers_dirs:
@@ -92,7 +91,7 @@ def load_registry(
     for directory in apps_dirs:
         applications.add(directory.resolve(), lambda folder: parse_application(folder, folder.parent, known))
 
-    workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), load_contract()
+    workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), read_contract()
     for directory in (root / WORKLOADS, *(path.resolve() for path in workloads_dirs)):
         workloads.add(directory, lambda folder: parse_workload(folder, contract))
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from json import dumps
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from gatebench.registry.toml import Fault, Many, Some, Table, Text, check, like, load
 from gatebench.words.commands import other_braces, placeholders
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import CAPABILITIES, INTERFACES, Application, Server, Variant
-from gatebench.words.toml import Table, listed, near
+from gatebench.words.model import CAPABILITIES, Application, Capability, Interface, Server, Variant
+from gatebench.words.paths import APPLICATION_FILES, SERVER_FILE
+from gatebench.words.text import listed, near
 
 _PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^]]*\])?\s*==\s*[^\s;*]+(\s|;|$)")
 _HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+")
@@ -72,11 +78,9 @@ def _logical_lines(text: str) -> Iterator[str]:
             yield bare
 
 
-SERVER_FILE = "server.toml"
-APPLICATION_FILES = ("wsgi.py", "asgi.py")
 PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work", "folder")
 _KNOWN = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
-STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "KILL")
+StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "KILL"]
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
@@ -89,6 +93,18 @@ _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)", re.D
 _OPERATOR = re.compile(r"&&|\|\|?|&|;|(\d|&)?(>>?|<<?)(&\d|[^ ]*)")
 _VARIABLE = re.compile(r"\$\{?[A-Z_][A-Z0-9_]*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_WITHOUT_PORT = (
+    "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
+    "or in environment or files; in a shell, ${PORT:-{port}}"
+)
+
+_VariableName = Annotated[str, like(_ENVIRONMENT_NAME, "cannot be the name of an environment variable")]
+_FileName = Annotated[
+    str, like(_FILE_NAME, "is not a plain file name: letters, digits, _, . and -, no . or - first")
+]
+_VariantName = Annotated[
+    str, like(HYPHENATED, "is no variant's name: lower-case letters, digits and -, a letter first")
+]
 
 
 def parse_server(folder: Path, *, shipped: bool = False) -> Server:
@@ -103,31 +119,22 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
     """
     problems: list[str] = []
     check_name(folder, _IDENTIFIER, "lower-case letters, digits and _", problems)
-    homepage = ""
-    remedies: dict[str, str] = {}
-    variants: tuple[Variant, ...] = ()
-    drops_root = False
-    table = Table.load(folder / SERVER_FILE, problems)
-    if table is not None:
-        homepage = table.string("homepage")
-        remedies = table.mapping("remedies")
-        drops_root = table.boolean("drops_root", default=False)
-        variants = tuple(_variant(name, entry, folder) for name, entry in table.tables("variants").items())
-        if not variants:
-            table.problem("variants", "has no variant; add a table such as [variants.default]")
-        table.finish()
+    path = folder / SERVER_FILE
+    data = load(path, problems)
+    file = data and check(_ServerFile, data, path, problems, partial(_faults, folder=folder))
     requirements = folder / "requirements.txt"
     pinned = check_requirements(requirements, problems, must_be_pinned=shipped)
-    raise_all(problems)
+    if problems or not file:
+        raise ConfigurationError(problems)
     return Server(
         name=folder.name,
         folder=folder,
-        homepage=homepage,
-        variants=variants,
+        homepage=file.homepage,
+        variants=tuple(_variant(name, table) for name, table in file.variants.items()),
         requirements=requirements,
         pinned=pinned,
-        remedies=remedies,
-        drops_root=drops_root,
+        remedies=file.remedies,
+        drops_root=file.drops_root,
     )
 
 
@@ -156,7 +163,8 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
     }
     if not forms:
         problems.append(f"{folder}: holds no application; it must have {' or '.join(APPLICATION_FILES)}")
-    raise_all(problems)
+    if problems:
+        raise ConfigurationError(problems)
     return Application(
         name=folder.name,
         folder=folder,
@@ -167,93 +175,110 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
     )
 
 
-def _variant(name: str, table: Table, folder: Path) -> Variant:
-    if not HYPHENATED.fullmatch(name):
-        table.problem("", "a variant's name is of lower-case letters, digits and -, a letter first")
-    variant = Variant(
+class _Plot(Table):
+    color: Annotated[Text, like(_COLOR, 'is not a colour such as "#1f77b4"')] | None = None
+
+
+class _Variant(Table):
+    interface: Interface
+    command: Many[Text]
+    form: Literal["default", "tuned"] = Field("default", alias="class")
+    why: str = ""
+    supports: Some[Capability]
+    stop: StopSignal = "TERM"
+    needs: Many[Text] = ()
+    environment: dict[_VariableName, Text] = Field(default_factory=dict)
+    plot: _Plot = _Plot()
+    files: dict[_FileName, Text] = Field(default_factory=dict)
+
+
+class _ServerFile(Table):
+    homepage: Text
+    remedies: dict[str, Text] = Field(default_factory=dict)
+    drops_root: bool = False
+    variants: dict[_VariantName, _Variant]
+
+
+def _variant(name: str, table: _Variant) -> Variant:
+    return Variant(
         name=name,
-        interface=table.choice("interface", INTERFACES),
-        command=table.strings("command"),
-        tuned=table.choice("class", ("default", "tuned"), default="default") == "tuned",
-        why=table.text("why"),
-        supports=table.choices("supports", CAPABILITIES),
-        stop=table.choice("stop", STOP_SIGNALS, default="TERM"),
-        needs=table.strings("needs", default=()),
-        environment=table.mapping("environment"),
-        color=_color(table),
-        files=table.mapping("files"),
+        interface=table.interface,
+        command=table.command,
+        tuned=table.form == "tuned",
+        why=table.why,
+        supports=table.supports,
+        stop=table.stop,
+        needs=table.needs,
+        environment=table.environment,
+        color=table.plot.color,
+        files=table.files,
     )
-    table.finish()
-    _check_command(table, name, variant.command)
-    for key, text in _texts(variant):
-        _check_text(table, key, text, folder)
-    words = {word for _, text in _texts(variant) for word in placeholders(text)}
-    if variant.command and "port" not in words and words.issubset(PLACEHOLDERS):
-        table.problem(
-            "command",
-            "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
-            "or in environment or files; in a shell, ${PORT:-{port}}",
-        )
-    if variant.tuned and not variant.why:
-        table.problem("why", 'is missing; class = "tuned" must say what was changed and why')
-    if variant.why and not variant.tuned:
-        table.problem("why", 'belongs to class = "tuned" only')
-    if "supports" in table and not variant.supports:
-        table.problem("supports", f"must name at least one of {listed(CAPABILITIES)}")
-    if variant.interface == "wsgi" and "websocket" in variant.supports:
-        table.problem("supports", '"websocket" needs interface = "asgi": WSGI has no WebSocket')
-    for variable in variant.environment:
-        if not _ENVIRONMENT_NAME.fullmatch(variable):
-            table.problem("environment", f'"{variable}" cannot be the name of an environment variable')
-    for file in variant.files:
-        if not _FILE_NAME.fullmatch(file):
-            table.problem(
-                "files",
-                f'"{file}" is not a plain file name: letters, digits, _, . and -, no . or - first',
-            )
-    return variant
 
 
-def _texts(variant: Variant) -> Iterator[tuple[str, str]]:
-    """Every text of a variant that is filled in, with its key."""
-    yield from (("command", word) for word in variant.command)
-    yield from ((f"environment.{name}", text) for name, text in variant.environment.items())
-    yield from ((f"files.{name}", text) for name, text in variant.files.items())
+def _faults(file: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    """What does not go together in a file, whose values are right by themselves or left out."""
+    if file.get("variants") == {}:
+        yield ("variants",), "has no variant; add a table such as [variants.default]"
+    for name, variant in file.get("variants", {}).items():
+        for place, text in _variant_faults(name, variant, folder):
+            yield ("variants", name, *place), text
 
 
-def _check_command(table: Table, name: str, command: tuple[str, ...]) -> None:
-    if "command" in table and not command:
-        table.problem("command", "must name the program to start")
+def _variant_faults(name: str, variant: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    command, supports = variant.get("command"), variant.get("supports")
+    texts: list[Fault] = [(("command",), word) for word in command or ()]
+    for key in ("environment", "files"):
+        texts += (((key, each), text) for each, text in variant.get(key, {}).items())
+    for place, text in texts:
+        yield from ((place, fault) for fault in _text_faults(text, folder))
+    if command is not None:
+        yield from ((("command",), fault) for fault in _command_faults(name, command))
+    words = {word for _, text in texts for word in placeholders(text)}
+    if command and "port" not in words and words.issubset(PLACEHOLDERS):
+        yield ("command",), _WITHOUT_PORT
+    tuned, why = variant.get("class", "default") == "tuned", variant.get("why")
+    if tuned and not why:
+        yield ("why",), 'is missing; class = "tuned" must say what was changed and why'
+    if why and not tuned:
+        yield ("why",), 'belongs to class = "tuned" only'
+    if supports == []:
+        yield ("supports",), f"must name at least one of {listed(CAPABILITIES)}"
+    if variant.get("interface") == "wsgi" and "websocket" in (supports or ()):
+        yield ("supports",), '"websocket" needs interface = "asgi": WSGI has no WebSocket'
+
+
+def _command_faults(name: str, command: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the command of the variant of that name, whatever else the variant has."""
+    if not command:
+        yield "must name the program to start"
     for word in command:
         braces = other_braces(word)
         if braces.count("{") != braces.count("}"):
-            table.problem("command", f'"{word}" has a brace that belongs to no placeholder')
+            yield f'"{word}" has a brace that belongs to no placeholder'
     if not command or Path(command[0]).name in _SHELLS:
         return
     set_first = list(takewhile(bool, map(_ASSIGNMENT.fullmatch, command)))
     if set_first:
         lines = "".join(f"\n{found['name']} = {dumps(found['value'])}" for found in set_first if found)
-        table.problem(
-            "command",
+        yield (
             f'"{command[0]}" is no program: a shell would set a variable, and no shell sees the command. '
             f"Begin with the program, and write this into {SERVER_FILE}:\n"
-            f"[variants.{name}.environment]{lines}",
+            f"[variants.{name}.environment]{lines}"
         )
     program = command[len(set_first) : len(set_first) + 1]
     shells = [word for word in command if _OPERATOR.fullmatch(word) or _VARIABLE.search(word)]
     found = dict.fromkeys((*(word for word in program if word in _SHELL_WORDS), *shells))
     if found:
         quoted = ", ".join(f'"{word}"' for word in found)
-        table.problem(
-            "command",
+        yield (
             f"{quoted} {'is' if len(found) == 1 else 'are'} for a shell, and no shell sees the command. "
             f"Leave that out, use a placeholder ({listed(_KNOWN)}), or start a shell: "
-            'command = ["sh", "-c", "exec …"]',
+            'command = ["sh", "-c", "exec …"]'
         )
 
 
-def _check_text(table: Table, key: str, text: str, folder: Path) -> None:
-    """Notes words in braces that are no placeholders, and files of the folder that are not there.
+def _text_faults(text: str, folder: Path) -> Iterator[str]:
+    """Words in braces that are no placeholders, and files of the folder that are not there.
 
     A configuration file may be full of braces of its own: nginx's blocks, which are no lone words, and
     variables such as `${HOME}` and Apache's `%{Referer}i`. A bare `{word}` is a placeholder misspelt, or the
@@ -262,41 +287,21 @@ def _check_text(table: Table, key: str, text: str, folder: Path) -> None:
     for word in placeholders(text):
         found = f"{{{word}}}"
         if word not in PLACEHOLDERS:
-            table.problem(
-                key,
+            yield (
                 f'unknown placeholder "{found}"{near(found, _KNOWN)}; allowed: {listed(_KNOWN)}. '
-                f'If "{found}" is to stay as it is, write "{{{found}}}"',
+                f'If "{found}" is to stay as it is, write "{{{found}}}"'
             )
     for named in _IN_FOLDER.finditer(text):
         path = next((each for each in (named["rest"], named["path"]) if (folder / each).exists()), None)
         if path is None:
-            table.problem(key, f'there is no file "{named["path"]}" in {folder}, which {{folder}} stands for')
+            yield f'there is no file "{named["path"]}" in {folder}, which {{folder}} stands for'
         elif any(part.startswith(".") and part.strip(".") for part in Path(path).parts):
-            table.problem(
-                key, f'"{path}" is hidden, and neither an image nor a bundle holds hidden files; rename it'
-            )
+            yield f'"{path}" is hidden, and neither an image nor a bundle holds hidden files; rename it'
         elif not (folder / path).resolve().is_relative_to(folder.resolve()):
-            table.problem(
-                key, f'"{path}" lies outside {folder}, which is all that an image and a bundle hold'
-            )
-
-
-def _color(table: Table) -> str | None:
-    plot = table.table("plot", required=False)
-    color = plot.string("color") if "color" in plot else plot.text("color")
-    plot.finish()
-    if color and not _COLOR.fullmatch(color):
-        plot.problem("color", f'"{color}" is not a colour such as "#1f77b4"')
-    return color or None
+            yield f'"{path}" lies outside {folder}, which is all that an image and a bundle hold'
 
 
 def check_name(folder: Path, form: re.Pattern[str], allowed: str, problems: list[str]) -> None:
     """Notes a folder whose name cannot be an ID."""
     if not form.fullmatch(folder.name):
         problems.append(f'{folder}: the folder name "{folder.name}" is the ID: {allowed}, a letter first')
-
-
-def raise_all(problems: list[str]) -> None:
-    """Raises a ConfigurationError with every problem, if there is one."""
-    if problems:
-        raise ConfigurationError(problems)

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import AfterValidator, Field
 
 from gatebench.contract.file import load_contract
 from gatebench.contract.rules import BodySpec, Contract
-from gatebench.registry.servers import HYPHENATED, check_name, raise_all
+from gatebench.registry.servers import HYPHENATED, check_name
+from gatebench.registry.toml import (
+    Fault,
+    Finite,
+    Many,
+    Positive,
+    Some,
+    Span,
+    Table,
+    Text,
+    Time,
+    check,
+    form_of,
+    load,
+    one_of,
+)
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import (
-    ARRIVAL_PROCESSES,
-    CAPABILITIES,
-    EXCHANGES,
-    LOAD_MODELS,
-    TRANSPORTS,
     ArrivalProcess,
+    Capability,
+    Exchange,
     Level,
-    LoadModel,
     Objective,
     Request,
+    Transport,
     Workload,
 )
+from gatebench.words.paths import WORKLOAD_FILE
 from gatebench.words.plan import PROFILES
-from gatebench.words.toml import Table, listed
+from gatebench.words.text import listed, seconds
 
 _Number = TypeVar("_Number", int, float)
 
-WORKLOAD_FILE = "workload.toml"
 LOCUST_FILE = "locustfile.py"
-METHODS = ("GET", "POST")
-PERCENTILES = ("p50", "p90", "p99", "p99.9")
 SEQUENCE_DIGITS = 16
 """Every WebSocket message holds a number of so many digits, so that a stale echo is seen."""
 SERVICE_TIMES_PER_SLICE = 20
@@ -40,15 +53,86 @@ CONNECTIONS = 64
 """How many connections an open loop has where its workload does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """What the table `load` says."""
+def _series(least: float) -> AfterValidator:
+    """Takes numbers of which there is one, none too small, and none twice."""
 
-    model: LoadModel
-    levels: tuple[Level, ...]
+    def series(numbers: tuple[_Number, ...]) -> tuple[_Number, ...]:
+        if not numbers:
+            raise ValueError("must name at least one number")
+        if min(numbers) < least:
+            raise ValueError(f"{min(numbers):g} is under {least:g}")
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("names a number twice")
+        return numbers
+
+    return AfterValidator(series)
+
+
+_Counts = Annotated[Many[int], _series(1)]
+
+
+class _Closed(Table):
+    model: Literal["closed"]
+    connections: _Counts
+    window: _Counts = (1,)
+
+
+class _Paced(Table):
+    connections: Annotated[int, Field(ge=1)] = CONNECTIONS
     arrivals: ArrivalProcess = "poisson"
-    reference: str = ""
-    steps: tuple[int, ...] = ()
+
+
+class _Open(_Paced):
+    model: Literal["open"]
+    rates: Annotated[Many[Finite], _series(1)]
+
+
+class _Ladder(_Paced):
+    model: Literal["ladder"]
+    of: Text
+    shares: Annotated[Many[Finite], _series(0.01)]
+
+
+class _Objective(_Paced):
+    model: Literal["objective"]
+    percentile: Literal["p50", "p90", "p99", "p99.9"]
+    limit: Span
+
+
+class _Idle(Table):
+    model: Literal["idle"]
+    connections: Annotated[Many[int], _series(0)]
+
+
+class _Locust(Table):
+    model: Literal["locust"]
+    users: _Counts
+
+
+_Load = _Closed | _Open | _Ladder | _Objective | _Idle | _Locust
+
+
+class _Request(Table):
+    path: Text
+    method: Literal["GET", "POST"] = "GET"
+    body: str = ""
+    body_bytes: Annotated[int, Field(ge=0)] = 0
+    exchange: Exchange = "echo"
+    message_bytes: Annotated[int, Field(ge=SEQUENCE_DIGITS)] = 64
+
+
+class _WorkloadFile(Table):
+    description: Text
+    transport: Transport
+    slice: Span
+    warmup: Span
+    profiles: Some[Annotated[str, one_of(PROFILES)]]
+    needs: Some[Capability] = frozenset()
+    saturates: bool | None = None
+    service: Time = "0s"
+    share: Positive = 1.0
+    load: Annotated[_Load, form_of("model", *get_args(_Load))]
+    request: _Request | None = None
 
 
 def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
@@ -63,197 +147,138 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
     """
     problems: list[str] = []
     check_name(folder, HYPHENATED, "lower-case letters, digits and -", problems)
-    table = Table.load(folder / WORKLOAD_FILE, problems)
-    if table is None:
+    path, locustfile = folder / WORKLOAD_FILE, folder / LOCUST_FILE
+    data = load(path, problems)
+    if data is None:
         raise ConfigurationError(problems)
-    transport = table.choice("transport", TRANSPORTS)
-    load = _load(table.table("load"))
-    locustfile = folder / LOCUST_FILE
-    own_requests = load.model == "locust"
-    if own_requests and not locustfile.is_file():
-        table.problem("load.model", f'"locust" needs a {LOCUST_FILE} beside {WORKLOAD_FILE}')
-    if locustfile.exists() and not own_requests:
-        table.problem("load.model", f'must be "locust", because there is a {LOCUST_FILE}')
-    workload = Workload(
+    together = partial(_faults, data, contract or load_contract(), locustfile.is_file())
+    file = check(_WorkloadFile, data, path, problems, together)
+    if problems or file is None:
+        raise ConfigurationError(problems)
+    return Workload(
         name=folder.name,
         folder=folder,
-        description=table.string("description"),
-        transport=transport,
-        request=(
-            Request("GET", "/")
-            if own_requests
-            else _request(
-                table.table("request"),
-                load,
-                contract or load_contract(),
-                websocket=transport == "websocket",
-            )
-        ),
-        levels=load.levels,
-        slice_s=table.duration("slice"),
-        warmup_s=table.duration("warmup"),
+        description=file.description,
+        transport=file.transport,
+        request=_request(file.request) if file.request else Request("GET", "/"),
+        levels=_levels(file.load),
+        slice_s=seconds(file.slice),
+        warmup_s=seconds(file.warmup),
         # A transport is a capability of its own, so a workload cannot forget to ask for it.
-        needs=table.choices("needs", CAPABILITIES, default=()) | {transport},
-        profiles=table.choices("profiles", tuple(PROFILES)),
-        saturates=table.boolean("saturates", default=load.model == "closed"),
-        service_s=table.duration("service", default=0.0),
-        share=table.number("share", default=1.0),
-        arrivals=load.arrivals,
-        reference=load.reference,
-        steps=load.steps,
-        locustfile=locustfile if own_requests else None,
-    )
-    table.finish()
-    _check_load(table, workload, load)
-    _check_times(table, workload)
-    raise_all(problems)
-    return workload
-
-
-def _request(table: Table, load: _Load, contract: Contract, *, websocket: bool) -> Request:
-    body = table.text("body").encode()
-    body_bytes = table.integer("body_bytes", default=0, minimum=0)
-    if body and body_bytes:
-        table.problem("body_bytes", "is another body than `body`; give one of them")
-    request = Request(
-        method=table.choice("method", METHODS, default="GET"),
-        path=table.string("path"),
-        body=BodySpec("bytes", str(body_bytes)).make() if body_bytes else body,
-        exchange=table.choice("exchange", EXCHANGES, default="echo"),
-        message_bytes=table.integer("message_bytes", default=64, minimum=SEQUENCE_DIGITS),
-    )
-    table.finish()
-    _check_target(table, request, contract, websocket=websocket)
-    if request.body and request.method == "GET":
-        table.problem("body", 'needs method = "POST"')
-    if websocket and request.method != "GET":
-        table.problem("method", 'a WebSocket starts with "GET"')
-    for key in ("message_bytes", "exchange"):
-        if key in table and not websocket:
-            table.problem(key, 'needs transport = "websocket"')
-    if (request.exchange == "idle") != (load.model == "idle"):
-        table.problem("exchange", '"idle" and load.model = "idle" belong together')
-    return request
-
-
-def _check_target(table: Table, request: Request, contract: Contract, *, websocket: bool) -> None:
-    """Notes a request that has no answer in the contract: nobody could check it."""
-    if not request.path:
-        return
-    if not (request.path.startswith("/") and request.path.isascii() and " " not in request.path):
-        table.problem(
-            "path", f'"{request.path}" must start with / and hold neither spaces nor non-ASCII letters'
-        )
-    elif websocket:
-        if problem := contract.why_no_socket(request.path, request.exchange):
-            table.problem("path", problem)
-    else:
-        what, problem = contract.why_not_asked(request.method, request.path, len(request.body))
-        if problem:
-            key = "body_bytes" if what == "body" and "body_bytes" in table else what
-            table.problem(key, problem)
-
-
-def _load(table: Table) -> _Load:
-    model = table.choice("model", LOAD_MODELS)
-    read = {
-        "closed": _closed,
-        "open": _open,
-        "ladder": _ladder,
-        "objective": _objective,
-        "idle": _idle,
-        "locust": _locust,
-    }[model]
-    load = read(table)
-    table.finish()
-    return load
-
-
-def _closed(table: Table) -> _Load:
-    connections = _numbers(table, "connections", table.integers("connections"), least=1)
-    windows = _numbers(table, "window", table.integers("window"), least=1) if "window" in table else (1,)
-    return _Load(
-        "closed", tuple(Level(number, window=window) for number in connections for window in windows)
+        needs=file.needs | {file.transport},
+        profiles=file.profiles,
+        saturates=file.load.model == "closed" if file.saturates is None else file.saturates,
+        service_s=seconds(file.service),
+        share=file.share,
+        arrivals=file.load.arrivals if isinstance(file.load, _Paced) else "poisson",
+        reference=file.load.of if isinstance(file.load, _Ladder) else "",
+        steps=file.load.connections if isinstance(file.load, _Idle) else (),
+        locustfile=None if file.request else locustfile,
     )
 
 
-def _open(table: Table) -> _Load:
-    rates = _numbers(table, "rates", table.numbers("rates"), least=1)
-    connections = table.integer("connections", default=CONNECTIONS, minimum=1)
-    levels = tuple(Level(connections, "open", rate_per_s=rate) for rate in rates)
-    return _Load("open", levels, table.choice("arrivals", ARRIVAL_PROCESSES, default="poisson"))
+def _levels(load: _Load) -> tuple[Level, ...]:
+    match load:
+        case _Closed():
+            windows = load.window
+            return tuple(Level(each, window=window) for each in load.connections for window in windows)
+        case _Open():
+            return tuple(Level(load.connections, "open", rate_per_s=rate) for rate in load.rates)
+        case _Ladder():
+            return tuple(Level(load.connections, "ladder", capacity_share=share) for share in load.shares)
+        case _Objective():
+            objective = Objective(float(load.percentile.removeprefix("p")), seconds(load.limit))
+            return (Level(load.connections, "objective", objective=objective),)
+        case _Idle():
+            return (Level(max(load.connections), "idle"),)
+        case _Locust():
+            return tuple(Level(number, "locust") for number in load.users)
 
 
-def _ladder(table: Table) -> _Load:
-    shares = _numbers(table, "shares", table.numbers("shares"), least=0.01)
-    for share in shares:
+def _request(table: _Request) -> Request:
+    body = BodySpec("bytes", str(table.body_bytes)).make() if table.body_bytes else table.body.encode()
+    return Request(table.method, table.path, body, table.exchange, table.message_bytes)
+
+
+def _faults(
+    data: Mapping[str, Any], contract: Contract, has_locustfile: bool, file: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """What does not go together in a file, whose values are right by themselves or left out.
+
+    Args:
+        data: the file as it stands.
+        contract: what answers are checked by.
+        has_locustfile: whether there is one beside the file.
+        file: its data without what is wrong.
+    """
+    model, asked = file.get("load", {}).get("model"), file.get("request")
+    exchange = (asked or {}).get("exchange", "echo")
+    websocket = file.get("transport") == "websocket"
+    own_requests = model == "locust"
+    if own_requests and not has_locustfile:
+        yield ("load", "model"), f'"locust" needs a {LOCUST_FILE} beside {WORKLOAD_FILE}'
+    if has_locustfile and not own_requests:
+        yield ("load", "model"), f'must be "locust", because there is a {LOCUST_FILE}'
+    if own_requests and "request" in data:
+        yield ("request",), f"is not for a workload whose requests are in its {LOCUST_FILE}"
+    if model and not own_requests and "request" not in data:
+        yield ("request",), "is missing; it must be a table"
+    if asked is not None and not own_requests:
+        for key, text in _request_faults(asked, data["request"], contract, websocket):
+            yield ("request", key), text
+        if model and (exchange == "idle") != (model == "idle"):
+            yield ("request", "exchange"), '"idle" and load.model = "idle" belong together'
+    for key, text in _load_faults(file.get("load", {}), exchange, websocket):
+        yield ("load", key), text
+    if file.get("saturates") and model not in {None, "closed"}:
+        yield ("saturates",), 'is for load.model = "closed": no other load is meant to fill the server'
+    if file.get("profiles") == []:
+        yield ("profiles",), f"must name at least one of {listed(PROFILES)}"
+    slice_s = seconds(file.get("slice", "0s"))
+    shortest_s = SERVICE_TIMES_PER_SLICE * seconds(file.get("service", "0s"))
+    if 0 < slice_s < shortest_s:
+        text = f"{slice_s:g}s is under {SERVICE_TIMES_PER_SLICE} service times ({shortest_s:g}s), so filling "
+        yield ("slice",), f"{text}and draining the connections would bias the figure"
+
+
+def _load_faults(load: Mapping[str, Any], exchange: str, websocket: bool) -> Iterator[tuple[str, str]]:
+    model, steps = load.get("model"), load.get("connections")
+    if max(load.get("window", [1])) > 1 and not (websocket and exchange == "echo"):
+        yield "window", 'over 1 needs transport = "websocket" and exchange = "echo"'
+    if model in {"open", "ladder", "objective"} and exchange != "echo":
+        yield "model", f'"{model}" needs an exchange of request and answer'
+    for share in load.get("shares", ()):
         if share > 1:
-            table.problem("shares", f"{share:g} is over 1, the whole capacity")
-    connections = table.integer("connections", default=CONNECTIONS, minimum=1)
-    return _Load(
-        "ladder",
-        tuple(Level(connections, "ladder", capacity_share=share) for share in shares),
-        table.choice("arrivals", ARRIVAL_PROCESSES, default="poisson"),
-        reference=table.string("of"),
-    )
+            yield "shares", f"{share:g} is over 1, the whole capacity"
+    if model == "idle" and steps is not None and (steps != sorted(steps) or len(steps) < 3):
+        yield "connections", "must be three numbers or more, rising: a line is fitted through them"
 
 
-def _objective(table: Table) -> _Load:
-    objective = Objective(
-        percentile=float(table.choice("percentile", PERCENTILES).removeprefix("p")),
-        limit_s=table.duration("limit"),
-    )
-    if "limit" in table and not objective.limit_s:
-        table.problem("limit", "must be longer than 0")
-    connections = table.integer("connections", default=CONNECTIONS, minimum=1)
-    levels = (Level(connections, "objective", objective=objective),)
-    return _Load("objective", levels, table.choice("arrivals", ARRIVAL_PROCESSES, default="poisson"))
-
-
-def _idle(table: Table) -> _Load:
-    steps = _numbers(table, "connections", table.integers("connections"), least=0)
-    if list(steps) != sorted(steps) or len(steps) < 3:
-        table.problem("connections", "must be three numbers or more, rising: a line is fitted through them")
-    return _Load("idle", (Level(max(steps, default=0), "idle"),), steps=steps)
-
-
-def _locust(table: Table) -> _Load:
-    users = _numbers(table, "users", table.integers("users"), least=1)
-    return _Load("locust", tuple(Level(number, "locust") for number in users))
-
-
-def _numbers(table: Table, key: str, numbers: tuple[_Number, ...], *, least: float) -> tuple[_Number, ...]:
-    """The numbers, after noting that there are none, one too small, or one twice."""
-    if key in table and not numbers:
-        table.problem(key, "must name at least one number")
-    for number in numbers:
-        if number < least:
-            table.problem(key, f"{number:g} is under {least:g}")
-    if len(set(numbers)) < len(numbers):
-        table.problem(key, "names a number twice")
-    return numbers
-
-
-def _check_load(table: Table, workload: Workload, load: _Load) -> None:
-    windowed = any(level.window > 1 for level in load.levels)
-    if windowed and (workload.transport != "websocket" or workload.request.exchange != "echo"):
-        table.problem("load.window", 'over 1 needs transport = "websocket" and exchange = "echo"')
-    if load.model in {"open", "ladder", "objective"} and workload.request.exchange != "echo":
-        table.problem("load.model", f'"{load.model}" needs an exchange of request and answer')
-    if workload.saturates and load.model != "closed":
-        table.problem("saturates", 'is for load.model = "closed": no other load is meant to fill the server')
-
-
-def _check_times(table: Table, workload: Workload) -> None:
-    if "profiles" in table and not workload.profiles:
-        table.problem("profiles", f"must name at least one of {listed(PROFILES)}")
-    for key, value in (("slice", workload.slice_s), ("warmup", workload.warmup_s)):
-        if key in table and value == 0:
-            table.problem(key, "must be longer than 0")
-    shortest_s = SERVICE_TIMES_PER_SLICE * workload.service_s
-    if 0 < workload.slice_s < shortest_s:
-        table.problem(
-            "slice",
-            f"{workload.slice_s:g}s is under {SERVICE_TIMES_PER_SLICE} service times ({shortest_s:g}s), "
-            "so filling and draining the connections would bias the figure",
-        )
+def _request_faults(
+    request: Mapping[str, Any], given: Collection[str], contract: Contract, websocket: bool
+) -> Iterator[tuple[str, str]]:
+    """`given` are the keys with a value, right or wrong."""
+    method, path = request.get("method", "GET"), request.get("path")
+    body, body_bytes = request.get("body", ""), request.get("body_bytes", 0)
+    body_key = "body_bytes" if body_bytes else "body"
+    if body and body_bytes:
+        yield "body_bytes", "is another body than `body`; give one of them"
+    if (body or body_bytes) and method == "GET":
+        yield body_key, 'needs method = "POST"'
+    if websocket and method != "GET":
+        yield "method", 'a WebSocket starts with "GET"'
+    for key in ("message_bytes", "exchange"):
+        if key in given and not websocket:
+            yield key, 'needs transport = "websocket"'
+    if path is None:
+        return
+    if not (path.startswith("/") and path.isascii() and " " not in path):
+        yield "path", f'"{path}" must start with / and hold neither spaces nor non-ASCII letters'
+    elif websocket:
+        if fault := contract.why_no_socket(path, request.get("exchange", "echo")):
+            yield "path", fault
+    else:
+        # A request that the contract does not answer could not be checked by anybody.
+        key, fault = contract.why_not_asked(method, path, body_bytes or len(body.encode()))
+        if fault:
+            yield body_key if key == "body" else key, fault

@@ -60,10 +60,6 @@ ArrivalProcess = Literal["poisson", "constant"]
 Capability = Literal["close", "keep-alive", "websocket", "chunked-request", "streaming"]
 
 INTERFACES: tuple[Interface, ...] = ("wsgi", "asgi")
-TRANSPORTS: tuple[Transport, ...] = ("close", "keep-alive", "websocket")
-EXCHANGES: tuple[Exchange, ...] = ("echo", "broadcast", "handshake", "idle")
-LOAD_MODELS: tuple[LoadModel, ...] = ("closed", "open", "ladder", "objective", "idle", "locust")
-ARRIVAL_PROCESSES: tuple[ArrivalProcess, ...] = ("poisson", "constant")
 CAPABILITIES: tuple[Capability, ...] = ("close", "keep-alive", "websocket", "chunked-request", "streaming")
 PLAIN_APPLICATION = "plain"
 DEFAULT_VARIANT = "default"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gatebench
 
-if TYPE_CHECKING:
-    pass
-
-
 HOST = "127.0.0.1"
 
+SERVER_FILE = "server.toml"
+APPLICATION_FILES = ("wsgi.py", "asgi.py")
+WORKLOAD_FILE = "workload.toml"
 
 ROOT = Path(gatebench.__file__).resolve().parent.parent
 CACHE = ROOT / ".gatebench" / "environments"

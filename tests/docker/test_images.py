@@ -246,13 +246,19 @@ def test_the_load_generator_can_import_what_runs_in_it(image: Callable[[str], st
 
 def test_the_load_generator_leaves_the_rest_of_the_lab_outside(image: Callable[[str], str]) -> None:
     # So that a changed help text builds no image anew.
-    absent = ("gatebench.cli", "gatebench.run", "gatebench.results", "gatebench.runners.process")
+    absent = (
+        "gatebench.cli",
+        "gatebench.run",
+        "gatebench.registry",
+        "gatebench.results",
+        "gatebench.runners.process",
+    )
     find = f"import importlib.util as u; print([n for n in {absent!r} if u.find_spec(n)])"
     assert run(image(LOADGEN), "python", "-c", find).stdout.strip() == "[]"
 
 
 def test_the_load_generator_leaves_the_analysis_outside(image: Callable[[str], str]) -> None:
-    absent = ("pandas", "pyarrow", "scipy", "matplotlib", "typer", "analysis")
+    absent = ("pandas", "pyarrow", "scipy", "matplotlib", "typer", "pydantic", "analysis")
     find = f"import importlib.util as u; print([n for n in {absent!r} if u.find_spec(n)])"
     assert run(image(LOADGEN), "python", "-c", find).stdout == "[]\n"
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from analysis.claims.check import check
 from analysis.claims.evidence import capabilities, shown
-from analysis.claims.file import CapabilityCondition, Chosen, load_claims
+from analysis.claims.file import CapabilityCondition, load_claims
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize
 from analysis.load.run import load_run
@@ -73,7 +73,9 @@ def keep_alive_table() -> str:
     cells = _cells(summary, "keep-alive")
     rows = []
     for seen in capabilities(
-        CapabilityCondition("keep-alive", Chosen("wsgi", ()), "none"), run.meta, summary
+        CapabilityCondition(kind="capability", capability="keep-alive", interface="wsgi", of="none"),
+        run.meta,
+        summary,
     )[1]:
         cell = cells[seen.name]
         keeps = {True: "kept open", False: "closed after each answer", None: seen.detail}[seen.holds]

@@ -211,7 +211,7 @@ def test_packages_are_pinned_as_those_of_the_repository_are() -> None:
         ({"command": ("demo", "{host}", "{app}")}, "COMMAND: has no {port}"),
         ({"command": ("demo", "{port}", "{app}")}, "COMMAND: has no {host}"),
         ({"command": ("demo", "{host}:{port}")}, "COMMAND: has neither {app}"),
-        ({"command": ("demo", "{host}:{port}", "{app}", "")}, "COMMAND: every item must be a string, not ''"),
+        ({"command": ("demo", "{host}:{port}", "{app}", "")}, "COMMAND: no item may be empty"),
         (
             {"command": ("demo {host}:{port} {app} 'open",)},
             "COMMAND: cannot be split into arguments: No closing",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from apps.plain import routes
 from gatebench.contract.file import CONTRACT_FILE, load_contract
 from gatebench.contract.rules import parse_body, parse_literal
+from gatebench.registry.contract import read_contract
 from gatebench.words.errors import ConfigurationError
 
 CONTRACT = load_contract()
@@ -25,7 +26,7 @@ def problems(tmp_path: Path, *changes: tuple[str, str]) -> tuple[str, ...]:
     path = tmp_path / "contract.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigurationError) as raised:
-        load_contract(path)
+        read_contract(path)
     assert all(str(path) in each for each in raised.value.problems)
     return tuple(each.removeprefix(f"{path}: ") for each in raised.value.problems)
 
@@ -129,7 +130,7 @@ def test_all_problems_are_reported_at_once_with_their_keys(tmp_path: Path) -> No
         ('does = "refuse"', 'does = "refuses"'),
     )
     assert len(found) == 6
-    assert found[0] == "schema: must be 1, the version that this Gatebench reads"
+    assert "schema: must be 1, the version that this Gatebench reads" in found
     assert any(each.startswith("routes./.content_type: is missing") for each in found)
     assert any('content_typ: unknown key (did you mean "content_type"?)' in each for each in found)
     assert any("routes./plaintext.body: 'hello' is not a body; allowed: text:" in each for each in found)
@@ -160,7 +161,7 @@ def test_a_case_that_cannot_be_read_is_a_problem(tmp_path: Path, case: str, prob
 
 def test_a_route_that_is_no_path_is_a_problem(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, ('[routes."/json"]', '[routes."json"]'))
-    assert found == "routes.json: is not a path such as /plaintext or /bytes/{n}"
+    assert found == 'routes.json: "json" is not a path such as /plaintext or /bytes/{n}'
 
 
 def test_an_argument_range_that_is_empty_is_a_problem(tmp_path: Path) -> None:
@@ -168,9 +169,33 @@ def test_an_argument_range_that_is_empty_is_a_problem(tmp_path: Path) -> None:
     assert found == "routes./cpu/{rounds}.maximum: 6 is under the minimum, 7"
 
 
+def test_what_was_checked_is_read_as_the_same_contract_without_the_check() -> None:
+    assert read_contract() == CONTRACT
+
+
+@pytest.mark.parametrize("text", ["", "routes = 3", 'routes = { "/" = {} }', "routes = ["])
+def test_a_contract_that_was_not_checked_is_refused_with_what_tells_its_faults(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "contract.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"contract\.toml: is no contract .*`gatebench list` says"):
+        load_contract(path)
+
+
+def test_only_a_path_with_an_argument_has_bounds(tmp_path: Path) -> None:
+    found = problems(tmp_path, ('[routes."/cpu/{rounds}"]', '[routes."/cpu"]'))
+    assert [each.partition(": ")[0] for each in found] == [
+        "routes./cpu.minimum",
+        "routes./cpu.maximum",
+        "routes./cpu.body",
+    ]
+    assert found[0].endswith("is about the argument of a path such as /bytes/{n}, and this path has none")
+
+
 def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"missing\.toml: cannot be read"):
-        load_contract(tmp_path / "missing.toml")
+        read_contract(tmp_path / "missing.toml")
 
 
 def test_a_number_may_only_refer_to_the_routes_own_argument() -> None:

@@ -10,7 +10,7 @@ from gatebench.registry.servers import parse_application, parse_server
 from gatebench.registry.workloads import parse_workload
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Level
-from gatebench.words.toml import seconds
+from gatebench.words.text import seconds
 from tests.support.folders import HASH, REQUIREMENTS, SERVER, WORKLOAD, server_problems, write_server
 
 
@@ -61,10 +61,14 @@ def test_a_server_folder_is_read_in_full(tmp_path: Path) -> None:
         ("#1f77b4", "blue", 'plot.color: "blue" is not a colour'),
         ("DEMO =", '"DE MO" =', '"DE MO" cannot be the name of an environment variable'),
         ('DEMO = "1"', "DEMO = 1", "environment.DEMO: must be a string, not 1"),
-        ('"demo.conf"', '"../demo.conf"', 'files: "../demo.conf" is not a plain file name'),
-        ('"demo.conf"', '"conf/demo.conf"', 'files: "conf/demo.conf" is not a plain file name'),
-        ('"demo.conf"', '".."', 'files: ".." is not a plain file name'),
-        ('"demo.conf"', '""', 'files: "" is not a plain file name'),
+        ('"demo.conf"', '"../demo.conf"', 'files.../demo.conf: "../demo.conf" is not a plain file name'),
+        (
+            '"demo.conf"',
+            '"conf/demo.conf"',
+            'files.conf/demo.conf: "conf/demo.conf" is not a plain file name',
+        ),
+        ('"demo.conf"', '".."', 'files...: ".." is not a plain file name'),
+        ('"demo.conf"', '""', 'files.: "" is not a plain file name'),
         ('"threads {threads};', '8 # "', "variants.default.files.demo.conf: must be a string, not 8"),
         ('"threads {threads};', '"" # "', "variants.default.files.demo.conf: must not be empty"),
         (
@@ -72,7 +76,11 @@ def test_a_server_folder_is_read_in_full(tmp_path: Path) -> None:
             "{thread}",
             'files.demo.conf: unknown placeholder "{thread}" (did you mean "{threads}"?)',
         ),
-        ("variants.default", "variants.Big-One", "a variant's name is of lower-case letters"),
+        (
+            "variants.default",
+            "variants.Big-One",
+            'variants.Big-One: "Big-One" is no variant\'s name',
+        ),
         ("[remedies]", "[[remedies]]", "remedies: must be a table"),
         ("homepage = ", "homepage ", "is not TOML"),
     ],
