@@ -44,7 +44,6 @@ def test_help_and_a_mistyped_option_wait_for_no_import_that_only_commands_need(a
         "numpy",
         "pandas",
         "psutil",
-        "pydantic",
         "pyarrow",
         "scipy",
     )
