@@ -26,6 +26,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = dict(re.findall(r"^([a-z-]+):.*## (.+)$", MAKEFILE, re.MULTILINE))
 OPTIONS = re.findall(r"^OPTIONS := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)[0].replace("\\", "").split()
 """Make's variables that stand for options of the command."""
+VARIABLES = {*OPTIONS, "NAME", "COMMAND", "PYTHON"}
 REGISTRY = load_registry(ROOT)
 
 

@@ -23,10 +23,9 @@ from gatebench.words import errors
 from gatebench.words.commands import fill
 from gatebench.words.model import Subject
 from gatebench.words.paths import ROOT
-from tests.support.document_tables import OPTIONS, REGISTRY, TABLES, TARGETS, between
+from tests.support.document_tables import REGISTRY, TABLES, TARGETS, VARIABLES, between
 from tests.support.documents import DOCUMENTS, TEXTS, commands
 
-VARIABLES = {*OPTIONS, "NAME", "COMMAND", "PYTHON"}
 COMMANDS = typer.main.get_group(app.app).commands
 
 
