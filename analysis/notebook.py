@@ -17,8 +17,8 @@ from analysis.charts.registry import CHARTS, Kind
 from analysis.charts.view import View
 from analysis.figures.leads import RPS
 from analysis.figures.results import compared, standings
-from analysis.load.run import load_run
 from analysis.page.terminal import standings_table
+from analysis.reading.run import load_run
 from analysis.words import findings
 from gatebench.results.bundle import unpacked
 from gatebench.words.errors import GatebenchError
@@ -26,7 +26,7 @@ from gatebench.words.paths import RESULTS, ROOT
 
 if TYPE_CHECKING:
     from analysis.figures.results import LevelResult
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
 
 
 RUN_VARIABLE = "GATEBENCH_RUN"

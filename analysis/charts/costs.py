@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from analysis.charts.view import View
     from analysis.figures.results import CellResult, LevelResult
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
 
 
 _MOST_COLUMNS = 4

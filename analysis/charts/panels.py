@@ -231,7 +231,7 @@ def head(axes: Axes, server: str, notes: str = "") -> None:
 
 
 def left_out(cells: Sequence[tuple[SubjectMeta, CellResult]]) -> str:
-    """`sync, gthread: unsupported; gevent: invalid: little`: those of a server without a line, and why."""
+    """`sync, gthread: unsupported; gevent: invalid: uneven`: those of a server without a line, and why."""
     why: Mapping[str, list[str]] = defaultdict(list)
     for subject, cell in cells:
         if cell.status != "ok":

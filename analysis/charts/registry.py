@@ -17,11 +17,11 @@ from analysis.charts.steadiness import steadiness_charts
 from analysis.charts.style import Chart
 from analysis.charts.times import distribution_charts, latency_charts, response_charts
 from analysis.charts.view import View
-from analysis.load.tables import forked_map
+from analysis.reading.tables import forked_map
 
 if TYPE_CHECKING:
     from analysis.figures.results import Summary
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
 
 
 Scope = Literal["level", "workload", "run"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.figures.results import LevelResult
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
     from gatebench.results.schema import LevelPlan, RunMeta, WorkloadMeta
 
 

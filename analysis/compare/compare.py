@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from analysis.figures.results import LevelResult, Summary
     from analysis.figures.statistics import Array, Comparison
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
     from gatebench.results.schema import LevelPlan, RunMeta
 
 

@@ -30,7 +30,7 @@ from analysis.charts.style import (
 )
 from analysis.compare.compare import Side, compare_runs
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from gatebench.results.bundle import unpacked
 from gatebench.words.errors import ConfigurationError, GatebenchError
 

@@ -13,7 +13,7 @@ from analysis.figures.percentiles import Percentiles, of_histogram, quantile
 from loadtests.engine.tally import CLOCKS, FAILURES
 
 if TYPE_CHECKING:
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
     from gatebench.results.schema import LevelPlan
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.load.tables import NONE
+from analysis.reading.tables import NONE
 from gatebench.results.columns import SHARED_LIMIT
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from analysis.figures.cells import Totals
     from analysis.figures.steadiness import Drift
-    from analysis.load.tables import Details
+    from analysis.reading.tables import Details
     from gatebench.results.schema import LevelPlan, WorkloadMeta
 
 
@@ -88,8 +88,8 @@ CEILING = Gate(
     0.5,
     "Where `gatebench calibrate` shows the engine to be the limit, give it more cores (--engines).",
 )
-LITTLE = Gate(
-    "little",
+UNEVEN = Gate(
+    "uneven",
     "closed loop: throughput times mean latency is off the number of requests in flight by over 5 %",
     0.05,
     "Measure with fewer connections, or with longer slices.",
@@ -200,7 +200,7 @@ GATES: tuple[Gate, ...] = (
     REUSE,
     BACKLOG,
     UNSTEADY,
-    LITTLE,
+    UNEVEN,
     SERVER_IDLE,
     FEW_REQUESTS,
     FEW_TURNS,
@@ -456,7 +456,7 @@ def _rate_missed(totals: Totals, plan: LevelPlan) -> Refusal | None:
 
 
 def _little(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal | None:
-    limit = LITTLE.limit
+    limit = UNEVEN.limit
     planned = plan.connections * plan.window
     if totals.in_flight is None or workload.exchange == "broadcast":
         return None
@@ -471,7 +471,7 @@ def _little(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal 
         f"({off:+.0%}; limit {limit:.0%}), so one of the two figures does not hold: connections are not "
         "served alike, or the server stalls for a good part of a slice."
     )
-    return Refusal(LITTLE, off, text)
+    return Refusal(UNEVEN, off, text)
 
 
 def _generator_busy(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal | None:

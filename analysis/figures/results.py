@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from analysis.figures.leads import Metric
 from analysis.figures.statistics import Comparison, Estimate
-from analysis.load.tables import NONE, Details
+from analysis.reading.tables import NONE, Details
 from gatebench.results.schema import LevelPlan
 
 if TYPE_CHECKING:

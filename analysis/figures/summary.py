@@ -22,7 +22,7 @@ from analysis.figures.statistics import (
     rate,
 )
 from analysis.figures.steadiness import MIN_ROUNDS, drifts
-from analysis.load.tables import Details, Named, forked_map, together
+from analysis.reading.tables import Details, Named, forked_map, together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from analysis.figures.leads import Metric
     from analysis.figures.results import ClaimResult
     from analysis.figures.steadiness import Drift
-    from analysis.load.run import Failure, Run
+    from analysis.reading.run import Failure, Run
     from gatebench.results.schema import LevelPlan, RunMeta, SubjectMeta
 
 

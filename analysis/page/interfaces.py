@@ -21,7 +21,7 @@ from gatebench.words.model import INTERFACES, Interface
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
 
 
 Verdict = Literal["alike", "differ", "not all", "one server"]

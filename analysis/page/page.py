@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis.figures.results import CellResult, ClaimResult, Summary
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
     from gatebench.results.schema import ImageMeta, RunMeta
 
 

@@ -13,9 +13,9 @@ from analysis.charts.registry import draw_all
 from analysis.claims.check import check
 from analysis.claims.file import Known, load_claims
 from analysis.figures.summary import as_json, summarize
-from analysis.load.run import load_run
 from analysis.page.page import render
 from analysis.page.pictures import Picture
+from analysis.reading.run import load_run
 from gatebench.registry.registry import open_registry
 from gatebench.results.bundle import FOLDER as SOURCES
 from gatebench.results.bundle import claims_of

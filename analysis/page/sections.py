@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from analysis.figures.results import CellResult, LevelResult, Summary
     from analysis.figures.statistics import Comparison
-    from analysis.load.run import Run
     from analysis.page.pictures import Shown
+    from analysis.reading.run import Run
     from gatebench.results.schema import RunMeta, WorkloadMeta
 
 

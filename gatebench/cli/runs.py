@@ -55,8 +55,8 @@ def report(
     ] = 0,
 ) -> None:
     """Make summary, charts and page of a run again from its raw data."""
-    from analysis.load.tables import at_most
     from analysis.page.report import build_report
+    from analysis.reading.tables import at_most
     from gatebench.cli.run import print_report
 
     with at_most(processes):
@@ -88,7 +88,7 @@ def bundle_run(
     out: Annotated[Path | None, option("--out", OUTPUT, "Write this file. Default: beside the run.")] = None,
 ) -> None:
     """Pack a run into one small file to share, without what is private to the machine."""
-    from analysis.load.run import load_run
+    from analysis.reading.run import load_run
     from gatebench.results.bundle import SUFFIX, bundle
 
     run = folder.resolve()
@@ -100,7 +100,7 @@ def bundle_run(
 @results_app.command(cls=Command, rich_help_panel=RUNS)
 def resume(ctx: typer.Context, folder: RunFolder = RESULTS / "latest", load_bind: LoadBind = "") -> None:
     """Resume a run that ended early: measure the missing blocks under the same conditions."""
-    from gatebench.cli.repeat import open_begun, resume_run
+    from gatebench.cli.resume import open_begun, resume_run
     from gatebench.cli.run import choose_runner, conclude
     from gatebench.machine.processes import interrupt_once
 
@@ -131,7 +131,7 @@ def reproduce(
     out: Out = None,
 ) -> None:
     """Measure another run's plan again, and report claim by claim and pair by pair what holds here."""
-    from gatebench.cli.repeat import reproduce_run, was_run_by
+    from gatebench.cli.resume import reproduce_run, was_run_by
     from gatebench.cli.run import choose_runner
     from gatebench.machine.processes import interrupt_once
     from gatebench.results.record import new_run_id

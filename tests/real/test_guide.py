@@ -10,8 +10,8 @@ from rich.console import Console
 from gatebench.explain.command import choose, look
 from gatebench.run.run import choose_cores
 from gatebench.words.paths import CACHE, ROOT
-from tests.support.document_tables import REGISTRY
-from tests.support.guide_tables import GUIDE
+from tools.documents.guide import GUIDE
+from tools.documents.tables import REGISTRY
 
 
 def test_the_explanation_that_is_quoted_has_the_events_of_a_live_one() -> None:

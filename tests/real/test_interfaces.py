@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.load.run import load_run
 from analysis.page.interfaces import matrices
+from analysis.reading.run import load_run
 from tests.support.lab import Results, gatebench, run_arguments
 
 

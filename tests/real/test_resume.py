@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures.cells import whole_blocks
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from tests.support.lab import Command, Ended, Results, assert_done, gatebench, long_run
 
 SERVERS = "waitress uvicorn"

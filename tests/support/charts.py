@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from analysis.charts.style import Chart
 from analysis.charts.view import View
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from tests.support.synthetic import BROADCAST, IDLE, LOADS, SEARCH, STEADY, SUBJECTS, VISIT, make_run
 from tests.support.synthetic_model import Load, Plan, Truth
 

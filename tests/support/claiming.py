@@ -12,7 +12,7 @@ from analysis.claims.check import check
 from analysis.claims.file import load_claims
 from analysis.figures.results import ClaimResult
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from tests.support.summaries import QUIET
 from tests.support.synthetic import LOADS, SUBJECTS, make_run
 from tests.support.synthetic_model import Load, Plan, Truth

@@ -15,7 +15,7 @@ from analysis.compare.compare import Side, compare_runs
 from analysis.compare.result import CellComparison, RunComparison
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from tests.support.summaries import BY_ID, KEEP_ALIVE, QUIET
 from tests.support.synthetic import make_run
 from tests.support.synthetic_model import Load, Plan, Truth

@@ -14,10 +14,10 @@ from PIL import Image
 
 from analysis.figures.results import ClaimResult
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
 from analysis.page.page import render
 from analysis.page.pictures import Picture
 from analysis.page.sections import workload_names
+from analysis.reading.run import load_run
 from tests.support.summaries import BY_ID, CLOSE, KEEP_ALIVE, failure
 from tests.support.synthetic import BROADCAST, IDLE, SEARCH, STEADY, VISIT, make_run
 from tests.support.synthetic_model import CONNECTIONS, Load, Plan

@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.figures.results import CellResult, Standing, Summary
 from analysis.figures.summary import summarize
-from analysis.load.run import Run, load_run
-from analysis.load.tables import Histograms, Part
+from analysis.reading.run import Run, load_run
+from analysis.reading.tables import Histograms, Part
 from tests.support.synthetic import LOADS, SUBJECTS, make_run
 from tests.support.synthetic_model import CONNECTIONS, Plan, Truth
 

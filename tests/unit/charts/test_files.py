@@ -19,7 +19,7 @@ from analysis.charts.rows import MOST_ROWS, Part, parts
 from analysis.charts.style import DARK, darken
 from analysis.charts.view import View
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from gatebench.words.model import Level
 from tests.support.charts import (
     FIFTEEN,

@@ -14,8 +14,8 @@ from analysis.claims.evidence import Observation, keeps, shows
 from analysis.claims.file import Limit, Scope, load_claims
 from analysis.figures.results import CellResult, ClaimResult
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
-from analysis.load.tables import Details, Named
+from analysis.reading.run import load_run
+from analysis.reading.tables import Details, Named
 from gatebench.results.schema import RequestMeta, WorkloadMeta
 from tests.support.claiming import BY_ID, GRANIAN, WAITING, verdicts
 from tests.support.pages import tell

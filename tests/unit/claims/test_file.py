@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from analysis.claims.file import Known, load_claims
-from analysis.load.run import load_run
 from analysis.page.report import build_report
+from analysis.reading.run import load_run
 from gatebench.registry.registry import open_registry
 from gatebench.words.errors import ConfigurationError
 from tests.support.claiming import BY_ID, GRANIAN, verdicts

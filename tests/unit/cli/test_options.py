@@ -15,7 +15,7 @@ import typer
 
 from gatebench.cli import app, options
 from gatebench.words.paths import ROOT
-from tests.support.document_tables import OPTIONS
+from tools.documents.tables import OPTIONS
 
 COMMANDS = typer.main.get_group(app.app).commands
 DECLARED = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from analysis.words import short_reason
 from gatebench.cli.run import choose_workloads, find_references, hold_together
 from gatebench.registry.registry import load_registry

@@ -21,7 +21,7 @@ from analysis.compare.show import as_json, order_tables, ratio_charts
 from analysis.figures.cells import LevelData, level_data
 from analysis.figures.leads import lead_table
 from analysis.figures.statistics import Comparison, Verdict, block_means
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from tests.support.comparisons import (
     HYPERCORN,
     OTHER_SEED,

@@ -23,8 +23,8 @@ from gatebench.words import errors
 from gatebench.words.commands import fill
 from gatebench.words.model import Subject
 from gatebench.words.paths import ROOT
-from tests.support.document_tables import REGISTRY, TABLES, TARGETS, VARIABLES, between
 from tests.support.documents import DOCUMENTS, TEXTS, commands
+from tools.documents.tables import REGISTRY, TABLES, TARGETS, VARIABLES, between
 
 COMMANDS = typer.main.get_group(app.app).commands
 
@@ -33,7 +33,7 @@ COMMANDS = typer.main.get_group(app.app).commands
 def test_a_table_is_what_the_code_and_the_folders_say(document: str, name: str) -> None:
     expected = TABLES[document, name]()
     assert between(TEXTS[document], name)[0] == f"{expected}\n", (
-        f"run `.venv/bin/python -m tests.support.document_tables`, or let there stand:\n{expected}"
+        f"run `.venv/bin/python -m tools.documents`, or let there stand:\n{expected}"
     )
 
 

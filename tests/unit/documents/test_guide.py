@@ -17,8 +17,8 @@ from analysis.claims.file import METRICS, Condition, load_claims
 from analysis.compare.show import EXIT_DONE, EXIT_REGRESSION
 from gatebench.words.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from gatebench.words.paths import ROOT
-from tests.support.document_tables import REGISTRY, TARGETS, VARIABLES
-from tests.support.guide_tables import GUIDE, headline
+from tools.documents.guide import GUIDE, headline
+from tools.documents.tables import REGISTRY, TARGETS, VARIABLES
 
 TEXTS = {
     name: (ROOT / name).read_text(encoding="utf-8") for name in (GUIDE, "docs/claims.md", "docs/compare.md")

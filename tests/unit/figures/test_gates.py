@@ -193,7 +193,7 @@ def test_a_ceiling_names_what_the_engine_drove_in_calibration() -> None:
 def test_throughput_and_latency_that_contradict_each_other_fail_little(in_flight: float, off: str) -> None:
     ((code, text),) = found(replace(HONEST, in_flight=in_flight), PLAN)
 
-    assert code == "little"
+    assert code == "uneven"
     assert f"gives {in_flight:.1f} requests in flight, and 64 were ({off}" in text
 
 
@@ -202,7 +202,7 @@ def test_little_allows_five_percent_and_counts_every_message_in_flight() -> None
 
     assert found(replace(HONEST, in_flight=61.0), PLAN) == []
     assert found(replace(HONEST, in_flight=1_024.0), windowed) == []
-    assert [code for code, _ in found(HONEST, windowed)] == ["little"]
+    assert [code for code, _ in found(HONEST, windowed)] == ["uneven"]
 
 
 def test_connections_that_rest_after_a_failure_are_not_held_to_little() -> None:

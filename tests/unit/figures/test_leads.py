@@ -15,7 +15,7 @@ from analysis.figures.cells import LevelData, level_data, totals
 from analysis.figures.leads import MIN_SETTLED, fit, lead_table, typical_percentiles
 from analysis.figures.results import CellResult, LevelResult, standings
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from gatebench.results.schema import LevelPlan
 from gatebench.words.plan import Search
 from tests.support.synthetic import BROADCAST, IDLE, SEARCH, STEADY, SUBJECTS, VISIT, make_run

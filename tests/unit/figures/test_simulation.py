@@ -26,7 +26,7 @@ from analysis.figures.statistics import (
     trimmed_mean,
 )
 from analysis.figures.steadiness import drifts
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from gatebench.words.paths import ROOT
 
 HEADLINE = ROOT / "docs" / "headline"

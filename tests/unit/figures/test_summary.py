@@ -12,7 +12,7 @@ import pytest
 from analysis.figures.cells import level_data, totals, whole_blocks
 from analysis.figures.results import Summary, standings
 from analysis.figures.summary import as_json, summarize
-from analysis.load.run import Run, load_run
+from analysis.reading.run import Run, load_run
 from gatebench.words.model import Level
 from tests.support.summaries import (
     BY_ID,
@@ -317,7 +317,7 @@ def test_large_bodies_are_told_in_mib_per_second(tmp_path: Path) -> None:
         ("port_use", 0.95, "ports"),
         ("no_port", 1, "ports"),
         ("workers_missing", 1, "workers"),
-        ("held_s", 5.0, "little"),
+        ("held_s", 5.0, "uneven"),
     ],
 )
 def test_what_a_slice_saw_of_its_machine_reaches_the_gates(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures.summary import summarize
-from analysis.load.run import Run
+from analysis.reading.run import Run
 from tests.support.summaries import all_rows, in_memory, whole_run
 
 

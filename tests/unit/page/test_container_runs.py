@@ -15,8 +15,8 @@ from matplotlib.text import Text
 from analysis.charts.ranking import leading_charts
 from analysis.charts.view import View
 from analysis.figures.summary import summarize
-from analysis.load.run import Run, load_run
 from analysis.page.report import build_report
+from analysis.reading.run import Run, load_run
 from analysis.words import conditions
 from gatebench.results.schema import NULL_RESPONDER, EngineMeta, ImageMeta, LimitsMeta
 from tests.support.pages import make_page

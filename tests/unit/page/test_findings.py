@@ -12,9 +12,9 @@ from rich.console import Console
 
 from analysis.figures.results import Summary, ordered, standings
 from analysis.figures.summary import summarize
-from analysis.load.run import Run, load_run
 from analysis.page.page import render
 from analysis.page.terminal import standings_table
+from analysis.reading.run import Run, load_run
 from analysis.words import conditions, findings, machine_facts, without_figures
 from tests.support.summaries import BY_ID, QUIET, places, small, whole_run
 from tests.support.synthetic import IDLE, LOADS, SEARCH, STEADY, make_run

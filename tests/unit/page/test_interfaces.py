@@ -14,9 +14,9 @@ from typing import Any, cast
 import jinja2
 import pytest
 
-from analysis.load.run import load_run
 from analysis.page import interfaces
 from analysis.page.interfaces import Matrix, Row, matrices
+from analysis.reading.run import load_run
 from gatebench.contract.site import Fetched, Site
 from gatebench.registry.registry import load_registry
 from gatebench.runners.base import Instance

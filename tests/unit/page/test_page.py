@@ -16,9 +16,9 @@ import pytest
 
 from analysis.figures.results import standings
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
 from analysis.page.page import PAGE_BYTES, render
 from analysis.page.pictures import Picture, placed, shrunk, themed
+from analysis.reading.run import load_run
 from gatebench.words.paths import ROOT
 from tests.support import pages
 from tests.support.pages import Page, words

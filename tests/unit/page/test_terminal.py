@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from analysis.figures.summary import as_json, levels_of, summarize
-from analysis.load.run import Run, load_run
 from analysis.page.terminal import run_tables, standings_table
+from analysis.reading.run import Run, load_run
 from gatebench.cli.run import conclude
 from gatebench.words.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, GatebenchError, Outcome
 from tests.support.pages import tell

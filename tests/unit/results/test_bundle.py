@@ -15,13 +15,13 @@ from rich.console import Console
 
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
+from analysis.reading.run import load_run
 from gatebench.results.bundle import bundle, private_removed, unpacked
 from gatebench.words.errors import GatebenchError
 from gatebench.words.paths import ROOT
-from tests.support.guide_tables import headline
 from tests.support.summaries import BY_ID, QUIET
 from tests.support.synthetic import STEADY, make_run
+from tools.documents.guide import headline
 
 HEADLINE = ROOT / "docs" / "headline"
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from analysis.figures.gates import refusals
 from analysis.figures.results import CellResult, Summary
 from analysis.figures.summary import as_json, levels_of, summarize
-from analysis.load.run import load_run
-from analysis.load.tables import Details, EveryDetail, Named, read_details
 from analysis.page.terminal import MOST_LINES, standings_table
+from analysis.reading.run import load_run
+from analysis.reading.tables import Details, EveryDetail, Named, read_details
 from analysis.words import short_reason
 from gatebench.results.columns import SliceRow
 from gatebench.results.details import (

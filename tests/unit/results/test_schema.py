@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from analysis.load.run import parse_meta
+from analysis.reading.run import parse_meta
 from gatebench.load.backend import Backend
 from gatebench.load.calibration import Ceiling
 from gatebench.machine.cores import Cores

@@ -1,4 +1,4 @@
-"""The tables of the documents, of folders and code; `python -m tests.support.document_tables` writes them."""
+"""The tables of the documents, of folders and code; `python -m tools.documents` writes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from loadtests.engine.group import LINE_PATIENCE_NS, REMEMBERED_BYTES
 from loadtests.engine.protocol import Target
 from loadtests.engine.slot import ERROR_PAUSE_NS
 from loadtests.engine.tally import MIN_SAMPLES, QUANTILES
-from tests.support.guide_tables import TABLES as QUOTED
+from tools.documents.guide import TABLES as QUOTED
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = dict(re.findall(r"^([a-z-]+):.*## (.+)$", MAKEFILE, re.MULTILINE))
@@ -38,10 +38,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def targets_table() -> str:
+    """Make's targets and what each does."""
     return table(("command", "does"), [(f"`make {name}`", text) for name, text in TARGETS.items()])
 
 
 def profiles_table() -> str:
+    """The profiles, with blocks, budget and rounds."""
     rows = [
         (f"`{each.name}`", str(each.blocks), f"{each.budget_s / 60:g} min", str(each.max_rounds or "–"))
         for each in PROFILES.values()
@@ -50,6 +52,7 @@ def profiles_table() -> str:
 
 
 def subjects_table() -> str:
+    """The subjects, with what they support and how they are started."""
     rows = []
     for subject in REGISTRY.subjects():
         variant = subject.variant
@@ -81,6 +84,7 @@ def load_in_words(workload: Workload) -> str:
 
 
 def workloads_table() -> str:
+    """The workloads, with load, slices and profiles."""
     rows = []
     for workload in REGISTRY.workloads.values():
         asked = workload.request
@@ -99,6 +103,7 @@ def workloads_table() -> str:
 
 
 def gates_table() -> str:
+    """The gates, with limit and next step."""
     rows = [
         (f"`{gate.code}`", gate.fails_when, f"{gate.limit:g}", gate.next_step.rstrip("."))
         for gate in gates.GATES
@@ -107,6 +112,7 @@ def gates_table() -> str:
 
 
 def numbers_table() -> str:
+    """The limits and sizes that METHOD names."""
     samples = [MIN_SAMPLES[name] for name in QUANTILES]
     budget, target = Budget(cores=()), Target("127.0.0.1", 0, "close")
     rows = [
@@ -181,9 +187,14 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
 
 
 def between(text: str, name: str) -> re.Match[str]:
-    """The text between a pair of markers, as the only group."""
+    """The text between a pair of markers, as the only group.
+
+    Raises:
+        ValueError: the document lacks one of them.
+    """
     found = re.search(rf"(?<=<!-- {name}:begin -->\n)(.*?)(?=<!-- {name}:end -->)", text, re.DOTALL)
-    assert found is not None, f"the markers of {name} are missing"
+    if found is None:
+        raise ValueError(f"the markers of {name} are missing")
     return found
 
 
@@ -194,7 +205,3 @@ def write_tables() -> None:
         text = path.read_text(encoding="utf-8")
         start, end = between(text, name).span()
         path.write_text(f"{text[:start]}{make()}\n{text[end:]}", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write_tables()

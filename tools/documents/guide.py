@@ -17,9 +17,9 @@ from analysis.claims.evidence import capabilities, shown
 from analysis.claims.file import CapabilityCondition, load_claims
 from analysis.compare.show import compare_command
 from analysis.figures.summary import summarize
-from analysis.load.run import load_run
 from analysis.page.terminal import standings_table
-from gatebench.cli.repeat import tell
+from analysis.reading.run import load_run
+from gatebench.cli.resume import tell
 from gatebench.results.bundle import unpacked
 from gatebench.words.paths import ROOT
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from analysis.figures.results import CellResult, Summary
-    from analysis.load.run import Run
+    from analysis.reading.run import Run
 
 DOCS = ROOT / "docs"
 WIDTH = 100
@@ -152,7 +152,7 @@ TABLES = {
     ("docs/compare.md", "reproduce"): reproduce_text,
     ("README.md", "standings"): standings_text,
 }
-"""Document and marker → what stands there; `tests.support.document_tables` writes them."""
+"""Document and marker → what stands there; `tools.documents` writes them."""
 
 
 def _printed(text: str) -> str:

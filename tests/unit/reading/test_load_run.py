@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.load.run import load_run
-from analysis.load.tables import typed
+from analysis.reading.run import load_run
+from analysis.reading.tables import typed
 from gatebench.results.columns import HISTOGRAMS, SLICES, Column, missing_before
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Level

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from analysis.load.tables import (
+from analysis.reading.tables import (
     KEY,
     EveryDetail,
     Histograms,

@@ -16,7 +16,7 @@ from analysis.compare.result import RunComparison
 from analysis.compare.show import comparison_tables, order_tables
 from analysis.figures.cells import of_level, whole_blocks
 from analysis.figures.summary import summarize
-from analysis.load.run import Run, load_run
+from analysis.reading.run import Run, load_run
 from gatebench.cli.run import (
     ContainerOptions,
     RunnerChoice,

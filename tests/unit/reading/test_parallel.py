@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from analysis.load import tables
-from analysis.load.tables import at_most, forked_map
+from analysis.reading import tables
+from analysis.reading.tables import at_most, forked_map
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""The tables of the documents that come from folders, code and published runs."""
