@@ -39,11 +39,11 @@ def test_a_slice_counts_what_locust_counted_meanwhile_and_users_keep_their_conne
     with HonestServer() as server:
         outcome = drive(file, server.port, slices=3)
     assert server.opened == USERS
+    # Whoever waits for an answer when the window ends gets it; between two requests, nobody does.
+    assert any(result.drained for result in outcome.results)
     for result, statistics in zip(outcome.results, outcome.statistics, strict=True):
         assert failed(result) == {}
         assert result.completed > 0
-        # Every user waits for an answer when the window ends, and gets it.
-        assert result.drained >= USERS
         assert result.window_s >= WINDOW_S
         assert result.elapsed_s > result.window_s
         assert (result.counted, result.counted_s) == (result.completed, result.window_s)
