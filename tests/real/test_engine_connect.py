@@ -32,7 +32,7 @@ def test_options_of_containers_are_refused_for_processes(tmp_path: Path) -> None
     out = tmp_path / "run"
     ended = gatebench(tmp_path, "run", "--runner", "auto", "--network", "bridge", "--out", str(out))
     assert ended.status == 2, ended.said
-    assert "--network and --server-host are for containers" in ended.said
+    assert "--network and --server-host apply to containers only" in ended.said
     assert not out.exists()
 
 
