@@ -184,5 +184,5 @@ def test_more_workers_than_cores_are_refused(tmp_path: Path) -> None:
     command = Command(tmp_path, *run_arguments(tmp_path / "run", "--load-workers", str(count)))
     ended = ended_without_trace(command)
     assert ended.status == 2, ended.said
-    assert f"--load-workers: {count} workers, and the machine has {count - 1} core(s)" in ended.said
+    assert f"--load-workers: {count} workers for {count - 1} core(s)" in ended.said
     assert "Traceback" not in ended.said
