@@ -152,4 +152,4 @@ def test_a_folder_without_a_plan_cannot_go_on(tmp_path: Path) -> None:
         assert ended.status == 2
         assert reason in ended.said
     command = Command(tmp_path / "help", "resume", "--help")
-    assert "Goes on with a run that ended early" in command.end().said
+    assert "Resume a run that ended early" in command.end().said
