@@ -75,12 +75,15 @@ ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicor
 	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
 	@$(BIN)/gatebench ui
 
-# Side by side; what measures in real time needs the cores for itself.
+# What starts real servers asks for what the lab did, whatever else the machine does: two at a time wait for each other
+# less. Containers share ports and an engine, and come one after the other.
 UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal -m 'not real and not docker and not browser'
+REAL_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadscope -m real
 
 test: $(VENV)/.dev ## run every test
 	@$(UNIT_TESTS)
-	@$(BIN)/pytest -m 'real or docker or browser'
+	@$(REAL_TESTS)
+	@$(BIN)/pytest -m 'docker or browser'
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)
