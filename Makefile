@@ -75,15 +75,15 @@ ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicor
 	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
 	@$(BIN)/gatebench ui
 
-# What starts real servers asks for what the lab did, whatever else the machine does: two at a time wait for each other
-# less. Containers share ports and an engine, and come one after the other.
+# Real servers are waited for most of the time, so two tests run at once. `alone` needs the cores for itself, and
+# containers share ports and an engine.
 UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal -m 'not real and not docker and not browser'
-REAL_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadscope -m real
+REAL_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadscope -m 'real and not alone'
 
 test: $(VENV)/.dev ## run every test
 	@$(UNIT_TESTS)
 	@$(REAL_TESTS)
-	@$(BIN)/pytest -m 'docker or browser'
+	@$(BIN)/pytest -m 'docker or browser or alone'
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)
