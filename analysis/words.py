@@ -94,7 +94,11 @@ def without_figures(cells: Sequence[CellResult]) -> str:
         return ""
     codes = Counter(cell.code or cell.status for cell in measured)
     reasons = ", ".join(f"{code} ({count})" for code, count in codes.most_common(_COMMONEST))
-    return f"No figure of this run is valid; its {len(measured)} cells are {reasons}. Each says what to do."
+    others = ", and others" if len(codes) > _COMMONEST else ""
+    return (
+        f"No figure of this run is valid; its {len(measured)} cells are {reasons}{others}. The page says of "
+        "each what to do."
+    )
 
 
 def _amount(cell: CellResult, metric: Metric) -> str:

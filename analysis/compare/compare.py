@@ -74,7 +74,8 @@ def compare_runs(a: Side, b: Side) -> RunComparison:
     Raises:
         ConfigurationError: both are the same run, or they have no cell in common.
     """
-    if a.meta.run == b.meta.run:
+    # Two folders may have the same name.
+    if (a.meta.run, a.meta.started, a.meta.seed) == (b.meta.run, b.meta.started, b.meta.seed):
         raise ConfigurationError(f"both folders hold the run {a.meta.run}; name two runs")
     cells: list[CellComparison] = []
     pairs: list[PairComparison] = []

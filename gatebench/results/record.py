@@ -209,8 +209,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def point_latest(folder: Path) -> None:
-    """Makes `latest`, beside the run's folder, point at it."""
+    """Makes `latest`, beside the run's folder, point at it; what somebody else called so stays."""
     link = folder.parent / "latest"
+    if link.exists() and not link.is_symlink():
+        return
+    if link.is_symlink() and len(link.readlink().parts) != 1:  # a run's own points to its neighbour
+        return
     temporary = folder.parent / f".latest-{folder.name}"
     try:
         temporary.symlink_to(folder.name)

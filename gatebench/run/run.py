@@ -134,7 +134,8 @@ class Run:
                 reported = self._finish(kind, outcome.text)
             except KeyboardInterrupt:
                 text = f"interrupted; `gatebench report {self._record.folder}` makes the report"
-                return Outcome(EXIT_INTERRUPTED, self._record.folder, self._early(text))
+                text = text if kind == "complete" else self._early(text)
+                return Outcome(EXIT_INTERRUPTED, self._record.folder, text)
         status = EXIT_DONE if reported else EXIT_FAILED
         return replace(outcome, status=outcome.status or status, reported=reported)
 

@@ -30,7 +30,9 @@ from loadtests.scenarios.users import Member, current_member, watch_tasks
 _KEY = "gatebench-request"
 """Under this name a request travels in Locust's own `context`, from the call to the event that ends it."""
 NO_TRAFFIC = "an event without traffic of its own, such as a sum of others, or of a child process"
-OTHER_TIME = "the response time that the file gave, which its socket contradicts; the socket's stands for it"
+OTHER_TIME = (
+    "only the response time that the file gave, which its socket contradicts; the socket's stands for it"
+)
 DOUBT_SHARE, DOUBT_NS = 0.1, 50_000
 """A time that differs by more than both is told; the rest is the file's own work around its exchange."""
 OTHER_TRANSPORT = {

@@ -175,7 +175,7 @@ def test_a_response_time_that_a_with_block_overwrites_is_the_clients(tmp_path: P
             (result,) = drive(written(tmp_path, text), server.port).results
         assert result.completed > 0
         assert all(latency_us >= 50_000 for latency_us in result.histogram)
-        assert "GET /wait/50: the response time that the file gave" in "".join(result.uncounted)
+        assert "GET /wait/50: only the response time that the file gave" in "".join(result.uncounted)
 
 
 def test_what_a_child_process_sends_is_told_as_such(tmp_path: Path) -> None:

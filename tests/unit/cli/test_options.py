@@ -201,3 +201,22 @@ def typer_command(function: Any) -> Any:
     program.command(cls=options.Command)(function)
     program.command("other")(lambda: None)
     return lambda arguments: typer.main.get_command(program).main(arguments, standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("WORKLOAD=close", "there is no variable WORKLOAD; there are PROFILE"),
+        ("SERVER=uvicorn", "SERVER is for serve, ui and explain; SERVERS chooses those of a run"),
+    ],
+)
+def test_make_refuses_a_variable_that_would_be_taken_for_nothing(given: str, complaint: str) -> None:
+    done = subprocess.run(("make", "bench", given), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+def test_make_takes_no_notice_of_other_variables_in_the_environment() -> None:
+    others = {**os.environ, "WORKLOAD": "close", "SERVER": "uvicorn"}
+    done = subprocess.run(("make", "help"), cwd=ROOT, env=others, capture_output=True, text=True, check=True)
+    assert "make bench" in done.stdout

@@ -127,6 +127,17 @@ def test_latest_points_at_the_newest_run(tmp_path: Path) -> None:
     assert (tmp_path / "latest").resolve().name == "second"
 
 
+def test_what_somebody_else_called_latest_stays(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "latest").write_text("precious")
+    point_latest(tmp_path / "run")
+    assert (tmp_path / "latest").read_text() == "precious"
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").symlink_to(tmp_path.parent)
+    point_latest(tmp_path / "run")
+    assert (tmp_path / "latest").readlink() == tmp_path.parent
+
+
 def test_run_ids_sort_by_time_and_differ() -> None:
     assert new_run_id() != new_run_id()
     assert new_run_id()[8] == "T"
