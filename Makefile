@@ -19,7 +19,7 @@ $(foreach name,$(OPTIONS),$(if $($(name)),$(eval $(COMMANDS): export GATEBENCH_$
 given = $(foreach name,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 unknown := $(filter-out $(VARIABLES) VENV BIN SHELL MAKEFLAGS,$(given))
 $(if $(unknown),$(error there is no variable $(unknown); there are $(VARIABLES)))
-singular := $(if $(filter bench smoke verify,$(MAKECMDGOALS)),$(filter SERVER,$(given)))
+singular := $(if $(SERVER),$(if $(filter bench smoke verify,$(MAKECMDGOALS)),$(filter SERVER,$(given))))
 $(if $(singular),$(error SERVER is for serve, ui and explain; SERVERS chooses those of a run))
 
 .PHONY: help $(COMMANDS) test test-fast check bench-engine bench-report lock clean
