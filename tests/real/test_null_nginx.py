@@ -14,7 +14,7 @@ from gatebench.contract.file import load_contract
 from gatebench.machine.kernel import fresh_port, is_free
 from gatebench.runners.docker.backend import ROUTES, configuration
 from gatebench.words.paths import HOST
-from tests.support.lab import wait_until
+from tests.support.lab import let_others_pass, wait_until
 
 CONTRACT = load_contract()
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -28,7 +28,7 @@ def nginx(tmp_path: Path) -> Iterator[http.client.HTTPConnection]:
         pytest.skip("nginx is not installed here; the load generator's image has it")
     port = fresh_port(HOST, set())
     # A worker of another user, as nginx has where root starts it, must get at its folders.
-    tmp_path.chmod(0o755)
+    let_others_pass(tmp_path)
     text = configuration(HOST, port, CONTRACT).replace("/scratch/", f"{tmp_path}/")
     file = tmp_path / "nginx.conf"
     file.write_text(text)

@@ -21,7 +21,7 @@ from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject
 from gatebench.words.options import Budget
 from gatebench.words.paths import CACHE, HOST
-from tests.support.lab import wait_until
+from tests.support.lab import let_others_pass, wait_until
 
 MANY = 20
 PLAIN = b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -38,10 +38,7 @@ class Shipped:
 
     def __init__(self, folder: Path) -> None:
         self.owner = Owner.this()
-        # Apache, started by root, serves as another user and must be able to pass through.
-        folder.chmod(0o755)
-        for parent in list(folder.parents)[:2]:
-            parent.chmod(0o755)
+        let_others_pass(folder)  # Apache, started by root, serves as another user
         self.runner = ProcessRunner(
             budget=Budget(divide(available_cores()).server),
             owner=self.owner,

@@ -244,3 +244,10 @@ def assert_done(ended: Ended, results: Results) -> None:
         statuses.setdefault(cell["subject"], set()).add(cell["status"])
     spoiled = [found for found in statuses.values() if "invalid" in found and "ok" not in found]
     assert ended.status == (1 if spoiled else 0), ended.said
+
+
+def let_others_pass(folder: Path) -> None:
+    """Lets other users get at a folder of a test, through those that pytest keeps to itself."""
+    closed = [each for each in folder.parents if each.name.startswith(("popen-", "pytest-"))]
+    for each in (folder, *closed):
+        each.chmod(0o755)
