@@ -82,15 +82,12 @@ ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicor
 	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
 	@$(BIN)/gatebench ui
 
-# Real servers are waited for most of the time, so two tests run at once. `alone` needs the cores for itself, and
-# containers share ports and an engine.
+# Side by side; what measures in real time needs the cores for itself.
 UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal -m 'not real and not docker and not browser'
-REAL_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadscope -m 'real and not alone'
 
 test: $(VENV)/.dev ## run every test
 	@$(UNIT_TESTS)
-	@$(REAL_TESTS)
-	@$(BIN)/pytest -m 'docker or browser or alone'
+	@$(BIN)/pytest -m 'real or docker or browser'
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)

@@ -12,8 +12,6 @@ from tests.support.known import Numbers, Truth
 from tests.support.lab import OWN_FOLDERS, Ended, Results, assert_done, assert_went_well, blamed, gatebench
 from tests.support.small_server.faults import DYING_WORDS
 
-pytestmark = pytest.mark.alone
-
 CONNECTIONS = 64
 SIGNIFICANCE = 0.05
 WIDENED = 2.5
