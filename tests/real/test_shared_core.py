@@ -56,6 +56,11 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Results]:
     return measured(tmp_path_factory.mktemp("together"))
 
 
+def notices(results: Results) -> list[dict[str, Any]]:
+    """What a run noticed of its subjects; what is told of none is told of another lab on this machine."""
+    return [event for event in results.events if event["kind"] == "notice" and event["subject"]]
+
+
 def shared_core(cell: dict[str, Any]) -> str:
     """Why a cell's core was somebody else's, too; empty where it was not."""
     return next((reason for reason in cell["reasons"] if reason.startswith("shared-core: ")), "")
@@ -65,7 +70,7 @@ def test_a_server_that_works_at_rest_is_named_before_the_load_and_on_the_page(
     together: tuple[Ended, Results],
 ) -> None:
     ended, results = together
-    (noticed,) = (event for event in results.events if event["kind"] == "notice")
+    (noticed,) = notices(results)
     assert noticed["subject"] == AT_WORK
     assert f"{AT_WORK} works although nobody asks it anything" in " ".join(ended.said.split())
     assert f"{AT_WORK} works although nobody asks it anything" in (results.folder / "report.html").read_text()
@@ -102,8 +107,7 @@ def test_every_slice_beside_it_is_marked_and_its_latencies_are_kept_apart(
 def test_one_server_at_a_time_is_beside_no_other(tmp_path: Path) -> None:
     ended, results = measured(tmp_path, "--exclusive")
     assert_done(ended, results)
-    # What is told of no subject is told of another lab on this machine.
-    assert not any(event["kind"] == "notice" and event["subject"] for event in results.events)
+    assert notices(results) == []
     for subject in (HONEST, AT_WORK):
         for cell in results.cells(subject):
             assert AT_WORK not in shared_core(cell)
