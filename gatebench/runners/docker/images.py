@@ -349,13 +349,12 @@ class Images:
             builds = {server.name: pool.submit(make, (server, apps)) for server, apps in servers}
             try:
                 return {name: build.result() for name, build in builds.items()}
-            except BaseException:  # whoever ends the lab does not wait for the rest of the builds
+            finally:  # whoever ends the lab does not wait for the rest of the builds
                 ended.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 while not all(build.done() for build in builds.values()):
                     self._engine.end_commands()
                     time.sleep(POLL_S)
-                raise
 
     def of_load(self, workloads: Sequence[Workload]) -> Image:
         """The load generator's image, with the workloads that are not the repository's.
