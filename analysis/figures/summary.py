@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.cells import level_data, totals
-from analysis.figures.gates import refusals, shared_in_words
 from analysis.figures.leads import MESSAGES, fit, lead_metric, lead_table, typical_percentiles, why_no_lead
+from analysis.figures.refusals import refusals, shared_in_words
 from analysis.figures.results import LATENCY_NAMES, CellResult, LevelResult, Noise, Summary
 from analysis.figures.statistics import (
     MIN_BLOCKS,

@@ -17,7 +17,8 @@ from gatebench.contract.rules import Contract
 from gatebench.contract.site import wait_until_accepting
 from gatebench.explain import traced
 from gatebench.explain.exchange import Question, converse
-from gatebench.explain.render import Explanation, call_of, has_ended, lifespan_of, show
+from gatebench.explain.explanation import Explanation, call_of, has_ended, lifespan_of
+from gatebench.explain.render import show
 from gatebench.explain.trace import TRACE_VARIABLE, read_trace
 from gatebench.machine.cores import Cores
 from gatebench.registry.registry import Registry, select

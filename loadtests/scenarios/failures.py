@@ -1,15 +1,17 @@
-"""Sorts what Locust's HTTP clients raise into the kinds of failure that a slice counts."""
+"""Which answers of Locust's HTTP clients are failures, of which kind, and how a person is told."""
 
 from __future__ import annotations
 
 import errno
 import socket
 from collections.abc import Iterator
-from http.client import BadStatusLine, IncompleteRead
+from http.client import BadStatusLine, IncompleteRead, responses
+from typing import Any
 
 import gevent
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 from geventhttpclient.useragent import ConnectionError as ClientError
+from locust.exception import CatchResponseError, ResponseError
 
 EXAMPLE_CHARACTERS = 300
 
@@ -48,9 +50,35 @@ def lacked_port(error: BaseException) -> bool:
     return any(isinstance(each, OSError) and each.errno == errno.EADDRNOTAVAIL for each in _chain(error))
 
 
-def example(what: str, error: BaseException) -> str:
-    """The failure for a person, no longer than `EXAMPLE_CHARACTERS`."""
-    return f"{what}: {str(error) or type(error).__name__}"[:EXAMPLE_CHARACTERS]
+def verdict(met: BaseException | None, exception: BaseException | None, response: Any) -> str | None:
+    """None for a correct answer, otherwise the kind of failure.
+
+    The client's own error goes before the user's: a check fails on a missing answer, too. A user may expect a
+    status that the client calls an error, but not declare a missing answer correct.
+
+    Args:
+        met: what the client met, before the user's own checks.
+        exception: what Locust's event tells.
+        response: of the client; None without one.
+    """
+    kind = kind_of(met) if met is not None else None
+    if exception is None:
+        return None if kind == "status" else kind
+    if kind is not None:
+        return kind
+    return "status" if getattr(response, "status_code", 0) >= 400 else kind_of(exception)
+
+
+def example(what: str, kind: str, error: BaseException, response: Any) -> str:
+    """`POST /auth/login: 404 Not Found`; with the file's own words where it has some."""
+    status = int(getattr(response, "status_code", 0) or 0)
+    answered = f"{status} {responses.get(status, '')}".strip() if status else ""
+    said = str(error) or type(error).__name__
+    if not answered:
+        return f"{what}: {said}"
+    if kind == "status" and not isinstance(error, CatchResponseError | ResponseError):
+        return f"{what}: {answered}"
+    return f"{what}: {said} ({answered})"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import socket
 import time
 import traceback
 from collections.abc import Callable, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.client import responses
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
 import gevent
 from gevent.event import Event
-from locust.clients import HttpSession
-from locust.contrib.fasthttp import FastHttpSession
 from locust.event import Events
-from locust.exception import CatchResponseError, ResponseError
 
 from loadtests.engine.tally import Tally
-from loadtests.scenarios.failures import EXAMPLE_CHARACTERS, kind_of, lacked_port
-from loadtests.scenarios.sockets import Contact, address_text, install
+from loadtests.scenarios.failures import EXAMPLE_CHARACTERS, example, kind_of, lacked_port, verdict
+from loadtests.scenarios.sockets import Contact, address_text
 from loadtests.scenarios.turns import TurnsByClass
-from loadtests.scenarios.users import Member, current_member, watch_tasks
+from loadtests.scenarios.users import Member, current_member, watch_locust
 
 _KEY = "gatebench-request"
 """Under this name a request travels in Locust's own `context`, from the call to the event that ends it."""
@@ -121,7 +116,7 @@ class Requests:
     """
 
     def __init__(self, events: Events, host: str, transport: str) -> None:
-        _watch_locust()
+        watch_locust()
         self._events = events
         self._transport = transport
         parts = urlsplit(host)
@@ -319,11 +314,11 @@ class Requests:
             return
         if not self._went_to_subject(request):
             return
-        kind = _verdict(request, exception, response)
+        kind = verdict(request.error, exception, response)
         if kind is not None:
             error = request.error or exception or RuntimeError("no answer")
             self.tally.no_port += lacked_port(error)
-            self._fail(kind, what, _example(what, kind, exception or error, response), request.member)
+            self._fail(kind, what, example(what, kind, exception or error, response), request.member)
         else:
             took_ns = self._believed(what, response_time, request.bounds_ns())
             self._answer(what, request.contact, took_ns, awaited=awaited, member=request.member)
@@ -472,56 +467,3 @@ def _end_for_good(contact: Contact) -> None:
                 each.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # the client, or the server, has closed it
-
-
-def _example(what: str, kind: str, error: BaseException, response: Any) -> str:
-    """`POST /auth/login: 404 Not Found`; with the file's own words where it has some."""
-    status = int(getattr(response, "status_code", 0) or 0)
-    answered = f"{status} {responses.get(status, '')}".strip() if status else ""
-    said = str(error) or type(error).__name__
-    if not answered:
-        return f"{what}: {said}"
-    if kind == "status" and not isinstance(error, CatchResponseError | ResponseError):
-        return f"{what}: {answered}"
-    return f"{what}: {said} ({answered})"
-
-
-def _verdict(request: Request, exception: BaseException | None, response: Any) -> str | None:
-    """None for a correct answer, otherwise the kind of failure.
-
-    The client's own error goes before the user's: a check fails on a missing answer, too. A user may expect a
-    status that the client calls an error, but not declare a missing answer correct.
-    """
-    kind = kind_of(request.error) if request.error is not None else None
-    if exception is None:
-        return None if kind == "status" else kind
-    if kind is not None:
-        return kind
-    return "status" if getattr(response, "status_code", 0) >= 400 else kind_of(exception)
-
-
-def _followed(send: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(send)
-    def request(session: Any, method: str, url: str, *args: Any, **named: Any) -> Any:
-        member = current_member()
-        bound = functools.partial(send, session)
-        if member is None:
-            return bound(method, url, *args, **named)
-        return member.requests.follow(bound, member, method, url, args, named)
-
-    return request
-
-
-@functools.cache
-def _watch_locust() -> None:
-    """Once in a process: Locust's clients, its tasks and the sockets tell of what a user does."""
-    # `get`, `post` and the rest all call it, whoever made the session.
-    for session in (HttpSession, FastHttpSession):
-        session.request = _followed(session.request)  # type: ignore[method-assign]
-    watch_tasks()
-    install(_watch_of)
-
-
-def _watch_of() -> Requests | None:
-    member = current_member()
-    return member.requests if member is not None else None

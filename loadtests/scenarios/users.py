@@ -1,7 +1,8 @@
-"""The users of a Locust file: how they begin, live and take turns."""
+"""The users of a Locust file: how they begin, live and take turns, and how Locust tells of what they do."""
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from weakref import WeakKeyDictionary
 import gevent
 from gevent.event import Event
 from locust import TaskSet, User
+from locust.clients import HttpSession
+from locust.contrib.fasthttp import FastHttpSession
 from locust.exception import StopTest, StopUser
 
-from loadtests.scenarios.sockets import Contact
+from loadtests.scenarios.sockets import Contact, install
 
 if TYPE_CHECKING:
     from loadtests.scenarios.requests import Requests
@@ -126,7 +129,7 @@ def watched_class(user_class: type[User], requests: Requests) -> type[User]:
     return type(user_class.__name__, (user_class,), content)
 
 
-def watch_tasks() -> None:
+def _watch_tasks() -> None:
     """Has Locust tell of each task that a user begins."""
     plain: Callable[[Any], None] = TaskSet.execute_next_task
 
@@ -136,3 +139,30 @@ def watch_tasks() -> None:
         plain(tasks)
 
     TaskSet.execute_next_task = execute_next_task  # type: ignore[method-assign]
+
+
+def _followed(send: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    def request(session: Any, method: str, url: str, *args: Any, **named: Any) -> Any:
+        member = current_member()
+        bound = functools.partial(send, session)
+        if member is None:
+            return bound(method, url, *args, **named)
+        return member.requests.follow(bound, member, method, url, args, named)
+
+    return request
+
+
+@functools.cache
+def watch_locust() -> None:
+    """Once in a process: Locust's clients, its tasks and the sockets tell of what a user does."""
+    # `get`, `post` and the rest all call it, whoever made the session.
+    for session in (HttpSession, FastHttpSession):
+        session.request = _followed(session.request)  # type: ignore[method-assign]
+    _watch_tasks()
+    install(_watch_of)
+
+
+def _watch_of() -> Requests | None:
+    member = current_member()
+    return member.requests if member is not None else None

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from gatebench.explain.command import choose, look
-from gatebench.explain.render import Explanation, frames
+from gatebench.explain.explanation import Explanation, frames
 from gatebench.machine.processes import SCRATCH_PREFIX, Owner, marked_processes
 from gatebench.run.run import choose_cores
 from gatebench.words.errors import GatebenchError

@@ -13,7 +13,8 @@ from rich.console import Console
 from apps.plain import asgi as plain_asgi
 from apps.plain import wsgi as plain_wsgi
 from apps.plain.events import Event
-from gatebench.explain.render import Explanation, show
+from gatebench.explain.explanation import Explanation
+from gatebench.explain.render import show
 from gatebench.explain.trace import Step, Trace, TracedWsgi, traced_asgi
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gatebench.explain.command import choose
 from gatebench.explain.exchange import Conversation, Passage, Question, converse
-from gatebench.explain.render import Explanation, frames
+from gatebench.explain.explanation import Explanation, frames
 from gatebench.explain.trace import Step, read_trace
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.interface_keys import in_order, need, wire_lines

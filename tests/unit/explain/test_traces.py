@@ -10,7 +10,7 @@ import pytest
 
 from apps.plain import wsgi as plain_wsgi
 from apps.plain.events import Event
-from gatebench.explain.render import call_of, has_ended, lifespan_of
+from gatebench.explain.explanation import call_of, has_ended, lifespan_of
 from gatebench.explain.trace import Trace, TracedWsgi, read_trace, shown
 from gatebench.words.interface_keys import value_text
 from tests.support.traced import call_asgi, call_wsgi, environ, names

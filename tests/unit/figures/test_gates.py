@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from analysis.figures.cells import Totals
-from analysis.figures.gates import GATES, most_left_out, refusals
+from analysis.figures.gates import GATES, most_left_out
 from analysis.figures.percentiles import Percentiles
+from analysis.figures.refusals import refusals
 from analysis.figures.steadiness import Drift
 from gatebench.results.schema import CeilingMeta, LevelPlan, RequestMeta, WorkloadMeta
 from tests.support.slices import HONEST, NO_ERRORS, PLAN, WORKLOAD

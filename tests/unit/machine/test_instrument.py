@@ -28,6 +28,7 @@ DECIDE = (
 ONLY_SHOW = (
     "gatebench/cli/app.py",
     "gatebench/cli/progress.py",
+    "gatebench/explain/explanation.py",
     "gatebench/explain/render.py",
 )
 MEASURES = (

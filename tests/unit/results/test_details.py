@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.figures.gates import refusals
+from analysis.figures.refusals import refusals
 from analysis.figures.results import CellResult, Summary
 from analysis.figures.summary import as_json, levels_of, summarize
 from analysis.page.terminal import MOST_LINES, standings_table
