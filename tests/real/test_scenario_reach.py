@@ -130,7 +130,9 @@ def test_what_a_file_fires_over_a_websocket_counts_and_pages_beside_it_do_not(tm
     assert result.names["WS echo"] == [result.completed + result.drained, 0]
     assert [*result.names] == ["WS echo"]
     said = {key.partition(": ")[0]: count for key, count in result.uncounted.items()}
-    assert said["GET /json"] >= result.completed > 0
+    assert result.completed > 0
+    # At either end of the slice a user may have its page and not its message in it, or the other way round.
+    assert abs(said["GET /json"] - result.completed - result.drained) <= USERS
     assert abs(said["WS whole visit"] - result.completed) <= USERS
     # Locust's own time of a message, not of the page before it.
     assert sum(result.histogram.values()) >= result.completed
