@@ -23,6 +23,7 @@ from gatebench.contract.rules import Contract
 from gatebench.contract.site import LocalSite
 from gatebench.load.backend import Backend, Circumstances
 from gatebench.load.calibration import MIB, Ceiling, Probe, calibrate
+from gatebench.load.targets import http_target
 from gatebench.machine.cores import Cores
 from gatebench.machine.kernel import is_free
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, sweep
@@ -90,19 +91,8 @@ def table_probes(contract: Contract) -> tuple[Probe, ...]:
     """What `gatebench calibrate` measures: every transport with small and large bodies."""
 
     def http(transport: Transport, method: str, path: str, body: bytes = b"") -> Probe:
-        expected = contract.expect(method, path, body)
-        target = Target(
-            HOST,
-            0,
-            transport,
-            method=method,
-            path=path,
-            body=body,
-            status=expected.status,
-            headers=dict(expected.headers),
-            answer=expected.body,
-        )
-        return Probe(transport, f"{method} {path} {size_text(len(expected.body))}", CONNECTIONS, target)
+        target = http_target(contract, HOST, 0, transport, method, path, body)
+        return Probe(transport, f"{method} {path} {size_text(len(target.answer))}", CONNECTIONS, target)
 
     def echo(size: int) -> Probe:
         target = Target(HOST, 0, "websocket", path="/ws/echo", message_bytes=size)

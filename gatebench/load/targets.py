@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatebench.contract.rules import Contract
 from gatebench.load.process import LoadCell
 from gatebench.runners.base import Instance
-from gatebench.words.model import Cell, Level, Workload
+from gatebench.words.model import Cell, Level, Transport, Workload
 from loadtests.engine.protocol import Target
 
 
@@ -50,14 +50,25 @@ def target_of(workload: Workload, level: Level, contract: Contract, host: str, p
             message_bytes=request.message_bytes,
             window=level.window,
         )
-    expected = contract.expect(request.method, request.path, request.body)
+    return http_target(contract, host, port, transport, request.method, request.path, request.body)
+
+
+def http_target(
+    contract: Contract, host: str, port: int, transport: Transport, method: str, path: str, body: bytes = b""
+) -> Target:
+    """A request over HTTP, and the answer that the contract has for it.
+
+    Raises:
+        ConfigurationError: the contract has none.
+    """
+    expected = contract.expect(method, path, body)
     return Target(
         host,
         port,
         transport,
-        method=request.method,
-        path=request.path,
-        body=request.body,
+        method=method,
+        path=path,
+        body=body,
         status=expected.status,
         headers=dict(expected.headers),
         answer=expected.body,

@@ -18,6 +18,7 @@ import pytest
 
 from gatebench.contract.file import load_contract
 from gatebench.load.process import CellError, LoadCell, LoadError, LoadProcess, MasterOptions, local_load
+from gatebench.load.targets import http_target
 from gatebench.machine.cores import Cores, available_cores
 from gatebench.machine.kernel import fresh_port
 from gatebench.machine.processes import Owner
@@ -57,15 +58,7 @@ class CountingServer(ContractServer):
         return answer
 
     def cell(self, name: str = "a", connections: int = CONNECTIONS) -> LoadCell:
-        expected = load_contract().expect("GET", "/plaintext")
-        target = Target(
-            HOST,
-            self.port,
-            "keep-alive",
-            path="/plaintext",
-            headers=dict(expected.headers),
-            answer=expected.body,
-        )
+        target = http_target(load_contract(), HOST, self.port, "keep-alive", "GET", "/plaintext")
         return LoadCell(name, connections, target)
 
 

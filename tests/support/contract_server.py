@@ -20,6 +20,7 @@ from wsproto.events import (
 
 from gatebench.contract.file import load_contract
 from tests.support.scripted import ScriptedServer
+from tests.support.small_server.connection import read_body
 
 CONTRACT = load_contract()
 HANG = b"HANG"
@@ -78,7 +79,7 @@ class ContractServer(ScriptedServer):
             headers = {
                 name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])
             }
-            body = await _read_body(reader, headers)
+            body = await read_body(reader, headers)
             path = target.partition("?")[0]
             if headers.get("upgrade") == "websocket" and self._faults.upgrades:
                 await self._socket(path, head, reader, writer)
@@ -132,17 +133,6 @@ class ContractServer(ScriptedServer):
             everyone = path == "/ws/broadcast" and self._faults.reaches_all
             for listener, out in self._listeners if everyone else [(protocol, writer)]:
                 out.write(listener.send(replace(reply, message_finished=event.message_finished)))
-
-
-async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
-    if headers.get("transfer-encoding") != "chunked":
-        return await reader.readexactly(int(headers.get("content-length", "0")))
-    pieces = []
-    while size := int(await reader.readline(), 16):
-        pieces.append(await reader.readexactly(size))
-        await reader.readline()
-    await reader.readline()
-    return b"".join(pieces)
 
 
 def _answer(method: str, target: str, body: bytes) -> bytes:

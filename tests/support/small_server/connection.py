@@ -50,12 +50,13 @@ async def _read(reader: asyncio.StreamReader) -> Asked | None:
         method, target, _ = first.split(" ")
         pairs = (line.partition(":") for line in lines)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
-        return Asked(method, target, headers, await _read_body(reader, headers))
+        return Asked(method, target, headers, await read_body(reader, headers))
     except asyncio.IncompleteReadError:
         return None
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    """A request's body, by its length or in chunks."""
     if headers.get("transfer-encoding") != "chunked":
         return await reader.readexactly(int(headers.get("content-length", "0")))
     pieces = []

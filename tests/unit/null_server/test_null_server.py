@@ -24,6 +24,7 @@ from wsproto.events import (
 from gatebench.contract.file import load_contract
 from gatebench.contract.site import wait_until_accepting
 from gatebench.contract.verify import verify
+from gatebench.load.targets import http_target
 from gatebench.machine.kernel import fresh_port
 from gatebench.words.model import Capability
 from loadtests.engine.fleet import Fleet
@@ -54,21 +55,8 @@ def port() -> Iterator[int]:
             process.terminate()
 
 
-def http_target(
-    port: int, transport: Transport, path: str, *, method: str = "GET", body: bytes = b""
-) -> Target:
-    expected = CONTRACT.expect(method, path, body)
-    return Target(
-        HOST,
-        port,
-        transport,
-        method=method,
-        path=path,
-        body=body,
-        status=expected.status,
-        headers=dict(expected.headers),
-        answer=expected.body,
-    )
+def asking(port: int, transport: Transport, path: str, *, method: str = "GET", body: bytes = b"") -> Target:
+    return http_target(CONTRACT, HOST, port, transport, method, path, body)
 
 
 def drive(target: Target, *, connections: int = 4) -> SliceResult:
@@ -91,14 +79,14 @@ def assert_no_failures(result: SliceResult) -> None:
     ["/", "/plaintext", "/json", "/bytes/0", "/bytes/1024", "/bytes/1048576", "/stream/0", "/stream/1000"],
 )
 def test_the_engine_finds_no_fault_with_any_answer(port: int, transport: Transport, path: str) -> None:
-    assert_no_failures(drive(http_target(port, transport, path)))
+    assert_no_failures(drive(asking(port, transport, path)))
 
 
 @pytest.mark.parametrize("transport", ["keep-alive", "close"])
 @pytest.mark.parametrize("size", [0, 13, 65_536, 1 << 20])
 def test_the_engine_finds_no_fault_with_any_upload(port: int, transport: Transport, size: int) -> None:
     body = CONTRACT.expect("GET", f"/bytes/{size}").body
-    assert_no_failures(drive(http_target(port, transport, "/echo", method="POST", body=body)))
+    assert_no_failures(drive(asking(port, transport, "/echo", method="POST", body=body)))
 
 
 @pytest.mark.parametrize("size", [16, 64, 125, 126, 4096, 65_535, 65_536, 1 << 20])
@@ -121,8 +109,8 @@ def test_the_engine_finds_no_fault_with_handshakes(port: int) -> None:
 
 
 def test_a_kept_connection_is_not_opened_again_and_a_closed_one_is(port: int) -> None:
-    kept = drive(http_target(port, "keep-alive", "/plaintext"))
-    closed = drive(http_target(port, "close", "/plaintext"))
+    kept = drive(asking(port, "keep-alive", "/plaintext"))
+    closed = drive(asking(port, "close", "/plaintext"))
     assert kept.closed_by_server == 0
     assert kept.opened == 0
     assert closed.opened == closed.completed + closed.drained
