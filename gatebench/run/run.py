@@ -151,6 +151,8 @@ class Run:
         try:
             self._measure(scratch)
         except KeyboardInterrupt:
+            if self._setup_s:  # without a block there is nothing to report
+                self._observer.note("interrupted: the report comes next; interrupt it, too, to go without")
             return "interrupted", Outcome(EXIT_INTERRUPTED, folder, self._early("interrupted"))
         except RecordError as error:
             return "disk-full", Outcome(EXIT_FAILED, folder, self._early(str(error)))

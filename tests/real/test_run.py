@@ -198,6 +198,7 @@ def test_an_interrupted_run_keeps_and_reports_what_it_measured(
     command.send(number)
     ended = command.end()
     assert ended.status == 130, ended.said
+    assert ended.said.index("interrupted: the report comes next") < ended.said.index("making the report")
     assert results.events[-1]["outcome"] == "interrupted"
     assert 0 in set(pd.read_parquet(results.folder / "slices.parquet")["block"])
     for cell in results.summary["cells"]:
