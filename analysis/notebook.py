@@ -130,7 +130,7 @@ def first_pair(levels: Sequence[LevelResult]) -> tuple[LevelResult, str, str]:
     for level in levels:
         if level.metric.name != RPS.name:
             continue
-        valid = [row.cell.subject for row in standings(level) if row.cell.status == "ok" and row.cell.lead]
+        valid = [row.cell.subject for row in standings(level) if row.cell.valid and row.cell.lead]
         if len(valid) > 1 and compared(level, valid[0], valid[1]).low is not None:
             return level, valid[0], valid[1]
     raise NothingToShow(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from analysis.figures.gates import CEILING, GENERATOR_BUSY, RATE_MISSED
+from analysis.figures.gates import BY_CODE, CEILING, GENERATOR_BUSY, RATE_MISSED
 from analysis.figures.leads import RPS
 from analysis.figures.results import compared, standings, verdict_on
 from analysis.figures.statistics import MIN_BLOCKS
@@ -14,6 +14,7 @@ from gatebench.results.details import visible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from analysis.figures.gates import FigureName
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, LevelResult, Standing
     from analysis.figures.statistics import Comparison, Estimate
@@ -25,19 +26,30 @@ _COMMONEST = 3
 """So many kinds of reason are named of a run without any valid figure."""
 
 
-def short_reason(cell: CellResult, most: int = CHART_CHARACTERS) -> str:
-    """Why a cell is not `ok`, in one line; a failure is told in `most` characters at the most."""
+def short_reason(cell: CellResult, most: int = CHART_CHARACTERS, figure: FigureName | None = None) -> str:
+    """Why a figure of a cell is not `ok`, in one line; a failure is told in `most` characters at the most.
+
+    Args:
+        cell: whose.
+        most: characters.
+        figure: which; the leading one where none is named.
+    """
+    figure = figure or cell.leading
+    status = cell.status_of(figure)
     if not cell.reasons:
-        return cell.status
+        return status
+    if status in {"limited", "withheld"}:
+        return f"{status}: {cause(cell.code_of(figure))}"
     code, _, text = cell.reasons[0].partition(": ")
     text = text.split("\n")[0].removeprefix(f"{cell.subject} ")
-    if cell.code == RATE_MISSED.code:
-        return f"overloaded at this rate (invalid: {code})"
-    if cell.status == "invalid":
-        return f"invalid: {code}"
     return visible(
         f"{cell.status}: {text}" if code == cell.status else f"{cell.status}: {code}: {text}", most
     )
+
+
+def cause(code: str) -> str:
+    """`its listen queue overflowed (backlog)`: what the code of a gate stands for."""
+    return f"{BY_CODE[code].cause} ({code})" if code in BY_CODE else code
 
 
 def interval(estimate: Estimate | None, metric: Metric) -> str:
@@ -63,7 +75,7 @@ def names(subjects: list[str]) -> str:
 def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
     """What one level shows, in sentences; differences only where a verdict supports them."""
     metric, rows = level.metric, standings(level)
-    kept = [row for row in rows if row.cell.status == "ok"]
+    kept = [row for row in rows if row.cell.valid]
     valid = [row for row in kept if row.cell.lead is not None]
     ranked = [row for row in valid if row.best is not None]
     if not valid and kept:
@@ -71,7 +83,7 @@ def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
         missing = f"No ranking: too little was measured for the {metric.noun}."
         sentences = [f"{missing} {subjects} served as they should; the notes say what is missing."]
     elif not valid:
-        sentences = ["No subject gave a valid figure; the reasons are listed below."]
+        sentences = ["No subject gave a figure that may be compared; the reasons are listed below."]
     elif len(valid) == 1:
         sentences = [f"{_only(valid[0].cell, metric)}; nothing valid to compare it with."]
     elif not ranked:
@@ -88,17 +100,42 @@ def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
 
 
 def without_figures(cells: Sequence[CellResult]) -> str:
-    """What a person is told first of a run without a valid figure, with the commonest reasons; else empty."""
+    """What a person is told first of a run without a figure to rank by, with the reasons; else empty."""
     measured = [cell for cell in cells if cell.status != "unsupported"]
-    if not measured or any(cell.status == "ok" for cell in measured):
+    if not measured or any(cell.shown for cell in measured):
         return ""
     codes = Counter(cell.code or cell.status for cell in measured)
     reasons = ", ".join(f"{code} ({count})" for code, count in codes.most_common(_COMMONEST))
     others = ", and others" if len(codes) > _COMMONEST else ""
     return (
-        f"No figure of this run is valid; its {len(measured)} cells are {reasons}{others}. The page says of "
-        "each what to do."
+        f"This run has no figure to rank by; its {len(measured)} cells are {reasons}{others}. The page says "
+        "of each what to do."
     )
+
+
+def in_closing(cells: Sequence[CellResult]) -> str:
+    """How many cells have the figure that they are ranked by, what others lack, and the best next step."""
+    measured = [cell for cell in cells if cell.status != "unsupported"]
+    if not measured:
+        return ""
+    lacking = Counter(
+        cell.lead_status if cell.lead_status in {"failed", "unavailable"} else cell.code or "not-measured"
+        for cell in measured
+        if cell.lead is None
+    )
+    limited = sum(cell.lead is not None and not cell.valid for cell in measured)
+    also = f", {limited} of them limited" if limited else ""
+    have = len(measured) - lacking.total()
+    text = f"{have} of {len(measured)} cells have the figure that they are ranked by{also}"
+    if not lacking:
+        return f"{text}."
+    listed = ", ".join(f"{code} ({count})" for code, count in lacking.most_common())
+    steps = (
+        BY_CODE[code] for code, _ in lacking.most_common() if code in BY_CODE and code != RATE_MISSED.code
+    )
+    gate = next(steps, None)
+    step = f" Of {gate.code}: {gate.cause}. {gate.next_step}" if gate else ""
+    return f"{text}; the others: {listed}.{step}"
 
 
 def _amount(cell: CellResult, metric: Metric) -> str:
@@ -125,7 +162,7 @@ def _leader(level: LevelResult, ranked: list[Standing]) -> str:
         )
     second = ranked[1].cell.subject
     pair = compared(level, first.subject, second)
-    all_valid = all(cell.status in {"ok", "unsupported"} for cell in level.cells)
+    all_valid = all(cell.lead_status in {"ok", "unsupported"} for cell in level.cells)
     among = "" if all_valid else "Of the valid results, "
     leads = f"{among}{first.subject} has the {metric.superlative} {metric.noun}, {figure}"
     if metric.better == "higher":
@@ -169,26 +206,34 @@ def _waiting(ranked: list[Standing], workload: WorkloadMeta) -> str:
 
 
 def _left_out(level: LevelResult, rows: list[Standing]) -> list[str]:
-    cells = [row.cell for row in rows if row.cell.status in {"invalid", "failed"}]
+    limited = [row.cell for row in rows if row.cell.lead_status == "limited"]
+    cells = [row.cell for row in rows if row.cell.lead_status in {"withheld", "failed"}]
     overloaded = [cell.subject for cell in cells if cell.code == RATE_MISSED.code]
     sentences = []
+    if limited:
+        listed = [
+            f"{cell.subject} with {_amount(cell, level.metric)}: {BY_CODE[cell.code].cause}"
+            for cell in limited
+        ]
+        sentences.append(f"In no place, since something of their own limits them: {'; '.join(listed)}.")
     if overloaded:
         were = "was" if len(overloaded) == 1 else "were"
         sentences.append(f"{names(overloaded)} {were} overloaded at {level.plan.rate_per_s:,.0f} requests/s.")
-    out = [f"{cell.subject} ({cell.status}: {cell.code})" for cell in cells if cell.subject not in overloaded]
+    out = [
+        f"{cell.subject} ({cell.lead_status}: {cell.code})"
+        for cell in cells
+        if cell.subject not in overloaded
+    ]
     if out:
         sentences.append(f"Left out of the comparison: {names(out)}.")
-    limits = {
+    engines = {
         GENERATOR_BUSY.code: "kept the load engine itself busy",
         CEILING.code: "came too near to what the load engine itself can do",
     }
-    for code, what in limits.items():
-        limited = [cell.subject for cell in cells if cell.code == code]
-        if limited and not level.plan.paced:
-            sentences.append(
-                f"{names(limited)} {what} and may be faster than the figure shown; "
-                "what place that would be, this run cannot tell."
-            )
+    for code, what in engines.items():
+        fast = [cell.subject for cell in cells if cell.code == code]
+        if fast and not level.plan.paced:
+            sentences.append(f"{names(fast)} {what}; what place that would be, this run cannot tell.")
     return sentences
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 
 from analysis.charts.panels import reason_in_brief
-from analysis.charts.rows import HATCHED, Part, apart, bar, parts
+from analysis.charts.rows import HATCHED, Part, apart, bar, hatch, parts, why_limited
 from analysis.charts.style import (
     QUIET,
     STYLE,
@@ -26,10 +25,10 @@ from analysis.charts.style import (
     row_labels,
     write,
 )
-from analysis.charts.view import conditions_of_all, counted_slices, every_slice
+from analysis.charts.view import conditions_of_all, every_slice
 from analysis.figures.leads import CPU, memory_metrics
 from analysis.figures.results import ordered
-from analysis.figures.statistics import Estimate, rate
+from analysis.figures.statistics import Estimate
 from analysis.words import interval, memory_note, short_reason
 
 if TYPE_CHECKING:
@@ -39,15 +38,12 @@ if TYPE_CHECKING:
 
     from analysis.charts.view import View
     from analysis.figures.results import CellResult, LevelResult
-    from analysis.reading.run import Run
 
 
 _MOST_COLUMNS = 4
 _GAP_IN, _INTERVAL_IN = 0.4, 1.6
 _CPU_ROOM, _ROOM_A_COLUMN = 1.12, 0.08
 """The axis is that much longer than the longest bar, for the figure beside it."""
-_FARTHEST = 0.4
-"""Where a reason begins at the latest, as a share of the axis, lest it reach into the next column."""
 _LETTERS_AN_INCH = 11
 _INTERVAL = Column(1, 110, "right", QUIET)
 _CPU_NOTE = (
@@ -70,31 +66,32 @@ def cpu_charts(view: View) -> Iterator[Chart]:
         (cell.subject for cell in ordered(levels[0])),
         key=lambda name: _cpu_place([each[name] for each in cells]),
     )
-    figures = [_figures(view.run, level) for level in levels]
-    highest = max((each.high or each.estimate for level in figures for each in level.values()), default=0.0)
-    columns = [(level, own, of) for level, own, of in zip(levels, cells, figures, strict=True)]
+    figures = [cell.cpu for level in levels for cell in level.cells if cell.cpu]
+    highest = max((each.high or each.estimate for each in figures), default=0.0)
+    columns = list(zip(levels, cells, strict=True))
     pages = [(side, rows) for side in parts(columns, _MOST_COLUMNS) for rows in parts(subjects)]
     for number, (side, rows) in enumerate(pages, start=1):
         part = Part(rows.items, number, len(pages))
-        hatched = any(
-            own[subject].status != "ok" and subject in of
-            for _, own, of in side.items
+        limited = [
+            own[subject]
+            for _, own in side.items
             for subject in rows.items
-        )
+            if own[subject].status_of(CPU.figure) == "limited"
+        ]
         words = Words(
             part.title(f"Server CPU a request: {levels[0].workload}"),
-            f"{CPU.unit}, {CPU.better} is better; line: 95 % interval{HATCHED if hatched else ''}",
-            f"{_CPU_NOTE}\n{conditions_of_all(view)}",
+            f"{CPU.unit}, {CPU.better} is better; line: 95 % interval{HATCHED if limited else ''}",
+            f"{_CPU_NOTE}{why_limited(limited, CPU.figure)}\n{conditions_of_all(view)}",
         )
         alone = len(levels) == 1
         with mpl.rc_context(STYLE):
             figure, first = page(words, len(part.items), right_in=0.45 + (_INTERVAL_IN if alone else 0))
             row_labels(first, [view.meta.subject(subject) for subject in part.items])
-            for axes, (level, own, of) in zip(_side_by_side(first, len(side.items)), side.items, strict=True):
+            for axes, (level, own) in zip(_side_by_side(first, len(side.items)), side.items, strict=True):
                 _scale(axes, highest * (_CPU_ROOM + _ROOM_A_COLUMN * len(side.items)))
                 _heading(axes, level)
                 for row, subject in enumerate(part.items):
-                    _cpu_row(view, axes, row, own[subject], of.get(subject), alone=alone)
+                    _cpu_row(view, axes, row, own[subject], alone=alone)
         alt = f"CPU time a request of {len(subjects)} subjects; the tables hold the figures."
         yield Chart(part.stem(f"cpu-{levels[0].workload}"), words.title, alt, figure)
 
@@ -102,28 +99,9 @@ def cpu_charts(view: View) -> Iterator[Chart]:
 def _cpu_place(cells: Sequence[CellResult]) -> tuple[int, float]:
     """By the figure of the first level with a valid one."""
     for number, cell in enumerate(cells):
-        if cell.status == "ok" and cell.cpu_us_per_request is not None:
+        if cell.cpu_us_per_request is not None:
             return number, cell.cpu_us_per_request
     return len(cells), 0.0
-
-
-def _figures(run: Run, level: LevelResult) -> dict[str, Estimate]:
-    """Subject → CPU µs a request with the interval over blocks, of those that have a figure, valid or not."""
-    slices = counted_slices(run, level.plan)
-    read = slices[slices["server_cpu_s"].notna()]
-    sums = read.assign(requests=read["completed"] + read["drained"]).groupby(["subject", "block"])
-    by_block = sums[["server_cpu_s", "requests"]].sum()
-    by_block = by_block[(by_block["requests"] > 0) & (by_block["server_cpu_s"] > 0)]
-    logs = np.log(by_block["server_cpu_s"] / by_block["requests"] * 1e6)
-    found: dict[str, Estimate] = {}
-    for cell in level.cells:
-        if cell.cpu_us_per_request is None:
-            continue
-        known = cell.subject in logs.index.get_level_values("subject")
-        over = rate(logs.xs(cell.subject, level="subject")) if known else None
-        low, high = (over.low, over.high) if over else (None, None)
-        found[cell.subject] = Estimate(cell.cpu_us_per_request, low, high, cell.blocks)
-    return found
 
 
 def _side_by_side(first: Axes, count: int) -> list[Axes]:
@@ -154,18 +132,16 @@ def _heading(axes: Axes, level: LevelResult) -> None:
     write(axes, -0.95, textwrap.shorten(load, letters, placeholder=" …"), Column(0, 0, "left", QUIET))
 
 
-def _cpu_row(
-    view: View, axes: Axes, row: int, cell: CellResult, figure: Estimate | None, *, alone: bool
-) -> None:
-    if cell.status == "ok" and figure is not None:
-        bar(axes, row, figure, CPU.show(figure.estimate), view.meta.subject(cell.subject))
+def _cpu_row(view: View, axes: Axes, row: int, cell: CellResult, *, alone: bool) -> None:
+    status, figure = cell.status_of(CPU.figure), cell.cpu
+    if figure is not None:
+        drawn = bar if status == "ok" else hatch
+        drawn(axes, row, figure, CPU.show(figure.estimate), view.meta.subject(cell.subject))
         if alone:
             write(axes, row, interval(figure, CPU), _INTERVAL)
         return
-    reason = short_reason(cell) if alone else reason_in_brief(cell)
-    reason = "not measured" if cell.status == "ok" else reason
-    farthest = math.inf if alone else axes.get_xlim()[1] * _FARTHEST
-    apart(axes, row, figure.estimate if figure else 0.0, reason, farthest)
+    reason = short_reason(cell, figure=CPU.figure) if alone else reason_in_brief(cell, CPU.figure)
+    apart(axes, row, "not measured" if status == "ok" else reason)
 
 
 _COLUMN = "server_memory_mib"
@@ -185,13 +161,11 @@ class _Row:
 
     Attributes:
         cell: the one whose figure is shown, or the first that says why there is none.
-        figure: the highest of its valid levels, `low` and `high` being those of the blocks; of the others
-            where none is valid; None where nothing was measured.
+        figure: the highest of its levels, `low` and `high` being those of the blocks; None without any.
     """
 
     cell: CellResult
     figure: Estimate | None
-    valid: bool
 
 
 def loaded_levels(view: View) -> list[LevelResult]:
@@ -216,11 +190,10 @@ def _page(view: View, part: Part[_Row], rows: Sequence[_Row]) -> Chart:
     meta = view.meta
     highest = max((row.figure.high or 0.0 for row in rows if row.figure), default=0.0)
     metric = memory_metrics(meta)[0]
-    hatched = "; hatched: none valid" if any(row.figure and not row.valid for row in part.items) else ""
     words = Words(
         part.title("Server memory under load"),
         f"{metric.unit}, the highest of all workloads, {metric.better} is better; line: lowest to highest "
-        f"block{hatched}",
+        "block",
         f"{memory_note(meta)} {_MEMORY_NOTE}\n{conditions_of_all(view)}",
     )
     with mpl.rc_context(STYLE):
@@ -230,9 +203,10 @@ def _page(view: View, part: Part[_Row], rows: Sequence[_Row]) -> Chart:
         if not highest:
             nothing_valid(axes)
         for number, row in enumerate(part.items):
-            if row.figure is None or not row.valid:
-                reason = "not measured" if row.cell.status == "ok" else short_reason(row.cell)
-                apart(axes, number, row.figure.estimate if row.figure else 0.0, reason)
+            if row.figure is None:
+                status = row.cell.status_of(metric.figure)
+                reason = short_reason(row.cell, figure=metric.figure)
+                apart(axes, number, "not measured" if status == "ok" else reason)
                 continue
             bar(axes, number, row.figure, metric.show(row.figure.estimate), meta.subject(row.cell.subject))
             low, high = metric.show(row.figure.low), metric.show(row.figure.high)
@@ -246,28 +220,23 @@ def _page(view: View, part: Part[_Row], rows: Sequence[_Row]) -> Chart:
 
 
 def _memory_row(cells: Sequence[CellResult], memory: Sequence[pd.Series[float]]) -> _Row:
-    """The highest figure of the valid cells, else of the others.
+    """The highest figure of the cells.
 
     Args:
         cells: one subject's, one a level.
         memory: of each level, the highest in MiB by subject and block.
     """
     known = [number for number, cell in enumerate(cells) if cell.memory_mib is not None]
-    valid = [number for number in known if cells[number].status == "ok"]
-    shown = valid or known
-    if not shown:
-        return _Row(
-            next((cell for cell in cells if cell.status != "unsupported"), cells[0]), None, valid=False
-        )
-    highest = max(shown, key=lambda number: cells[number].memory_mib or 0.0)
+    if not known:
+        return _Row(next((cell for cell in cells if cell.status != "unsupported"), cells[0]), None)
+    highest = max(known, key=lambda number: cells[number].memory_mib or 0.0)
     subject = cells[highest].subject
     blocks = (
-        pd.concat([memory[number].xs(subject, level="subject") for number in shown]).groupby("block").max()
+        pd.concat([memory[number].xs(subject, level="subject") for number in known]).groupby("block").max()
     )
     figure = Estimate(cells[highest].memory_mib or 0.0, float(blocks.min()), float(blocks.max()), len(blocks))
-    return _Row(cells[highest], figure, valid=bool(valid))
+    return _Row(cells[highest], figure)
 
 
-def _memory_place(row: _Row) -> tuple[bool, bool, float, str]:
-    figure = row.figure.estimate if row.figure else 0.0
-    return not row.valid, row.figure is None, figure, row.cell.subject
+def _memory_place(row: _Row) -> tuple[bool, float, str]:
+    return row.figure is None, row.figure.estimate if row.figure else 0.0, row.cell.subject

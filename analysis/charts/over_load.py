@@ -35,7 +35,7 @@ _CONNECTIONS_NOTE = (
     "Subjects were compared within each level, in the same rounds; the levels were measured one after the "
     "other."
 )
-_CONNECTIONS_STRIP = " In the hatched strip: levels without a valid figure."
+_CONNECTIONS_STRIP = " In the hatched strip: levels without a figure."
 
 
 def in_flight(level: LevelResult) -> int:
@@ -82,7 +82,7 @@ def _from_zero(axes: Axes, low: float, high: float, reach: float) -> None:
 
 _RATES_NOTE = "Response times run from the moment a request was to be sent."
 _RATES_STRIP = (
-    " In the hatched strip: rates without a valid figure, such as those at which a server is overloaded, so "
+    " In the hatched strip: rates without a figure, such as those at which a server is overloaded, so "
     "that its response time would only grow."
 )
 

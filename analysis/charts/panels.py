@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from analysis.charts.style import Words
+    from analysis.figures.gates import FigureName
     from analysis.figures.results import CellResult
     from gatebench.results.schema import RunMeta, SubjectMeta
 
@@ -230,22 +231,29 @@ def head(axes: Axes, server: str, notes: str = "") -> None:
         )
 
 
-def left_out(cells: Sequence[tuple[SubjectMeta, CellResult]]) -> str:
-    """`sync, gthread: unsupported; gevent: invalid: uneven`: those of a server without a line, and why."""
+def left_out(cells: Sequence[tuple[SubjectMeta, CellResult]], figure: FigureName) -> str:
+    """`sync, gthread: unsupported; gevent: limited: uneven`: what there is to know of one figure."""
     why: Mapping[str, list[str]] = defaultdict(list)
     for subject, cell in cells:
-        if cell.status != "ok":
-            why[reason_in_brief(cell)].append(short_name(subject))
+        if cell.status_of(figure) != "ok":
+            why[reason_in_brief(cell, figure)].append(short_name(subject))
     return "; ".join(f"{', '.join(which)}: {reason}" for reason, which in why.items())
 
 
-def reason_in_brief(cell: CellResult) -> str:
-    """Why a cell has no figure here: its status, with the code of its first reason where that says more."""
-    if cell.status == "ok":
+def reason_in_brief(cell: CellResult, figure: FigureName | None = None) -> str:
+    """What a figure of a cell is: its status, with the code of its first reason where that says more.
+
+    Args:
+        cell: whose.
+        figure: which; the leading one where none is named.
+    """
+    figure = figure or cell.leading
+    status, code = cell.status_of(figure), cell.code_of(figure)
+    if status == "ok":
         return "no figure"
-    if cell.code == RATE_MISSED.code:
+    if code == RATE_MISSED.code:
         return "overloaded"
-    return cell.status if cell.code in {"", cell.status} else f"{cell.status}: {cell.code}"
+    return status if code in {"", status} else f"{status}: {code}"
 
 
 def short_name(subject: SubjectMeta) -> str:
@@ -318,7 +326,7 @@ class Point:
 
     Attributes:
         x: where the level stands.
-        y: its leading figure in its shown unit; None where the cell is not valid.
+        y: its leading figure in its shown unit; None where there is none to show.
         low, high: of its 95 % interval; None without one.
     """
 
@@ -331,7 +339,7 @@ class Point:
 
 def point(x: float, cell: CellResult, scale: float) -> Point:
     """The cell's leading figure times `scale` at `x`."""
-    lead = cell.lead if cell.status == "ok" else None
+    lead = cell.lead
     if lead is None:
         return Point(x, None, None, None, cell)
     low, high = (None if end is None else end * scale for end in (lead.low, lead.high))
@@ -385,7 +393,7 @@ def _panel(axes: Axes, panel: Panel, points: Mapping[str, Sequence[Point]]) -> N
 
 def _is_apart(point: Point) -> bool:
     """Whether it stands in the strip."""
-    return point.cell.status in {"invalid", "failed"}
+    return point.cell.lead_status in {"withheld", "failed"}
 
 
 def _valid(line: Sequence[Point]) -> list[Point]:
@@ -433,7 +441,17 @@ def _line(axes: Axes, subject: SubjectMeta, line: Sequence[Point], place: int) -
     for each in _valid(line):
         if each.low is not None and each.high is not None:
             axes.plot([each.x] * 2, [each.low, each.high], color=INK, linewidth=1.6, zorder=3.5)
-        axes.plot(each.x, each.y or 0.0, marker, color=paint, markersize=6, zorder=4)
+        face = paint if each.cell.valid else PAPER
+        axes.plot(
+            each.x,
+            each.y or 0.0,
+            marker,
+            color=paint,
+            markerfacecolor=face,
+            markeredgewidth=1.8,
+            markersize=6,
+            zorder=4,
+        )
     before: Point | None = None
     for each in line:
         if _is_apart(each):
@@ -458,12 +476,12 @@ def _line(axes: Axes, subject: SubjectMeta, line: Sequence[Point], place: int) -
 
 
 def _left_out(subjects: Sequence[SubjectMeta], points: Mapping[str, Sequence[Point]]) -> list[str]:
-    """`sync: unsupported`, `h11: overloaded at 7.5k, 9k`: those that lack a figure somewhere, and why."""
+    """`sync: unsupported`, `h11: overloaded at 7.5k, 9k`: those with no figure or a limited one, and why."""
     why: dict[str, list[str]] = defaultdict(list)
     for subject in subjects:
         of_level: dict[str, list[str]] = defaultdict(list)
         for each in points[subject.id]:
-            if each.y is None:
+            if each.y is None or not each.cell.valid:
                 of_level[reason_in_brief(each.cell)].append(in_short(each.x))
         for reason, levels in of_level.items():
             everywhere = len(levels) == len(points[subject.id])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analysis.charts import rows
-from analysis.charts.rows import HATCHED, Part, apart, bar, parts
+from analysis.charts.rows import HATCHED, Part, apart, bar, hatch, parts
 from analysis.charts.style import (
     INK,
     MARKERS,
@@ -18,7 +18,6 @@ from analysis.charts.style import (
     Chart,
     Column,
     Words,
-    beside,
     color,
     logarithmic,
     nothing_valid,
@@ -72,11 +71,11 @@ def leading_charts(view: View) -> Iterator[Chart]:
 
 def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
-    hatched = HATCHED if any(map(_is_hatched, part.items)) else ""
+    limited = [row.cell for row in part.items if row.cell.lead_status == "limited"]
     words = Words(
         part.title(f"{metric.label}: {level.title}"),
-        f"{metric.unit}, {metric.better} is better; {_LEGEND}{hatched}",
-        f"{_note(meta, metric)}\n{conditions(meta, level)}",
+        f"{metric.unit}, {metric.better} is better; {_LEGEND}{HATCHED if limited else ''}",
+        f"{_note(meta, metric)}{rows.why_limited(limited, level.metric.figure)}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
@@ -86,21 +85,17 @@ def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
         nothing_valid(axes)
     for number, row in enumerate(part.items):
         cell, lead = row.cell, row.cell.lead
-        if cell.status != "ok":
-            apart(axes, number, lead.estimate if lead else 0.0, short_reason(cell))
+        if not cell.shown:
+            apart(axes, number, short_reason(cell))
         elif lead is None:
-            beside(axes, 0.0, number, "no figure: see the notes", QUIET)
+            apart(axes, number, "no figure: see the notes")
         else:
-            bar(axes, number, lead, metric.show(lead.estimate), meta.subject(cell.subject))
+            drawn = bar if cell.valid else hatch
+            drawn(axes, number, lead, metric.show(lead.estimate), meta.subject(cell.subject))
     rows.write_places(axes, part.items, metric)
     alt = " ".join(findings(level, view.workload))
     stem = part.stem(f"{_STEMS[metric.name]}-{level.workload}-{level.level}")
     return Chart(stem, words.title, alt, figure)
-
-
-def _is_hatched(row: Standing) -> bool:
-    """Whether it has a bar that is not a result."""
-    return row.cell.status != "ok" and row.cell.lead is not None and row.cell.lead.estimate > 0
 
 
 def _note(meta: RunMeta, metric: Metric) -> str:
@@ -112,9 +107,7 @@ def _note(meta: RunMeta, metric: Metric) -> str:
 
 
 def _reach(cell: CellResult) -> float:
-    if cell.lead is None:
-        return 0.0
-    return cell.lead.estimate if cell.status != "ok" else cell.lead.high or cell.lead.estimate
+    return (cell.lead.high or cell.lead.estimate) if cell.lead else 0.0
 
 
 _RIGHT_IN = 4.2
@@ -133,24 +126,25 @@ def waiting_charts(view: View) -> Iterator[Chart]:
 def _waiting_page(view: View, part: Part[CellResult], cells: Sequence[CellResult]) -> Chart:
     meta, level, service_s = view.meta, view.level, view.workload.service_s
     metric, shown = level.metric, part.items
-    hatched = HATCHED if any(cell.status != "ok" and cell.rps is not None for cell in shown) else ""
+    limited = [cell for cell in shown if cell.lead_status == "limited"]
+    why = rows.why_limited(limited, metric.figure, "Hollow")
     words = Words(
         part.title(f"Requests that wait {service_s * 1000:.0f} ms, {level.plan.load}"),
         f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would "
-        f"give{hatched}",
+        f"give{'; hollow: limited' if limited else ''}",
         "Each request waits without using the CPU, so this shows how many a server holds at once, not how "
-        "fast it computes.\n" + conditions(meta, level),
+        f"fast it computes.{why}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(shown), right_in=_RIGHT_IN)
     row_labels(axes, [meta.subject(cell.subject) for cell in shown])
     marks = _marks(meta.workers, meta.threads, level.plan.connections, service_s)
     _axis(axes, cells, marks)
     for number, cell in enumerate(shown):
-        if cell.status == "ok" and cell.rps is not None:
+        if cell.rps is not None:
             _dot(axes, number, cell, color(meta.subject(cell.subject)), service_s)
         else:
-            apart(axes, number, cell.rps.estimate if cell.rps else 0.0, short_reason(cell))
-    _headings(axes, [cell.rps for cell in shown if cell.status == "ok" and cell.rps is not None], metric)
+            apart(axes, number, short_reason(cell))
+    _headings(axes, [cell.rps for cell in shown if cell.rps is not None], metric)
     stem = part.stem(f"waiting-{level.workload}-{level.level}")
     return Chart(stem, words.title, " ".join(findings(level, view.workload)), figure)
 
@@ -177,8 +171,8 @@ def _marks(workers: int, threads: int, connections: int, service_s: float) -> di
 
 
 def _axis(axes: Axes, cells: Sequence[CellResult], marks: Mapping[str, float]) -> None:
-    figures = [(cell.rps.estimate, cell.status) for cell in cells if cell.rps is not None]
-    shown = [*(figure for figure, _ in figures), *marks.values()]
+    figures = [cell.rps.estimate for cell in cells if cell.rps is not None]
+    shown = [*figures, *marks.values()]
     logarithmic(axes, min(shown) / 1.6, max(shown) * 1.25, lambda value: f"{value:,.0f}")
     for name, value in marks.items():
         axes.axvline(value, color=INK, linewidth=1.6, linestyle=":", zorder=1)
@@ -194,7 +188,7 @@ def _axis(axes: Axes, cells: Sequence[CellResult], marks: Mapping[str, float]) -
             color=MUTED,
             annotation_clip=False,
         )
-    if "ok" not in {status for _, status in figures}:
+    if not figures:
         nothing_valid(axes)
 
 
@@ -209,9 +203,9 @@ def _dot(axes: Axes, number: int, cell: CellResult, paint: str, service_s: float
         number,
         MARKERS[cell.interface],
         markersize=10,
-        color=paint,
-        markeredgecolor=PAPER,
-        markeredgewidth=1.5,
+        color=paint if cell.valid else PAPER,
+        markeredgecolor=PAPER if cell.valid else paint,
+        markeredgewidth=1.5 if cell.valid else 2.2,
         zorder=3,
     )
     write(axes, number, f"{estimate.estimate:,.0f}", _RATE)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from matplotlib.markers import TICKLEFT
@@ -24,16 +24,18 @@ from analysis.charts.style import (
     right_by,
     write,
 )
+from analysis.figures.gates import BY_CODE
 from analysis.figures.results import tied_runs
 from analysis.words import interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from matplotlib.axes import Axes
 
+    from analysis.figures.gates import FigureName
     from analysis.figures.leads import Metric
-    from analysis.figures.results import Standing
+    from analysis.figures.results import CellResult, Standing
     from analysis.figures.statistics import Estimate
     from gatebench.results.schema import SubjectMeta
 
@@ -77,14 +79,38 @@ def parts(items: Sequence[T], most: int = MOST_ROWS) -> list[Part[T]]:
     return [Part(items[ends[page] : ends[page + 1]], page + 1, count) for page in range(count)]
 
 
-HATCHED = "; hatched: failed a validity gate"
-"""For the subtitle of a chart that has such bars."""
+HATCHED = "; hatched: limited"
+"""For the subtitle of a chart that has such bars; `why_limited` says by what."""
 _THICK = 0.62
+
+
+def why_limited(cells: Sequence[CellResult], figure: FigureName | None, mark: str = "Hatched") -> str:
+    """A sentence for the caption, on what limits these figures; empty without any.
+
+    Args:
+        cells: those with a limited figure.
+        figure: which one.
+        mark: how the chart shows them.
+    """
+    codes = dict.fromkeys(cell.code_of(figure) for cell in cells)
+    causes = "; ".join(f"{code}: {BY_CODE[code].cause}" for code in codes if code in BY_CODE)
+    return f" {mark}: limited, and compared with nothing ({causes})." if causes else ""
 
 
 def bar(axes: Axes, number: int, figure: Estimate, text: str, subject: SubjectMeta) -> None:
     """A figure with its interval as a line, and `text` beside it."""
     axes.barh(number, figure.estimate, height=_THICK, color=color(subject), linewidth=0)
+    _figure(axes, number, figure, text, subject)
+
+
+def hatch(axes: Axes, number: int, figure: Estimate, text: str, subject: SubjectMeta) -> None:
+    """The same for a figure that something of the server's own limits."""
+    (box,) = axes.barh(number, figure.estimate, height=_THICK)
+    box.set(facecolor=PAPER, edgecolor=color(subject), hatch="////", linewidth=1.2)
+    _figure(axes, number, figure, text, subject)
+
+
+def _figure(axes: Axes, number: int, figure: Estimate, text: str, subject: SubjectMeta) -> None:
     reach = figure.estimate
     if figure.low is not None and figure.high is not None:
         axes.plot([figure.low, figure.high], [number] * 2, color=INK, linewidth=2.4)
@@ -101,21 +127,9 @@ def bar(axes: Axes, number: int, figure: Estimate, text: str, subject: SubjectMe
     beside(axes, reach, number, text, STRONG)
 
 
-def apart(axes: Axes, number: int, reach: float, reason: str, farthest: float = math.inf) -> None:
-    """What is not a result: hatched where there is a figure that failed a gate, words alone elsewhere.
-
-    Args:
-        axes: of the chart.
-        number: of the row.
-        reach: the figure; 0 without one.
-        reason: why it is no result.
-        farthest: where the reason begins at the latest, on the bar if need be.
-    """
-    start = axes.get_xlim()[0]
-    if reach > start:
-        (box,) = axes.barh(number, reach - start, left=start, height=_THICK, zorder=1.5)
-        box.set(facecolor=PAPER, edgecolor=GREY, hatch="////", linewidth=1.2)
-    beside(axes, min(max(reach, start), farthest), number, reason, QUIET)
+def apart(axes: Axes, number: int, reason: str) -> None:
+    """A row without a figure: the reason alone."""
+    beside(axes, axes.get_xlim()[0], number, reason, QUIET)
 
 
 FILLED, PALE, HOLLOW = 1.0, 0.4, 0.0
@@ -178,19 +192,20 @@ def write_places(axes: Axes, rows: Sequence[Standing], metric: Metric, from_pt: 
     """
     intervals = Column(1, from_pt + _INTERVAL_PT, "right", QUIET)
     places = Column(1, from_pt + _PLACE_PT, "right", QUIET)
-    shown = [(number, row) for number, row in enumerate(rows) if row.cell.status == "ok"]
+    shown = [(number, row) for number, row in enumerate(rows) if row.cell.shown]
     for number, row in shown:
         write(axes, number, interval(row.cell.lead, metric), intervals)
-        write(axes, number, row.places, places)
+        write(axes, number, row.places if row.cell.valid else row.cell.code, places)
     if any(interval(row.cell.lead, metric) for _, row in shown):
         write(axes, -0.85, "95 % interval", intervals)
     if any(row.places for _, row in shown):
         write(axes, -0.85, "place", places)
     runs = tied_runs(rows)
+    without_place = {number for number, row in enumerate(rows) if row.best is None}
     lanes = lanes_of(runs)
     for (first, last), lane in zip(runs, lanes, strict=True):
         if lane < _LANES:
-            _bracket(axes, first, last, from_pt + _BRACKET_PT + lane * _LANE_PT)
+            _bracket(axes, (first, last), without_place, from_pt + _BRACKET_PT + lane * _LANE_PT)
     if runs:
         write(axes, -0.85, "ties", Column(1, from_pt + _BRACKET_PT - _TIP_PT, "left", QUIET))
 
@@ -206,17 +221,24 @@ def lanes_of(runs: Sequence[tuple[int, int]]) -> list[int]:
     return lanes
 
 
-def _bracket(axes: Axes, first: int, last: int, points: float) -> None:
-    """A line past the rows `first` to `last`, with tips towards them."""
-    ends = [first - _REACH, last + _REACH]
+def _bracket(axes: Axes, ends: tuple[int, int], gaps: Collection[int], points: float) -> None:
+    """A line past the rows from the first to the last, tips towards them; dotted past the rows `gaps`."""
+    first, last = ends
+    where = right_by(axes, points)
+    tips = [first - _REACH, last + _REACH]
     axes.plot(
         [1.0] * 2,
-        ends,
+        tips,
         color=INK,
-        linewidth=1.8,
+        linewidth=0,
         marker=TICKLEFT,
         markersize=_TIP_PT,
         markeredgewidth=1.8,
-        transform=right_by(axes, points),
+        transform=where,
         clip_on=False,
     )
+    breaks = [end for gap in sorted(gaps) if first < gap < last for end in (gap - 0.5, gap + 0.5)]
+    edges = [tips[0], *breaks, tips[1]]
+    for number, (start, end) in enumerate(pairwise(edges)):
+        dotted = ":" if number % 2 else "-"
+        axes.plot([1.0] * 2, [start, end], dotted, color=INK, linewidth=1.8, transform=where, clip_on=False)

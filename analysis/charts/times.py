@@ -25,6 +25,7 @@ from analysis.charts.panels import (
 )
 from analysis.charts.rows import LEGEND, TOO_FEW, Part, draw_dots, milliseconds_axis, parts
 from analysis.charts.style import (
+    GREY,
     HEADING,
     INK,
     PLAIN,
@@ -35,7 +36,6 @@ from analysis.charts.style import (
     Column,
     Look,
     Words,
-    beside,
     color,
     page,
     row_labels,
@@ -63,41 +63,52 @@ _SHOWN: tuple[Metric, ...] = (P50, P90, P99)
 _COLUMN_PT = 68
 _LAST_PT = 88
 _RIGHT_IN = 3.3
+_CODE_PT = 70
+"""Room for the code of the gate that limits a figure."""
 
 
 def latency_charts(view: View) -> Iterator[Chart]:
     """Latency percentiles of the subjects of one level, the lowest p50 first."""
-    cells = [cell for cell in ordered(view.level) if cell.status == "ok"]
+    every = ordered(view.level)
+    cells = [cell for cell in every if cell.status_of(P50.figure) in {"ok", "limited"}]
     cells.sort(key=lambda cell: (cell.figure("p50") is None, cell.figure("p50") or 0.0, cell.subject))
-    others = [cell for cell in ordered(view.level) if cell.status != "ok"]
+    others = [cell for cell in every if cell not in cells]
     for part in parts([*cells, *others]):
         yield _latency_page(view, part, cells)
 
 
-def _latency_page(view: View, part: Part[CellResult], valid: Sequence[CellResult]) -> Chart:
+def _latency_page(view: View, part: Part[CellResult], with_times: Sequence[CellResult]) -> Chart:
     meta, level = view.meta, view.level
     broadcast = view.workload.exchange == "broadcast"
-    columns = [*_SHOWN, _last_subscriber(valid)] if broadcast else [*_SHOWN]
-    shown = [cell.figure(each.name) for cell in part.items if cell.status == "ok" for each in columns]
+    columns = [*_SHOWN, _last_subscriber(with_times)] if broadcast else [*_SHOWN]
+    shown = [cell.figure(each.name) for cell in part.items if cell in with_times for each in columns]
+    limited = [cell for cell in part.items if cell.status_of(P50.figure) == "limited"]
     dash = TOO_FEW if None in shown else ""
     words = Words(
         part.title(f"{'Delay to each subscriber' if broadcast else 'Latency'}: {level.title}"),
         LEGEND,
-        f"{_what_it_is(level.plan, view.workload)}{dash}\n{conditions(meta, level)}",
+        f"{_what_it_is(level.plan, view.workload)}{rows.why_limited(limited, P50.figure, 'Grey')}{dash}\n"
+        f"{conditions(meta, level)}",
     )
-    right_in = _RIGHT_IN + (_LAST_PT / 72 if broadcast else 0)
+    extra_pt = (_LAST_PT if broadcast else 0) + (_CODE_PT if limited else 0)
+    right_in = _RIGHT_IN + extra_pt / 72
     figure, axes = page(words, len(part.items), right_in=right_in)
     row_labels(axes, [meta.subject(cell.subject) for cell in part.items])
-    milliseconds_axis(axes, [value for cell in valid for each in _SHOWN if (value := cell.figure(each.name))])
+    milliseconds_axis(
+        axes, [value for cell in with_times for each in _SHOWN if (value := cell.figure(each.name))]
+    )
     for number, cell in enumerate(part.items):
-        if cell.status != "ok":
-            beside(axes, axes.get_xlim()[0], number, short_reason(cell), QUIET)
+        if cell not in with_times:
+            rows.apart(axes, number, short_reason(cell, figure=P50.figure))
             continue
-        paint = color(meta.subject(cell.subject))
+        paint = GREY if cell in limited else color(meta.subject(cell.subject))
+        if cell in limited:
+            code = cell.code_of(P50.figure)
+            write(axes, number, code, Column(1, right_in * 72 - _CODE_PT, "left", QUIET))
         draw_dots(axes, number, cell.interface, paint, [cell.figure(each.name) for each in _SHOWN])
         _columns(axes, number, [each.show(cell.figure(each.name)) for each in columns], PLAIN)
     _columns(axes, -0.85, [each.name.replace("_", " ") for each in columns], HEADING)
-    alt = f"p50, p90 and p99 latency of {len(valid)} subjects; the table beside it holds the figures."
+    alt = f"p50, p90 and p99 latency of {len(with_times)} subjects; the table beside it holds the figures."
     return Chart(part.stem(f"latency-{level.workload}-{level.level}"), words.title, alt, figure)
 
 
@@ -144,29 +155,32 @@ _RESPONSE_NOTE = (
 def response_charts(view: View) -> Iterator[Chart]:
     """Percentiles of the response time at one rate, the lowest p99 first; an overloaded subject has none."""
     rows = standings(view.level)
-    valid = [row.cell for row in rows if row.cell.status == "ok"]
-    values = [value for cell in valid for value in _values_us(cell, with_interval=True) if value]
+    shown = [row.cell for row in rows if row.cell.shown]
+    values = [value for cell in shown for value in _values_us(cell, with_interval=True) if value]
     for part in parts(rows):
         yield _response_page(view, part, values)
 
 
 def _response_page(view: View, part: Part[Standing], values_us: Sequence[float]) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
-    valid = [row.cell for row in part.items if row.cell.status == "ok"]
-    dash = TOO_FEW if any(None in _values_us(cell) for cell in valid) else ""
+    shown = [row.cell for row in part.items if row.cell.shown]
+    limited = [cell for cell in shown if not cell.valid]
+    dash = TOO_FEW if any(None in _values_us(cell) for cell in shown) else ""
+    why = rows.why_limited(limited, metric.figure, "Grey")
     words = Words(
         part.title(f"Response time: {level.title}"),
         f"{LEGEND} with its 95 % interval; bracket: cannot be told apart",
-        f"{_RESPONSE_NOTE}{dash}\n{conditions(meta, level)}",
+        f"{_RESPONSE_NOTE}{why}{dash}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN + _COLUMNS_PT / 72)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     milliseconds_axis(axes, values_us)
     for number, row in enumerate(part.items):
-        if row.cell.status == "ok":
-            _row(axes, number, row.cell, color(meta.subject(row.cell.subject)), metric)
+        if row.cell.shown:
+            paint = color(meta.subject(row.cell.subject)) if row.cell.valid else GREY
+            _row(axes, number, row.cell, paint, metric)
         else:
-            beside(axes, axes.get_xlim()[0], number, short_reason(row.cell), QUIET)
+            rows.apart(axes, number, short_reason(row.cell))
     for text, points in (("p50", _P50_PT), ("p90", _P90_PT), ("p99", _P99_PT)):
         write(axes, -0.85, text, Column(1, points, "right", HEADING))
     rows.write_places(axes, part.items, metric, _COLUMNS_PT)
@@ -207,11 +221,11 @@ _DISTRIBUTION_NOTE = (
 
 
 def distribution_charts(view: View) -> Iterator[Chart]:
-    """The percentile curves of the valid subjects of one level, a panel a server, the best first."""
+    """The percentile curves of the subjects of one level that have any, a panel a server, the best first."""
     cells = ordered(view.level)
     panels, without = by_server(view.meta, cells)
-    valid = [cell.subject for cell in cells if cell.status == "ok"]
-    found = tails(level_data(view.run, view.level.plan), valid)
+    shown = [cell.subject for cell in cells if cell.status_of(P50.figure) in {"ok", "limited"}]
+    found = tails(level_data(view.run, view.level.plan), shown)
     for part in parts(panels, MOST_PANELS):
         yield _distribution_page(view, part, found, without)
 
@@ -236,7 +250,7 @@ def _distribution_page(view: View, part: Part[Panel], found: Mapping[str, Tail],
             for subject, tail in own:
                 _curve(axes, subject, tail)
             cells = {cell.subject: cell for cell in level.cells}
-            head(axes, server, left_out([(each, cells[each.id]) for each in subjects]))
+            head(axes, server, left_out([(each, cells[each.id]) for each in subjects], "latency_us"))
             ends = [End(subject, _nines(tail.shares)[-1], tail.us[-1] / 1000) for subject, tail in own]
             name_ends(axes, ends)
     alt = f"Percentile curves of {len(found)} subjects; the level's table holds p50, p90, p99 and p99.9."

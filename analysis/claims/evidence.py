@@ -15,6 +15,7 @@ from analysis.claims.file import (
     RatioCondition,
     ServesCondition,
 )
+from analysis.figures.leads import figure_of
 from analysis.figures.statistics import MIN_BLOCKS, MIN_EFFECT
 from gatebench.registry.registry import matches
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         RatioCondition,
         ServesCondition,
     )
+    from analysis.figures.gates import FigureName
     from analysis.figures.results import CellResult, LevelResult, Summary
     from analysis.figures.statistics import Comparison
     from gatebench.results.schema import RunMeta, SubjectMeta, WorkloadMeta
@@ -146,7 +148,8 @@ def _figure(
     condition: FigureCondition, subject: SubjectMeta, cell: CellResult, level: LevelResult, setting: _Setting
 ) -> Observation:
     workload = setting.meta.workload(level.workload)
-    refused = _without_figure(cell) or not_of_its_transport(workload, cell)
+    figure = figure_of("rps" if condition.metric in _WAITING else condition.metric)
+    refused = _without_figure(cell, figure) or not_of_its_transport(workload, cell)
     if refused is not None:
         return refused
     found = _measured(condition.metric, cell, level)
@@ -186,13 +189,13 @@ def _over(metric: str, at_once: Figure, among: float) -> str:
     return "; 1 thread" if metric == PER_THREAD else ""
 
 
-def _without_figure(cell: CellResult) -> Observation | None:
-    """Why no figure of a cell may be used; None where one may."""
-    if cell.status == "ok":
+def _without_figure(cell: CellResult, figure: FigureName | None) -> Observation | None:
+    """Why that figure of a cell may not be used; None where it may."""
+    status, code = cell.status_of(figure), cell.code_of(figure)
+    if status == "ok":
         return None
-    counts = cell.status not in _OUT_OF_SCOPE
-    detail = cell.status if cell.code in {"", cell.status} else f"{cell.status}: {cell.code}"
-    return Observation(cell.subject, None, detail, counts)
+    detail = status if code in {"", status} else f"{status}: {code}"
+    return Observation(cell.subject, None, detail, status not in _OUT_OF_SCOPE)
 
 
 def _measured(metric: str, cell: CellResult, level: LevelResult) -> Figure | None:
@@ -255,7 +258,7 @@ def not_of_its_transport(workload: WorkloadMeta, cell: CellResult) -> Observatio
 
 
 def _with_capability(subject: SubjectMeta, capability: str, cells: Sequence[CellResult]) -> Observation:
-    valid = [cell for cell in cells if cell.status == "ok"]
+    valid = [cell for cell in cells if cell.valid]
     if not valid and any(reason.startswith("reuse:") for cell in cells for reason in cell.reasons):
         detail = "declared, but it closed connections after few answers (reuse)"
         return Observation(subject.id, None, detail)
@@ -303,7 +306,7 @@ def _serving(server: str, subjects: Sequence[SubjectMeta], summary: Summary) -> 
         why = _unverified(subject, cells)
         if why is not None:
             refused[subject.id] = why.detail
-        elif any(cell.status in {"ok", "invalid"} for cell in cells):
+        elif any(cell.status in {"ok", "limited", "withheld"} for cell in cells):
             return Observation(server, holds=True, detail=f"{subject.id} kept the contract")
         else:
             refused[subject.id] = "failed in every workload"
@@ -344,12 +347,12 @@ def _ratio(level: LevelResult, condition: RatioCondition, workload: WorkloadMeta
     wanted = (condition.left, condition.right)
     for cell in level.cells:
         other = not_of_its_transport(workload, cell) if cell.subject in wanted else None
-        if other is not None and cell.status == "ok":
+        if other is not None and cell.valid:
             return other
     pair = next((each for each in level.comparisons if {each.left, each.right} == set(wanted)), None)
     if pair is None:
-        cells = [cell for cell in level.cells if cell.subject in wanted and cell.status != "ok"]
-        why = ", ".join(f"{cell.subject} is {cell.status}" for cell in cells) or "they were not compared"
+        cells = [cell for cell in level.cells if cell.subject in wanted and not cell.valid]
+        why = ", ".join(f"{cell.subject} is {cell.lead_status}" for cell in cells) or "they were not compared"
         return Observation(level.level, None, why)
     found = oriented(pair, condition.left)
     if found is None:
@@ -433,7 +436,7 @@ def _bounds(condition: ApplicationCostCondition, meta: RunMeta, level: LevelResu
         costs = {
             cell.subject: cell.cpu_us_per_request
             for cell in level.cells
-            if cell.status == "ok"
+            if cell.status_of("cpu_us_per_request") == "ok"
             and cell.cpu_us_per_request is not None
             and cell.subject in subjects
             and cell.interface == interface

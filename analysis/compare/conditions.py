@@ -84,12 +84,12 @@ def cell_refusals(
 
 
 def status_refusals(a: CellResult, b: CellResult) -> tuple[str, ...]:
-    """Why a cell has no figure to compare: it must be valid in both runs."""
+    """Why a cell has no leading figure to compare: it must be valid in both runs."""
     cells = [("A", a), ("B", b)]
     return tuple(
-        f"{cell.status}: in {run}{f' ({cell.code})' if cell.code not in {'', cell.status} else ''}"
+        f"{cell.lead_status}: in {run}{f' ({cell.code})' if cell.code not in {'', cell.lead_status} else ''}"
         for run, cell in cells
-        if cell.status != "ok"
+        if not cell.valid
     )
 
 

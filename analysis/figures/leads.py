@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from analysis.figures.gates import FigureName
 from analysis.figures.percentiles import TAIL_PARTS, quantile
 from analysis.figures.statistics import log_rate_table
 from loadtests.engine.tally import MIN_SAMPLES, QUANTILES
@@ -31,6 +32,7 @@ class Metric:
         scale: shown value = stored value times scale.
         decimals: places after the point when shown.
         noun: what a sentence calls it after "the highest" or "the lowest".
+        figure: which of the figures that gates speak of it belongs to; None for one that no gate refuses.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Metric:
     scale: float = 1.0
     decimals: int = 0
     noun: str = "figure"
+    figure: FigureName | None = "rps"
 
     def show(self, value: float | None) -> str:
         """The value in the shown unit, without the unit; a dash for None."""
@@ -72,27 +75,49 @@ CONNECTION_MEMORY = Metric(
     "lower",
     decimals=1,
     noun="server memory of an idle connection",
+    figure="memory_mib",
 )
-FIT = Metric("fit", "R² of the line", "", "higher", decimals=3)
+FIT = Metric("fit", "R² of the line", "", "higher", decimals=3, figure="memory_mib")
 MIB_PER_S = Metric("mib_per_s", "Bodies, both ways", "MiB/s", "higher", decimals=1)
-SERVICE_P50 = Metric("service_p50", "Service time p50", "ms", "lower", scale=1e-3, decimals=2)
-SERVICE_P99 = Metric("service_p99", "Service time p99", "ms", "lower", scale=1e-3, decimals=2)
-LAST_P50 = Metric("last_p50", "To the last subscriber p50", "ms", "lower", scale=1e-3, decimals=2)
-LAST_P99 = Metric("last_p99", "To the last subscriber p99", "ms", "lower", scale=1e-3, decimals=2)
-P50 = Metric("p50", "Latency p50", "ms", "lower", scale=1e-3, decimals=2)
-P90 = Metric("p90", "Latency p90", "ms", "lower", scale=1e-3, decimals=2)
-P99 = Metric("p99", "Latency p99", "ms", "lower", scale=1e-3, decimals=2)
-P999 = Metric("p999", "Latency p99.9", "ms", "lower", scale=1e-3, decimals=2)
-MAXIMUM = Metric("max", "Latency max", "ms", "lower", scale=1e-3, decimals=1)
+
+
+def _milliseconds(name: str, label: str, decimals: int = 2) -> Metric:
+    return Metric(name, label, "ms", "lower", scale=1e-3, decimals=decimals, figure="latency_us")
+
+
+SERVICE_P50 = _milliseconds("service_p50", "Service time p50")
+SERVICE_P99 = _milliseconds("service_p99", "Service time p99")
+LAST_P50 = _milliseconds("last_p50", "To the last subscriber p50")
+LAST_P99 = _milliseconds("last_p99", "To the last subscriber p99")
+P50 = _milliseconds("p50", "Latency p50")
+P90 = _milliseconds("p90", "Latency p90")
+P99 = _milliseconds("p99", "Latency p99")
+P999 = _milliseconds("p999", "Latency p99.9")
+MAXIMUM = _milliseconds("max", "Latency max", decimals=1)
 REQUESTS_PER_CONNECTION = Metric(
-    "requests_per_connection", "Requests a connection", "requests", "higher", decimals=1
+    "requests_per_connection", "Requests a connection", "requests", "higher", decimals=1, figure=None
 )
-CPU = Metric("cpu_us_per_request", "Server CPU a request", "µs", "lower", decimals=1)
-PSS = Metric("memory_mib", "Server memory, PSS", "MiB", "lower", decimals=1)
+CPU = Metric(
+    "cpu_us_per_request", "Server CPU a request", "µs", "lower", decimals=1, figure="cpu_us_per_request"
+)
+PSS = Metric("memory_mib", "Server memory, PSS", "MiB", "lower", decimals=1, figure="memory_mib")
 ANONYMOUS = replace(PSS, label="Server memory, anonymous")
-MEMORY_PEAK = Metric("memory_peak_mib", "Server memory, peak", "MiB", "lower", decimals=1)
+MEMORY_PEAK = replace(PSS, name="memory_peak_mib", label="Server memory, peak")
 
 LATENCIES: tuple[Metric, ...] = (P50, P90, P99, P999, MAXIMUM)
+_FIGURE_OF = {
+    metric.name: metric.figure
+    for metric in (
+        *(RPS, MIB_PER_S, WITHIN_OBJECTIVE),
+        *(*LATENCIES, SERVICE_P50, SERVICE_P99, LAST_P50, LAST_P99),
+        *(CPU, PSS, MEMORY_PEAK, CONNECTION_MEMORY, FIT, REQUESTS_PER_CONNECTION),
+    )
+}
+
+
+def figure_of(name: str) -> FigureName | None:
+    """Which of the figures that gates speak of a metric belongs to; None for one that no gate refuses."""
+    return _FIGURE_OF[name]
 
 
 def memory_metrics(meta: RunMeta) -> tuple[Metric, ...]:
@@ -140,6 +165,13 @@ def lead_metric(plan: LevelPlan, workload: WorkloadMeta, *, of_messages: bool = 
     if plan.model == "idle":
         return CONNECTION_MEMORY
     return throughput(workload, of_messages=of_messages)
+
+
+def leading_figure(plan: LevelPlan) -> FigureName:
+    """The figure that a level's leading metric belongs to."""
+    if plan.paced:
+        return "latency_us"
+    return "memory_mib" if plan.model == "idle" else "rps"
 
 
 def lead_table(data: LevelData) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from analysis.figures.gates import (
     FEW_REQUESTS,
     FEW_TURNS,
     GENERATOR_BUSY,
+    MOST_FAILED,
     PORTS,
     RATE_MISSED,
     REUSE,
@@ -26,6 +27,7 @@ from analysis.figures.gates import (
     UNSTEADY,
     WORKERS,
     WRONG_BODY,
+    FigureName,
     Gate,
     most_left_out,
 )
@@ -47,12 +49,24 @@ class Refusal:
 
     Attributes:
         next_step: for the cause that was measured; empty where the gate's own fits every cause.
+        finding: it only limits, although the gate withholds where more is measured.
     """
 
     gate: Gate
     measured: float
     text: str
     next_step: str = ""
+    finding: bool = False
+
+    @property
+    def withholds(self) -> tuple[FigureName, ...]:
+        """The figures that are not published."""
+        return () if self.finding else self.gate.withholds
+
+    @property
+    def limits(self) -> tuple[FigureName, ...]:
+        """The figures that are shown with the cause, in no place; what is withheld is not among them."""
+        return tuple(each for each in self.gate.limits if each not in self.withholds)
 
     @property
     def reason(self) -> str:
@@ -192,7 +206,7 @@ def _errors(totals: Totals, workload: WorkloadMeta, details: Details) -> Refusal
         f"{failed:,} of {totals.attempts:,} requests failed ({measured:.3%}: {listed}); "
         f"allowed are {limit:.2%} and no timeout.{_first(details, kinds)}"
     )
-    return Refusal(ERRORS, measured, text, _steps(kinds, workload))
+    return Refusal(ERRORS, measured, text, _steps(kinds, workload), finding=measured <= MOST_FAILED)
 
 
 def _first(details: Details, kinds: Iterable[str]) -> str:
@@ -323,8 +337,8 @@ def _uneven(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> Refusal 
         return None
     text = (
         f"throughput times mean latency gives {totals.in_flight:.1f} requests in flight, and {planned} were "
-        f"({off:+.0%}; limit {limit:.0%}), so one of the two figures does not hold: connections are not "
-        "served alike, or the server stalls for a good part of a slice."
+        f"({off:+.0%}; limit {limit:.0%}), so some response times are missing from the figures: connections "
+        "are not served alike, or the server stalls for a good part of a slice."
     )
     return Refusal(UNEVEN, off, text)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from analysis.figures.gates import FigureName
 from analysis.figures.leads import Metric
 from analysis.figures.statistics import Comparison, Estimate
 from analysis.reading.tables import NONE, Details
@@ -17,16 +18,40 @@ if TYPE_CHECKING:
     from analysis.figures.statistics import Comparison, Verdict
 
 
-Status = Literal["ok", "invalid", "unsupported", "unavailable", "failed"]
+FigureStatus = Literal["ok", "limited", "withheld"]
+Status = Literal["ok", "limited", "withheld", "failed", "unavailable", "unsupported"]
+"""From the best to the least that can be said of a cell: with figures, or without any."""
 
 LATENCY_NAMES = ("p50", "p90", "p99", "p999", "max")
 
 
 @dataclass(frozen=True, slots=True)
-class CellResult:
-    """One row of the result. A figure that was not measured is None, and `reasons` says why.
+class Judged:
+    """Whether one figure of a cell may be published.
 
     Attributes:
+        status: `limited` for a figure that holds, of a server that something of its own kept from more;
+            `withheld` for one that the instrument or the machine spoiled, or wrong answers did.
+        reasons: of the gates that say so, as in the cell's own.
+    """
+
+    status: FigureStatus = "ok"
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """The gate that says so; empty for `ok`."""
+        return self.reasons[0].partition(":")[0] if self.reasons else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """One row of the result. A figure that was not measured, or is withheld, is None; `reasons` says why.
+
+    Attributes:
+        status: the best that is true of any of its figures.
+        figures: what the gates say of each of them; empty for a cell that was not measured.
+        leading: the one that the level is ranked by.
         reasons: each begins with a code of METHOD.md and a colon.
         blocks: blocks with at least one slice that counts.
         rps: correct answers a second inside the window; None where no one rate was sent.
@@ -37,6 +62,7 @@ class CellResult:
         service_us: the same from the moment it was sent; open loops only.
         last_us: the same to the last subscriber of a broadcast.
         mib_per_s: bodies of requests and answers.
+        cpu: CPU time of the server in µs a correct answer, with its interval over blocks.
         memory_mib: of processes or of a container; `analysis.words.memory_note` says which.
         memory_peak_mib: of containers only.
         fit: R² of the line through memory over idle connections, of the worst block.
@@ -63,15 +89,50 @@ class CellResult:
     mib_per_s: float | None = None
     fit: float | None = None
     requests_per_connection: float | None = None
-    cpu_us_per_request: float | None = None
+    cpu: Estimate | None = None
     memory_mib: float | None = None
     memory_peak_mib: float | None = None
     details: Details = NONE
+    figures: Mapping[FigureName, Judged] = field(default_factory=dict)
+    leading: FigureName = "rps"
+
+    @property
+    def cpu_us_per_request(self) -> float | None:
+        """CPU time of the server a correct answer."""
+        return self.cpu.estimate if self.cpu else None
+
+    def status_of(self, figure: FigureName | None) -> Status:
+        """What may be said of one figure; None stands for what no gate refuses."""
+        if figure is None or figure not in self.figures:
+            return self.status
+        return self.figures[figure].status
+
+    def code_of(self, figure: FigureName | None) -> str:
+        """The gate that limits or withholds a figure; of another figure, the code of the first reason."""
+        judged = self.figures.get(figure) if figure is not None else None
+        if judged is not None and judged.reasons:
+            return judged.code
+        return self.reasons[0].partition(":")[0] if self.reasons else ""
+
+    @property
+    def lead_status(self) -> Status:
+        """What may be said of the leading figure."""
+        return self.status_of(self.leading)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the leading figure may be compared and ranked."""
+        return self.lead_status == "ok"
+
+    @property
+    def shown(self) -> bool:
+        """Whether the leading figure may be shown, as a finding at least."""
+        return self.lead_status in {"ok", "limited"}
 
     @property
     def code(self) -> str:
-        """The code of the first reason; empty where there is none."""
-        return self.reasons[0].partition(":")[0] if self.reasons else ""
+        """The code of the first reason that concerns the leading figure; empty where there is none."""
+        return self.code_of(self.leading)
 
     def figure(self, name: str) -> float | None:
         """The figure that `analysis.figures.leads` calls by that name."""
@@ -119,7 +180,7 @@ class LevelResult:
         rounds: the fewest and the most rounds of a block that counts; (0, 0) without one.
         metric: what the level is ranked by.
         cells: one a subject, in the order of the run.
-        comparisons: of that metric, every pair of cells with status `ok`, in alphabetical order.
+        comparisons: of that metric, every pair of cells in which it is `ok`, in alphabetical order.
         noise: None in a run that measured no server twice, or where one of the two copies is not valid.
     """
 
@@ -162,7 +223,7 @@ class Summary:
         return tuple(cell for level in self.levels for cell in level.cells)
 
 
-_ORDER = ("ok", "invalid", "failed", "unavailable", "unsupported")
+_ORDER: tuple[Status, ...] = ("ok", "limited", "withheld", "failed", "unavailable", "unsupported")
 _INVERSE: dict[Verdict, Verdict] = {"higher": "lower", "lower": "higher"}
 
 
@@ -172,7 +233,7 @@ class Standing:
 
     Attributes:
         best: the best place that the verdicts leave open: one more than the subjects proven better. None
-            for a cell that is not `ok`, and for one with too few blocks to be compared with any other.
+            for a figure that is not `ok`, and for one with too few blocks to be compared with any other.
         worst: the worst place they leave open.
         leads: whether it is the leader or a tie with it.
         ties: the subjects that it ties with.
@@ -193,15 +254,20 @@ class Standing:
 
 
 def ordered(level: LevelResult) -> list[CellResult]:
-    """The cells for display: valid ones by the leading figure, the others by what became of them and by name.
+    """The cells for display: by the leading figure, those without one by what became of them and by name.
 
-    A refused figure ranks nobody.
+    A limited figure stands where its value puts it.
     """
     sign = -1 if level.metric.better == "higher" else 1
 
-    def place(cell: CellResult) -> tuple[int, bool, float, str]:
-        lead = cell.lead if cell.status == "ok" else None
-        return _ORDER.index(cell.status), lead is None, sign * lead.estimate if lead else 0.0, cell.subject
+    def place(cell: CellResult) -> tuple[bool, float, int, str]:
+        lead = cell.lead if cell.shown else None
+        return (
+            lead is None,
+            sign * lead.estimate if lead else 0.0,
+            _ORDER.index(cell.lead_status),
+            cell.subject,
+        )
 
     return sorted(level.cells, key=place)
 
@@ -246,17 +312,19 @@ def standings(level: LevelResult) -> list[Standing]:
 def tied_runs(rows: Sequence[Standing]) -> list[tuple[int, int]]:
     """First and last index of each run of neighbors that all tie with each other, the longest possible ones.
 
-    Two runs may overlap: a tie with two subjects does not make those a tie.
+    Two runs may overlap: a tie with two subjects does not make those a tie. Rows without a place are stepped
+    over: they tie with nobody, and hide no tie of those around them.
     """
+    ranked = [number for number, row in enumerate(rows) if row.best is not None]
     runs: list[tuple[int, int]] = []
-    for first in range(len(rows)):
-        last = first
-        while last + 1 < len(rows) and all(
-            rows[last + 1].cell.subject in row.ties for row in rows[first : last + 1]
+    for start in range(len(ranked)):
+        end = start
+        while end + 1 < len(ranked) and all(
+            rows[ranked[end + 1]].cell.subject in rows[number].ties for number in ranked[start : end + 1]
         ):
-            last += 1
-        if last > first and (not runs or last > runs[-1][1]):
-            runs.append((first, last))
+            end += 1
+        if end > start and (not runs or ranked[end] > runs[-1][1]):
+            runs.append((ranked[start], ranked[end]))
     return runs
 
 

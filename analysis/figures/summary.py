@@ -7,10 +7,21 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from analysis.figures.cells import level_data, totals
-from analysis.figures.leads import MESSAGES, fit, lead_metric, lead_table, typical_percentiles, why_no_lead
+from analysis.figures.gates import FIGURES
+from analysis.figures.leads import (
+    MESSAGES,
+    fit,
+    lead_metric,
+    lead_table,
+    leading_figure,
+    typical_percentiles,
+    why_no_lead,
+)
 from analysis.figures.refusals import refusals, shared_in_words
-from analysis.figures.results import LATENCY_NAMES, CellResult, LevelResult, Noise, Summary
+from analysis.figures.results import LATENCY_NAMES, CellResult, Judged, LevelResult, Noise, Summary
 from analysis.figures.statistics import (
     MIN_BLOCKS,
     MIN_EFFECT,
@@ -30,14 +41,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.figures.cells import LevelData, Totals
+    from analysis.figures.gates import FigureName
     from analysis.figures.leads import Metric
-    from analysis.figures.results import ClaimResult
+    from analysis.figures.refusals import Refusal
+    from analysis.figures.results import ClaimResult, FigureStatus
     from analysis.figures.steadiness import Drift
     from analysis.reading.run import Failure, Run
     from gatebench.results.schema import LevelPlan, RunMeta, SubjectMeta
 
 
-SCHEMA = 1
+SCHEMA = 2
+"""Since 2, each figure of a cell has a status of its own; `levels_of` reads both."""
 MIB = 1 << 20
 _DIGITS = 9
 """Significant digits in the file: so many that a figure of it, rounded again to be shown, is the same one."""
@@ -77,7 +91,7 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
         data = replace(data, plan=plan.replaced(ceiling=disturbed))
     every = tuple(_cell(run, data, subject, added[subject.id], tables) for subject in run.meta.subjects)
     cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
-    valid = [cell.subject for cell in cells if cell.status == "ok" and cell.subject in tables.leads]
+    valid = [cell.subject for cell in cells if cell.valid and cell.subject in tables.leads]
     noise = _noise(run, every, tables)
     return LevelResult(
         plan=plan,
@@ -94,7 +108,7 @@ def _noise(run: Run, cells: tuple[CellResult, ...], tables: _Tables) -> Noise | 
     twin = run.meta.twin
     if twin is None:
         return None
-    valid = {cell.subject for cell in cells if cell.status == "ok"}
+    valid = {cell.subject for cell in cells if cell.valid}
     if not {twin.id, twin.original} <= valid:
         return None
     band = noise_band(tables.leads, twin.original, twin.id)
@@ -133,9 +147,14 @@ def _cell(
     slices = data.slices[data.slices["subject"] == subject.id]
     details = run.details.of(subject.id, plan.workload, plan.level, {int(each) for each in slices["block"]})
     found = refusals(added, workload, plan, run.meta.server_cores, tables.drifts.get(subject.id), details)
-    timed, nothing = plan.model not in _WITHOUT_ONE_RATE, dict.fromkeys(LATENCY_NAMES)
-    estimate = rate(tables.rates[subject.id]) if timed and subject.id in tables.rates else None
-    lead = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
+    judged = judge(found, plan)
+    kept = {name for name, each in judged.items() if each.status != "withheld"}
+    timed = plan.model not in _WITHOUT_ONE_RATE
+    percentiles = timed and "latency_us" in kept
+    nothing = dict.fromkeys(LATENCY_NAMES)
+    with_rate = timed and "rps" in kept and subject.id in tables.rates
+    estimate = rate(tables.rates[subject.id]) if with_rate else None
+    measured = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
     if added.shared and not data.left_out.empty and subject.id in set(data.left_out["subject"]):
         why = shared_in_words(added, run.meta.server_cores)
@@ -145,32 +164,65 @@ def _cell(
             "not-measured: what the engine can do: its calibration was disturbed "
             f"({plan.ceiling.rate_per_s:,.0f} a second), so no figure is refused for being near to it"
         )
-    reasons += _notes(data, added, lead, tables.metric)
+    reasons += _notes(data, added, measured, tables.metric)
     if plan.model == "closed" and subject.id not in tables.drifts:
         reasons.append(f"not-measured: steadiness needs {MIN_BLOCKS} blocks with {MIN_ROUNDS} rounds")
     if run.meta.in_containers:
         reasons += _container_notes(added)
+    cpu = added.cpu_us_per_request if "cpu_us_per_request" in kept else None
+    memory_kept = "memory_mib" in kept
     return CellResult(
         **_identity(plan, subject),
-        status="invalid" if found else "ok",
+        status=min((each.status for each in judged.values()), key=_BEST_FIRST.index),
         reasons=tuple(reasons),
         blocks=added.blocks,
         requests=added.requests,
         errors=added.errors,
         rps=estimate,
-        lead=lead,
-        latency_us=added.percentiles.values if timed else nothing,
-        typical=typical_percentiles(data, subject.id) if plan.paced else {},
-        service_us=added.service.values if timed else nothing,
-        last_us=added.last.values,
+        lead=measured if leading_figure(plan) in kept else None,
+        latency_us=added.percentiles.values if percentiles else nothing,
+        typical=typical_percentiles(data, subject.id) if plan.paced and percentiles else {},
+        service_us=added.service.values if percentiles else nothing,
+        last_us=added.last.values if percentiles else nothing,
         mib_per_s=estimate.estimate * workload.body_bytes / MIB if estimate and workload.body_bytes else None,
-        fit=fit(slices) if plan.model == "idle" else None,
+        fit=fit(slices) if plan.model == "idle" and memory_kept else None,
         requests_per_connection=added.requests_per_connection,
-        cpu_us_per_request=added.cpu_us_per_request,
-        memory_mib=added.memory_mib,
-        memory_peak_mib=added.memory_peak_mib,
+        cpu=None if cpu is None else _cpu(cpu, slices, added.blocks),
+        memory_mib=added.memory_mib if memory_kept else None,
+        memory_peak_mib=added.memory_peak_mib if memory_kept else None,
         details=details,
+        figures=judged,
     )
+
+
+_BEST_FIRST: tuple[FigureStatus, ...] = ("ok", "limited", "withheld")
+
+
+def judge(found: Sequence[Refusal], plan: LevelPlan) -> dict[FigureName, Judged]:
+    """What the gates that a cell failed say of each of its figures.
+
+    A search rests on response times, and the memory of idle connections on how many there were: there, what
+    spoils the one or the other spoils the leading figure too.
+    """
+    judged: dict[FigureName, Judged] = {}
+    for name in FIGURES:
+        derived = name == leading_figure(plan) and plan.model in _WITHOUT_ONE_RATE
+        withheld = [each for each in found if name in each.withholds or (derived and each.withholds)]
+        limited = [each for each in found if name in each.limits or (derived and each.limits)]
+        status: FigureStatus = "withheld" if withheld else "limited" if limited else "ok"
+        reasons = dict.fromkeys(each.reason for each in (*withheld, *limited))
+        judged[name] = Judged(status, tuple(reasons))
+    return judged
+
+
+def _cpu(cpu_us: float, slices: pd.DataFrame, blocks: int) -> Estimate:
+    """CPU time a request over all slices, with the interval over blocks where there is one."""
+    read = slices[slices["server_cpu_s"].notna()]
+    sums = read.assign(requests=read["completed"] + read["drained"]).groupby("block")
+    by_block = sums[["server_cpu_s", "requests"]].sum()
+    by_block = by_block[(by_block["requests"] > 0) & (by_block["server_cpu_s"] > 0)]
+    over = rate(np.log(by_block["server_cpu_s"] / by_block["requests"] * 1e6))
+    return Estimate(cpu_us, over.low if over else None, over.high if over else None, blocks)
 
 
 def _concerns(failure: Failure, plan: LevelPlan, subject: str) -> bool:
@@ -232,6 +284,7 @@ def _identity(plan: LevelPlan, subject: SubjectMeta) -> dict[str, Any]:
         "interface": subject.interface,
         "workload": plan.workload,
         "level": plan.level,
+        "leading": leading_figure(plan),
     }
 
 
@@ -278,7 +331,7 @@ def _container_notes(added: Totals) -> list[str]:
 
 
 def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, Any]:
-    """The content of `summary.json`, schema 1."""
+    """The content of `summary.json`, schema 2."""
     return {
         "schema": SCHEMA,
         "run": summary.run,
@@ -304,7 +357,6 @@ def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, A
 
 
 def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
-    rps, lead = cell.rps, cell.lead
     return {
         "subject": cell.subject,
         "server": cell.server,
@@ -323,26 +375,45 @@ def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
         "examples": {kind: list(texts) for kind, texts in cell.details.examples.items()},
         "names": {name: asdict(each) for name, each in cell.details.names.items()},
         "uncounted": dict(cell.details.uncounted),
-        "rps": {
-            "estimate": _rounded(rps.estimate if rps else None),
-            "low": _rounded(rps.low if rps else None),
-            "high": _rounded(rps.high if rps else None),
-        },
-        "lead": {
-            "estimate": _rounded(lead.estimate if lead else None),
-            "low": _rounded(lead.low if lead else None),
-            "high": _rounded(lead.high if lead else None),
-        },
-        "latency_us": _rounded_all(cell.latency_us),
-        "typical_us": _rounded_all(cell.typical),
-        "service_us": _rounded_all(cell.service_us),
-        "last_us": _rounded_all(cell.last_us),
+        "lead": {"status": cell.lead_status, **_estimate_json(cell.lead)},
+        "figures": _figures_json(cell),
         "mib_per_s": _rounded(cell.mib_per_s),
         "fit": _rounded(cell.fit),
         "requests_per_connection": _rounded(cell.requests_per_connection),
-        "cpu_us_per_request": _rounded(cell.cpu_us_per_request),
-        "memory_mib": _rounded(cell.memory_mib),
         "memory_peak_mib": _rounded(cell.memory_peak_mib),
+    }
+
+
+def _figures_json(cell: CellResult) -> dict[str, Any]:
+    """Each figure with what may be said of it; `not-measured` where nothing refused it and it is missing."""
+    clocks = {
+        **_rounded_all(cell.latency_us),
+        "typical": _rounded_all(cell.typical),
+        "service": _rounded_all(cell.service_us),
+        "last": _rounded_all(cell.last_us),
+    }
+    memory = None if cell.memory_mib is None else Estimate(cell.memory_mib, None, None, cell.blocks)
+    values: dict[FigureName, dict[str, Any]] = {
+        "rps": _estimate_json(cell.rps),
+        "latency_us": clocks,
+        "cpu_us_per_request": _estimate_json(cell.cpu),
+        "memory_mib": _estimate_json(memory),
+    }
+    return {name: {**_judged_json(cell, name, value), **value} for name, value in values.items()}
+
+
+def _judged_json(cell: CellResult, name: FigureName, value: Mapping[str, Any]) -> dict[str, Any]:
+    judged = cell.figures.get(name, Judged())
+    measured = any(value[key] is not None for key in ("estimate", *LATENCY_NAMES) if key in value)
+    status = "not-measured" if judged.status == "ok" and not measured else judged.status
+    return {"status": status, "reasons": list(judged.reasons)}
+
+
+def _estimate_json(figure: Estimate | None) -> dict[str, float | None]:
+    return {
+        "estimate": _rounded(figure.estimate if figure else None),
+        "low": _rounded(figure.low if figure else None),
+        "high": _rounded(figure.high if figure else None),
     }
 
 
@@ -375,7 +446,7 @@ def levels_of(content: Mapping[str, Any], meta: RunMeta) -> tuple[LevelResult, .
     units: dict[tuple[str, str], str] = {}
     for row in content["cells"]:
         key = row["workload"], row["level"]
-        cells[key].append(_cell_of(row))
+        cells[key].append(row)
         units[key] = row["unit"]
     for row in content["comparisons"]:
         pairs[row["workload"], row["level"]].append(_comparison_of(row))
@@ -383,28 +454,86 @@ def levels_of(content: Mapping[str, Any], meta: RunMeta) -> tuple[LevelResult, .
     for plan in meta.levels:
         key, workload = (plan.workload, plan.level), meta.workload(plan.workload)
         metric = lead_metric(plan, workload, of_messages=units.get(key) == MESSAGES.unit)
-        levels.append(LevelResult(plan, metric, (0, 0), tuple(cells[key]), tuple(pairs[key])))
+        found = tuple(_cell_of(row, plan) for row in cells[key])
+        levels.append(LevelResult(plan, metric, (0, 0), found, tuple(pairs[key])))
     return tuple(levels)
 
 
-def _cell_of(row: Mapping[str, Any]) -> CellResult:
-    def estimate(key: str) -> Estimate | None:
-        figure = row[key]
-        return None if figure["estimate"] is None else Estimate(**figure, blocks=row["blocks"])
-
+def _cell_of(row: Mapping[str, Any], plan: LevelPlan) -> CellResult:
+    row = row if "figures" in row else _of_schema_1(row, plan)
     same = {each.name for each in fields(CellResult)} & row.keys()
+    figures, blocks = row["figures"], row["blocks"]
+    judged = {
+        name: Judged(_JUDGED.get(each["status"], each["status"]), tuple(each["reasons"]))
+        for name, each in figures.items()
+    }
+    times = figures["latency_us"]
     return CellResult(
-        **{name: row[name] for name in same - {"reasons", "rps", "lead"}},
+        **{name: row[name] for name in same - _READ_APART},
         reasons=tuple(row["reasons"]),
-        rps=estimate("rps"),
-        lead=estimate("lead"),
-        typical=row["typical_us"],
+        rps=_estimate_of(figures["rps"], blocks),
+        lead=_estimate_of(row["lead"], blocks),
+        latency_us={name: times[name] for name in LATENCY_NAMES},
+        typical=times["typical"],
+        service_us=times["service"],
+        last_us=times["last"],
+        cpu=_estimate_of(figures["cpu_us_per_request"], blocks),
+        memory_mib=figures["memory_mib"]["estimate"],
         details=Details(
             {kind: tuple(texts) for kind, texts in row["examples"].items()},
             {name: Named(**each) for name, each in row["names"].items()},
             row["uncounted"],
         ),
+        figures=judged if row["status"] in _BEST_FIRST else {},
+        leading=leading_figure(plan),
     )
+
+
+def _of_schema_1(row: Mapping[str, Any], plan: LevelPlan) -> dict[str, Any]:
+    """A row in which a gate refused all of a cell (`invalid`), in today's form: all of it is withheld."""
+    invalid = row["status"] == "invalid"
+    status, reasons = ("withheld", row["reasons"]) if invalid else ("ok", [])
+    nothing = {"estimate": None, "low": None, "high": None}
+
+    def kept(value: Any, without: Any) -> dict[str, Any]:
+        return {"status": status, "reasons": reasons, **(without if invalid else value)}
+
+    clocks = {"typical": row["typical_us"], "service": row["service_us"], "last": row["last_us"]}
+    no_clocks = {"typical": {}, "service": dict.fromkeys(LATENCY_NAMES), "last": dict.fromkeys(LATENCY_NAMES)}
+    alone = {name: {**nothing, "estimate": row[name]} for name in ("cpu_us_per_request", "memory_mib")}
+    return {
+        **row,
+        "status": "withheld" if invalid else row["status"],
+        "lead": nothing if invalid else row["lead"],
+        "figures": {
+            "rps": kept(row["rps"], nothing),
+            "latency_us": kept(
+                {**row["latency_us"], **clocks}, {**dict.fromkeys(LATENCY_NAMES), **no_clocks}
+            ),
+            **{name: kept(value, nothing) for name, value in alone.items()},
+        },
+        "leading": leading_figure(plan),
+    }
+
+
+_READ_APART = {
+    "reasons",
+    "rps",
+    "lead",
+    "latency_us",
+    "service_us",
+    "last_us",
+    "memory_mib",
+    "figures",
+    "leading",
+}
+_JUDGED: Mapping[str, FigureStatus] = {"not-measured": "ok"}
+
+
+def _estimate_of(figure: Mapping[str, Any], blocks: int) -> Estimate | None:
+    if figure["estimate"] is None:
+        return None
+    return Estimate(figure["estimate"], figure["low"], figure["high"], blocks)
 
 
 def _comparison_of(row: Mapping[str, Any]) -> Comparison:

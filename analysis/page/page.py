@@ -16,7 +16,7 @@ from analysis.charts.style import color
 from analysis.figures.gates import GATES
 from analysis.page.interfaces import matrices
 from analysis.page.pictures import Picture, placed
-from analysis.page.sections import costs, overview, status, workload_names, workload_sections
+from analysis.page.sections import costs, overview, refused, status, workload_names, workload_sections
 from analysis.words import (
     container_facts,
     interval,
@@ -40,7 +40,7 @@ PAGE_BYTES = 4_800_000
 _HERE = Path(__file__).parent
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _NO_COLOR = "#808080"
-_APART = ("failed", "invalid", "unavailable", "unsupported")
+_APART = ("failed", "withheld", "limited", "unavailable", "unsupported")
 _RAW = (
     ("run.json", "plan, machine, versions, subjects and workloads as they were when the run began"),
     ("events.jsonl", "what happened: blocks, failures with their first examples, exact argument vectors"),
@@ -87,9 +87,7 @@ def render(
         "resumptions": run.resumptions,
         "notices": (*filter(None, [without_figures(summary.cells)]), *run.meta.notices, *run.notices),
         "apart": _apart(summary),
-        "noted": [
-            cell for cell in summary.cells if cell.status == "ok" and (cell.reasons or cell.details.examples)
-        ],
+        "noted": [cell for cell in summary.cells if cell.valid and (cell.reasons or cell.details.examples)],
         "cells": len(summary.cells),
         "gates": GATES,
         "runner": runner_in_words(run.meta),
@@ -99,6 +97,7 @@ def render(
         "images": _images(run.meta),
         "interval": interval,
         "status": status,
+        "refused": refused,
         "claims": claims,
         "left_out": left_out or {},
         "matrices": matrices(run),
@@ -138,7 +137,7 @@ def _static(name: str) -> Markup:
 def _apart(summary: Summary) -> list[CellResult]:
     """What is in no ranking; what went wrong before what was never to be measured."""
     return sorted(
-        (cell for cell in summary.cells if cell.status != "ok"), key=lambda cell: _APART.index(cell.status)
+        (cell for cell in summary.cells if not cell.valid), key=lambda cell: _APART.index(cell.lead_status)
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Literal
 
+from analysis.figures.gates import FIGURES
 from analysis.figures.leads import (
     CONNECTION_MEMORY,
     CPU,
@@ -30,6 +31,7 @@ from analysis.words import findings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from analysis.figures.gates import FigureName
     from analysis.figures.results import CellResult, LevelResult, Summary
     from analysis.figures.statistics import Comparison
     from analysis.page.pictures import Shown
@@ -113,7 +115,7 @@ class Entry:
 
     Attributes:
         note: what stands small beside it, such as a place.
-        kind: `leads` for the leader and its ties, `apart` for a cell that is not valid.
+        kind: `leads` for the leader and its ties, `apart` for a figure that is in no place.
     """
 
     text: str
@@ -231,7 +233,7 @@ def costs(meta: RunMeta, sections: Sequence[LevelSection]) -> list[tuple[Metric,
 
 
 def _has(section: LevelSection, metric: Metric) -> bool:
-    return any(cell.figure(metric.name) is not None for cell in section.level.cells if cell.status == "ok")
+    return any(cell.figure(metric.name) is not None for cell in section.level.cells)
 
 
 def _matrix(
@@ -248,20 +250,35 @@ def _matrix(
 
 def _leading(row: Standing, metric: Metric) -> Entry:
     cell = row.cell
-    if cell.status != "ok":
+    if not cell.shown:
         return Entry(status(cell), kind="apart")
     if cell.lead is None:
         return Entry("—")
+    if not cell.valid:
+        return Entry(metric.show(cell.lead.estimate), status(cell), "apart")
     return Entry(metric.show(cell.lead.estimate), row.places, "leads" if row.leads else "")
 
 
 def _figure(row: Standing, metric: Metric) -> Entry:
-    cell = row.cell
-    if cell.status != "ok":
-        return Entry(status(cell), kind="apart")
-    return Entry(metric.show(cell.figure(metric.name)))
+    cell, said = row.cell, status(row.cell, metric.figure)
+    value = cell.figure(metric.name)
+    if value is None:
+        return Entry("—" if said == "ok" else said, kind="" if said == "ok" else "apart")
+    return Entry(metric.show(value), "" if said == "ok" else said)
 
 
-def status(cell: CellResult) -> str:
-    """`ok`, `unsupported`, or `invalid: ceiling`."""
-    return f"{cell.status}: {cell.code}" if cell.status in {"invalid", "failed"} else cell.status
+def status(cell: CellResult, figure: FigureName | None = None) -> str:
+    """`ok`, `unsupported`, or `withheld: ceiling`: of one figure, the leading one where none is named."""
+    figure = figure or cell.leading
+    found = cell.status_of(figure)
+    return f"{found}: {cell.code_of(figure)}" if found in {"limited", "withheld", "failed"} else found
+
+
+def refused(cell: CellResult) -> list[tuple[str, str]]:
+    """What the gates say of a cell's figures: (`limited` or `withheld`, which ones in words)."""
+    found = []
+    for said in ("withheld", "limited"):
+        which = [FIGURES[name] for name, judged in cell.figures.items() if judged.status == said]
+        if which:
+            found.append((said, ", ".join(which)))
+    return found

@@ -14,7 +14,7 @@ from analysis.figures.leads import P50, P99, why_no_lead
 from analysis.figures.results import standings
 from analysis.figures.summary import levels_of
 from analysis.reading.run import ending_of, parse_meta, read_events
-from analysis.words import interval, short_reason, without_figures
+from analysis.words import in_closing, interval, short_reason, without_figures
 from gatebench.results.details import TEXT_CHARACTERS
 from gatebench.words.errors import GatebenchError
 
@@ -43,13 +43,16 @@ def run_tables(folder: Path) -> Iterator[Group | Text]:
             f"{summary}: cannot be read ({error!r}); `gatebench report {folder}` makes it again"
         ) from error
     yield from map(standings_table, levels)
-    if said := without_figures([cell for level in levels for cell in level.cells]):
+    cells = [cell for level in levels for cell in level.cells]
+    if said := without_figures(cells):
         yield Text(said)
     ending = ending_of(read_events(folder / "events.jsonl"))
     outcome = ending["outcome"] if ending else "still running, or cut off"
     if outcome != "complete":
         yield Text(f"the run is not complete ({outcome}): these figures rest on what was measured")
     yield Text(f"report: {folder / 'report.html'}")
+    if said := in_closing(cells):
+        yield Text(said)
 
 
 MOST_LINES = 5
@@ -57,11 +60,12 @@ MOST_LINES = 5
 
 
 def standings_table(level: LevelResult) -> Group:
-    """One level: a table of the valid cells, and below it a line for each reason that others are not in it.
+    """One level: a table of the cells with a figure, and a line for each reason that others are not in it.
 
-    A `=` marks the leader and everything that cannot be told apart from it; a line says what a dash means.
-    Idle connections have no latencies, and a search has none of one rate. Below the reasons stand the first
-    failures of those cells, and what a Locust file did that no figure counts.
+    A limited figure stands where its value puts it, without a place. A `=` marks the leader and everything
+    that cannot be told apart from it; a line says what a dash means. Idle connections have no latencies, and
+    a search has none of one rate. Below the reasons stand the first failures of those cells, and what a
+    Locust file did that no figure counts.
     """
     metric = level.metric
     timed = [] if level.plan.model in {"idle", "objective"} else [P50, P99]
@@ -79,13 +83,19 @@ def standings_table(level: LevelResult) -> Group:
     dashes: set[str] = set()
     for row in rows:
         cell = row.cell
-        if cell.status != "ok":
+        if cell.lead_status != "ok":
             apart[short_reason(cell, TEXT_CHARACTERS)].append(cell.subject)
+        if not cell.shown:
             continue
-        if cell.lead is None or any(cell.figure(each.name) is None for each in others):
+        withheld = cell.status_of(P99.figure) == "withheld" and others
+        if withheld:
+            apart[f"—: {short_reason(cell, TEXT_CHARACTERS, P99.figure)}"].append(cell.subject)
+        elif cell.lead is None or any(cell.figure(each.name) is None for each in others):
             dashes.add("too few samples" if timed else why_no_lead(level.plan.model))
+        if cell.valid and others and cell.status_of(P99.figure) == "limited":
+            apart[f"response times {short_reason(cell, TEXT_CHARACTERS, P99.figure)}"].append(cell.subject)
         table.add_row(
-            row.places,
+            row.places or ("" if cell.valid else "–"),
             "=" if row.leads and tied else "",
             cell.subject,
             cell.interface.upper(),
@@ -96,7 +106,7 @@ def standings_table(level: LevelResult) -> Group:
     notes = [Text(f"  —: {'; '.join(sorted(dashes))}", style="dim")] if dashes else []
     lines = [Text(f"  {reason}: {', '.join(subjects)}", style="dim") for reason, subjects in apart.items()]
     cells = [row.cell for row in rows]
-    ranking = [table] if table.row_count else [Text("  no valid figure")]
+    ranking = [table] if table.row_count else [Text("  no figure")]
     return Group(title, *ranking, *notes, *lines, *_failures(cells), *_uncounted(cells), Text())
 
 
@@ -104,7 +114,7 @@ def _failures(cells: Sequence[CellResult]) -> Iterator[Text]:
     """The first failures of cells that are not valid, those that are alike together."""
     alike: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
-        if cell.status == "ok":
+        if cell.valid:
             continue
         for kind, texts in cell.details.examples.items():
             for text in texts:

@@ -30,6 +30,7 @@ from gatebench.cli.options import (
     RunnerName,
     ServerNames,
     ServersDirs,
+    Strict,
     SubjectName,
     Workers,
     WorkloadNames,
@@ -111,6 +112,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     ] = HOST,
     out: Out = None,
     claims: Claims = None,
+    strict: Strict = False,
 ) -> None:
     """Measure subjects under workloads and write a results folder."""
     from gatebench.cli import run as running
@@ -153,7 +155,8 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     console = Console()
     interrupt_once()
     _tell(console, *chosen.left_out)
-    raise typer.Exit(running.conclude(running.measure(request, choice, containers, console), console))
+    outcome = running.measure(request, choice, containers, console)
+    raise typer.Exit(running.conclude(outcome, console, strict=strict))
 
 
 @app.command(cls=Command, rich_help_panel=MEASURE)

@@ -95,6 +95,9 @@ Out = Annotated[
 Claims = Annotated[
     list[Path] | None, option("--claims", OUTPUT, "Check the claims in this file too; repeatable.", **SEVERAL)
 ]
+Strict = Annotated[
+    bool, option("--strict", OUTPUT, "End with status 1 where any figure is withheld, as for a CI.")
+]
 Port = Annotated[
     int, option("--port", OPTIONS, "Serve the subject at this port of 127.0.0.1.", min=1, max=65535)
 ]

@@ -418,8 +418,13 @@ def backend_maker(
     return lambda circumstances: DockerBackend(engine, engines, setting, circumstances)
 
 
-def conclude(outcome: Outcome, console: Console) -> int:
+def conclude(outcome: Outcome, console: Console, *, strict: bool = False) -> int:
     """Prints the report of a run that has ended, or that there is none.
+
+    Args:
+        outcome: how it ended.
+        console: to print on.
+        strict: whether a withheld figure is a failure.
 
     Returns:
         The exit status that the run calls for.
@@ -427,7 +432,7 @@ def conclude(outcome: Outcome, console: Console) -> int:
     folder = outcome.folder
     if outcome.reported:
         print_report(folder, console)
-        return outcome.status or exit_status(folder)
+        return outcome.status or exit_status(folder, strict=strict)
     if (folder / "run.json").exists():
         text = f"no tables: the report could not be made; `gatebench report {folder}` makes it again"
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from gatebench.cli.options import (
     LoadBind,
     Out,
     RunFolder,
+    Strict,
     argument,
     option,
     typed_command,
@@ -98,7 +99,12 @@ def bundle_run(
 
 
 @results_app.command(cls=Command, rich_help_panel=RUNS)
-def resume(ctx: typer.Context, folder: RunFolder = RESULTS / "latest", load_bind: LoadBind = "") -> None:
+def resume(
+    ctx: typer.Context,
+    folder: RunFolder = RESULTS / "latest",
+    load_bind: LoadBind = "",
+    strict: Strict = False,
+) -> None:
     """Resume a run that ended early: measure the missing blocks under the same conditions."""
     from gatebench.cli.resume import open_begun, resume_run
     from gatebench.cli.run import choose_runner, conclude
@@ -116,7 +122,7 @@ def resume(ctx: typer.Context, folder: RunFolder = RESULTS / "latest", load_bind
     choice = choose_runner(begun.runner)
     interrupt_once()
     outcome = resume_run(begun, choice, load_bind, console, command=typed_command(ctx))
-    raise typer.Exit(conclude(outcome, console))
+    raise typer.Exit(conclude(outcome, console, strict=strict))
 
 
 @results_app.command(cls=Command, rich_help_panel=RUNS)

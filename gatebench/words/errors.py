@@ -55,18 +55,22 @@ class Outcome:
     reported: bool = False
 
 
-def exit_status(folder: Path) -> int:
+def exit_status(folder: Path, *, strict: bool = False) -> int:
     """The status that a finished run's summary calls for.
 
-    1 where a server failed, a Locust worker was lost, or no cell of a subject that was tried is valid.
+    1 where a server failed, a Locust worker was lost, or no cell has the figure that it is ranked by.
+
+    Args:
+        folder: of the run.
+        strict: 1 also where any figure is withheld.
     """
-    summary = json.loads((folder / "summary.json").read_text())
-    if any(reason.startswith("workers:") for cell in summary["cells"] for reason in cell["reasons"]):
+    cells = json.loads((folder / "summary.json").read_text())["cells"]
+    tried = [cell for cell in cells if cell["status"] not in {"unsupported", "unavailable"}]
+    if any(cell["status"] == "failed" for cell in tried):
         return EXIT_FAILED
-    statuses: dict[str, set[str]] = {}
-    for cell in summary["cells"]:
-        statuses.setdefault(cell["subject"], set()).add(cell["status"])
-    for found in statuses.values():
-        if "failed" in found or ("invalid" in found and "ok" not in found):
-            return EXIT_FAILED
-    return EXIT_DONE
+    if any(reason.startswith("workers:") for cell in tried for reason in cell["reasons"]):
+        return EXIT_FAILED
+    if tried and not any(cell["lead"]["status"] in {"ok", "limited"} for cell in tried):
+        return EXIT_FAILED
+    withheld = any(each["status"] == "withheld" for cell in tried for each in cell["figures"].values())
+    return EXIT_FAILED if strict and withheld else EXIT_DONE

@@ -55,7 +55,7 @@ class Faults:
     def reasons(self, subject: str, status: str) -> str:
         """What the subject's only row says."""
         cell = self.results.cell(subject, WORKLOAD)
-        assert cell["status"] == status, cell
+        assert cell["lead"]["status"] == status, cell
         return "\n".join(cell["reasons"])
 
     def facts(self, subject: str) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def test_a_container_that_somebody_removes_is_a_failed_server_and_no_more(run: F
     assert "the container was removed" in run.reasons("boxed-removed", "failed")
 
 
-def test_a_cpu_quota_makes_a_cell_invalid(run: Faults) -> None:
-    assert "throttled: " in run.reasons("boxed-quota", "invalid")
+def test_a_cpu_quota_withholds_what_it_spoils(run: Faults) -> None:
+    assert "throttled: " in run.reasons("boxed-quota", "withheld")
     slices = pd.read_parquet(run.results.folder / "slices.parquet").set_index("subject")["throttled_s"]
     assert (slices["boxed-quota"] > 0).all()
     assert (slices["boxed-honest"] == 0).all()

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from tests.support.known import Numbers, Truth
-from tests.support.lab import OWN_FOLDERS, Ended, Results, assert_done, assert_went_well, blamed, gatebench
+from tests.support.lab import (
+    OF_THE_MACHINE,
+    OWN_FOLDERS,
+    Ended,
+    Results,
+    assert_done,
+    assert_went_well,
+    blamed,
+    gatebench,
+)
 from tests.support.small_server.faults import DYING_WORDS
 
 CONNECTIONS = 64
@@ -85,12 +94,16 @@ def test_every_single_fault_is_counted_under_its_kind_and_code(
     count = Truth(faults, subject).planted(planted)
     assert count > 0
     assert failures(cell) == {kind: count}
-    assert (cell["status"], blamed(cell)) == ("invalid", {code})
+    assert cell["lead"]["status"] in {"limited", "withheld"}
+    assert blamed(cell) == {code}
+    # No byte may be wrong; other failures are withheld from where they are many.
+    assert code != "wrong-body" or cell["status"] == "withheld"
 
 
 def test_a_keep_alive_that_is_not_kept_is_refused(faults: Results) -> None:
     cell = faults.cell("faulty-hangs-up", "known-times")
-    assert (cell["status"], blamed(cell)) == ("invalid", {"reuse"})
+    assert cell["lead"]["status"] in {"limited", "withheld"}
+    assert blamed(cell) == {"reuse"}
     assert failures(cell) == {}
 
 
@@ -122,7 +135,7 @@ def assert_as_logged(results: Results, percent: float, *, rel: float, within_us:
     ]
     seen_us, logged_us = min(pairs, key=lambda pair: abs(pair[0] / pair[1] - 1))
     assert seen_us >= logged_us * (1 - rel) - within_us
-    if cell["status"] == "ok":
+    if cell["figures"]["latency_us"]["status"] == "ok":
         assert seen_us <= logged_us * (1 + rel) + within_us
 
 
@@ -134,20 +147,29 @@ def test_the_tail_latency_is_what_the_server_itself_logged(faults: Results) -> N
     assert_as_logged(faults, 99, rel=0.05)
 
 
+def assert_at_least(cell: dict[str, Any], name: str, least_us: float) -> None:
+    """A percentile is shown and so high; only what others did to the machine may withhold it."""
+    times = cell["figures"]["latency_us"]
+    if times["status"] == "withheld":
+        assert {reason.partition(":")[0] for reason in times["reasons"]} & OF_THE_MACHINE
+    else:
+        assert times[name] > least_us
+
+
 def test_a_server_that_makes_each_request_wait_40_ms_is_called_latency_locked(waits: Results) -> None:
     cell = waits.cell("known-locked", "known-idleness")
-    assert cell["status"] == "invalid"
+    assert cell["lead"]["status"] in {"limited", "withheld"}
     # A core that others had filled tells nothing of how idle a server is.
     found = blamed(cell, "server-idle", "shared-core")
     assert found
     assert found <= {"server-idle", "shared-core"}
     assert "server-idle" not in found or "latency-locked" in "".join(cell["reasons"])
-    assert cell["latency_us"]["p50"] > 40_000
+    assert_at_least(cell, "p50", 40_000)
 
 
 def test_a_server_that_stops_reading_times_out_on_every_connection(waits: Results) -> None:
     cell = waits.cell("known-mute", "known-idleness")
-    assert cell["status"] == "invalid"
+    assert cell["status"] == "withheld"
     assert "errors" in blamed(cell)
     assert failures(cell) == {"timeout": CONNECTIONS}
     assert cell["requests"] > 0
@@ -156,8 +178,9 @@ def test_a_server_that_stops_reading_times_out_on_every_connection(waits: Result
 def test_a_listen_queue_that_overflows_is_told_apart_from_a_slow_server(waits: Results) -> None:
     cell = waits.cell("known-overflow", "known-queue")
     assert Truth(waits, "known-overflow").planted("overflow") > 0
-    assert (cell["status"], blamed(cell)) == ("invalid", {"backlog"})
-    assert cell["latency_us"]["max"] > 1_000_000
+    assert cell["lead"]["status"] in {"limited", "withheld"}
+    assert blamed(cell) == {"backlog"}
+    assert_at_least(cell, "max", 1_000_000)
     assert blamed(waits.cell("known-locked", "known-queue")) == set()
 
 
@@ -166,7 +189,7 @@ def compared(results: Results, left: str, right: str) -> dict[str, Any]:
     cells = [results.cell(each, "known-capacity") for each in (left, right)]
     for cell in cells:
         assert_went_well(cell)
-    if any(cell["status"] != "ok" for cell in cells):
+    if any(cell["lead"]["status"] != "ok" for cell in cells):
         pytest.skip(f"others kept this machine too busy: {[cell['reasons'] for cell in cells]}")
     (found,) = (
         each for each in results.summary["comparisons"] if (each["left"], each["right"]) == (left, right)

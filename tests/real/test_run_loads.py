@@ -96,7 +96,7 @@ def test_every_kind_of_load_is_measured_and_one_that_cannot_be_stops_no_other(
     ended, results = loads
     assert results.events[-1]["outcome"] == "complete", ended.said
     for workload in ("window", "handshake", "upload", "locust"):
-        assert cell(results, f"kind-{workload}")["rps"]["estimate"] > 0
+        assert cell(results, f"kind-{workload}")["requests"] > 0
 
 
 def test_an_open_loop_offers_its_rate_and_keeps_every_clock(loads: tuple[Ended, Results]) -> None:
@@ -116,7 +116,7 @@ def test_a_server_that_is_asked_too_much_is_overloaded_and_nothing_is_forgotten(
 ) -> None:
     _, results = loads
     found = results.cell(HONEST, "kind-overload")
-    assert found["status"] == "invalid"
+    assert found["lead"]["status"] == "withheld"
     # Where others had the server's core too, it is not its fault alone, and they are named instead.
     assert blamed(found, "rate-missed", "shared-core") & {"rate-missed", "shared-core"}
     raw = slices(results, "kind-overload")
@@ -153,8 +153,11 @@ def test_idle_connections_are_held_at_every_step(loads: tuple[Ended, Results]) -
     assert list(raw["connections"]) == [0, 100, 200]
     assert list(raw["completed"]) == [0, 100, 200]
     assert found["metric"] == "connection_kib"
-    assert found["lead"]["estimate"] > 0
-    assert 0 < found["fit"] <= 1
+    if found["lead"]["status"] == "ok":
+        assert found["lead"]["estimate"] > 0
+        assert 0 < found["fit"] <= 1
+    else:  # the machine had other work, which the reasons name
+        assert found["figures"]["memory_mib"]["reasons"]
 
 
 def test_every_broadcast_reaches_every_subscriber(loads: tuple[Ended, Results]) -> None:
@@ -216,7 +219,7 @@ def test_a_login_that_the_application_does_not_have_is_named_wherever_a_person_l
 ) -> None:
     ended, results = loads
     found = results.cell(HONEST, "kind-member")
-    assert found["status"] == "invalid"
+    assert found["status"] == "withheld"
     assert "errors" in blamed(found)
     assert found["errors"]["status"] > 0
     (example,) = found["examples"]["status"]

@@ -358,7 +358,7 @@ def test_options_of_the_file_have_their_defaults_and_are_set_by_name(tmp_path: P
         ),
         (
             'self.client.get("/json"); self.environment.runner.quit()',
-            "the file ended the test by itself (runner.quit) after 1 requests",
+            "the file ended the test by itself (runner.quit) after ",
         ),
         (
             'self.client.get("/json"); raise SystemExit(3)',

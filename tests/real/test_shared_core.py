@@ -85,7 +85,7 @@ def test_the_figure_of_a_server_beside_it_is_refused_with_its_name(
     ended, results = together
     assert_done(ended, results)
     cell = results.cell(HONEST, workload)
-    assert cell["status"] == "invalid"
+    assert cell["lead"]["status"] == "withheld"
     assert f"among them {AT_WORK} (" in shared_core(cell)
     assert "rate-missed" not in json.dumps(cell["reasons"])
 

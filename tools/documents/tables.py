@@ -105,10 +105,10 @@ def workloads_table() -> str:
 def gates_table() -> str:
     """The gates, with limit and next step."""
     rows = [
-        (f"`{gate.code}`", gate.fails_when, f"{gate.limit:g}", gate.next_step.rstrip("."))
+        (f"`{gate.code}`", gate.fails_when, f"{gate.limit:g}", gate.speaks_of, gate.next_step.rstrip("."))
         for gate in gates.GATES
     ]
-    return table(("code", "fails when", "limit", "next step"), rows)
+    return table(("code", "fails when", "limit", "what it does", "next step"), rows)
 
 
 def numbers_table() -> str:

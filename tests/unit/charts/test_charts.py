@@ -25,6 +25,7 @@ from tests.support.charts import (
     crowd,
     level_view,
     only,
+    said,
     texts,
     texts_off_the_page,
 )
@@ -97,16 +98,23 @@ def test_throughput_shows_estimate_interval_and_place(views: Views) -> None:
     assert "1" in shown
 
 
-def test_an_invalid_cell_shows_its_code_and_no_figure(views: Views) -> None:
+def test_a_limited_figure_is_hatched_with_its_figure_and_its_code_for_a_place(views: Views) -> None:
     idle = replace(UVICORN, cpu_share={"keep-alive": 0.5})
     view = views.of([idle], KEEP_ALIVE)
     chart = only(leading_charts(view))
 
     rps = view.level.cells[0].rps
     assert rps is not None
-    assert "invalid: server-idle" in texts(chart)
-    assert f"{rps.estimate:,.0f}" not in texts(chart)
+    assert {f"{rps.estimate:,.0f}", "server-idle"} <= set(texts(chart))
+    assert "limited, and compared with nothing (server-idle: it left its core idle)." in said(chart)
     assert any(patch.get_hatch() for patch in chart.figure.axes[0].patches)
+
+
+def test_a_withheld_figure_is_a_row_of_words_without_a_bar(views: Views) -> None:
+    chart = only(leading_charts(views.of([replace(UVICORN, busy_share=0.95)], KEEP_ALIVE)))
+
+    assert "withheld: the load engine was busy (generator-busy)" in texts(chart)
+    assert not chart.figure.axes[0].patches
 
 
 def test_an_unsupported_cell_is_a_row_of_words_without_a_bar(views: Views) -> None:
@@ -268,7 +276,7 @@ def test_an_overloaded_subject_is_named_and_not_drawn(views: Views) -> None:
     view = views.of([UVICORN, over], STEADY)
     chart = only(response_charts(view))
 
-    assert "overloaded at this rate (invalid: rate-missed)" in texts(chart)
+    assert "withheld: overloaded at this rate (rate-missed)" in texts(chart)
     alone = only(response_charts(views.of([UVICORN], STEADY)))
     drawn = [len(each.figure.axes[0].lines) for each in (chart, alone)]
     assert drawn[0] == drawn[1] + 1  # the marker of its interface

@@ -144,12 +144,27 @@ def test_a_search_and_idle_connections_have_no_cost_of_a_request(views: Views) -
 
 
 @pytest.mark.parametrize("draw", [cpu_charts, memory_charts])
-def test_an_invalid_subject_is_hatched_with_its_code(views: Views, draw: Draw) -> None:
-    idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
-    chart = only(draw(views.of([UVICORN, idle], KEEP_ALIVE)))
+def test_what_spoils_the_throughput_alone_leaves_the_costs(views: Views, draw: Draw) -> None:
+    busy = replace(OTHER, busy_share=0.95)
+    chart = only(draw(views.of([UVICORN, busy], KEEP_ALIVE)))
 
-    assert "invalid: server-idle" in texts(chart)
+    assert len(bars(chart.figure.axes[0])["valid"]) == 2
+
+
+def test_the_cpu_time_of_a_server_that_closes_its_connections_is_hatched(views: Views) -> None:
+    chart = only(cpu_charts(views.of([UVICORN, replace(OTHER, answers_per_closure=4)], KEEP_ALIVE)))
+
     assert [len(widths) for widths in bars(chart.figure.axes[0]).values()] == [1, 1]
+    assert "Hatched: limited, and compared with nothing (reuse: it closes its connections)." in said(chart)
+
+
+@pytest.mark.parametrize("draw", [cpu_charts, memory_charts])
+def test_a_server_with_wrong_answers_has_no_costs(views: Views, draw: Draw) -> None:
+    wrong = replace(OTHER, errors={"keep-alive": {"body": 1}})
+    chart = only(draw(views.of([UVICORN, wrong], KEEP_ALIVE)))
+
+    assert "withheld: wrong answers (wrong-body)" in texts(chart)
+    assert len(bars(chart.figure.axes[0])["valid"]) == 1
 
 
 @pytest.mark.parametrize("draw", [cpu_charts, memory_charts])
@@ -171,7 +186,7 @@ def test_more_subjects_than_fit_go_on_on_a_second_page_at_the_same_scale(
     assert len({page.figure.axes[0].get_xlim() for page in pages}) == 1
 
 
-def test_memory_is_the_highest_of_the_valid_levels_and_its_line_the_range_of_blocks(views: Views) -> None:
+def test_memory_is_the_highest_of_the_levels_and_its_line_the_range_of_blocks(views: Views) -> None:
     view = views.of([UVICORN], KEEP_ALIVE, CLOSE)
     chart = only(memory_charts(changed(view, "close", "server_memory_mib", 40.0, 50.0, 45.0)))
     (axes,) = chart.figure.axes
@@ -181,9 +196,9 @@ def test_memory_is_the_highest_of_the_valid_levels_and_its_line_the_range_of_blo
     assert {"40.0 to 50.0", "close c64"} <= set(texts(chart))
 
 
-def test_memory_under_an_invalid_level_is_not_the_highest(views: Views) -> None:
-    idle = replace(UVICORN, cpu_share={"close": 0.5})
-    view = views.of([idle], KEEP_ALIVE, CLOSE)
+def test_memory_under_a_level_with_wrong_answers_is_not_the_highest(views: Views) -> None:
+    wrong = replace(UVICORN, errors={"close": {"body": 1}})
+    view = views.of([wrong], KEEP_ALIVE, CLOSE)
     chart = only(memory_charts(changed(view, "close", "server_memory_mib", 500.0, 500.0, 500.0)))
 
     assert bars(chart.figure.axes[0])["valid"] == [pytest.approx(31.4)]

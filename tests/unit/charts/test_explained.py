@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analysis.charts.costs import cpu_charts, memory_charts
+from analysis.charts.costs import cpu_charts
 from analysis.charts.over_load import connection_charts, rate_charts
 from analysis.charts.ranking import leading_charts, waiting_charts
 from analysis.charts.steadiness import steadiness_charts
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tests.support.charts import Draw
     from tests.support.synthetic_model import Load, Plan, Truth
 
-BAD = replace(UVICORN, id="bad", server="bad", listen_drops=9)
+BAD = replace(UVICORN, id="bad", server="bad", listen_drops=9, answers_per_closure=4)
+BUSY = replace(UVICORN, id="bad", server="bad", busy_share=0.95)
 ABSENT = replace(UVICORN, id="absent", server="absent", unavailable="uv is not installed")
 RATES = [replace(STEADY, level=Level(64, "open", rate_per_s=rate)) for rate in (1_000, 2_000)]
 CONNECTIONS = [replace(KEEP_ALIVE, level=Level(number)) for number in (8, 64)]
@@ -42,7 +43,7 @@ FEW = replace(PLAN, rounds=1)
 
 @pytest.mark.parametrize(
     ("draw", "load"),
-    [(leading_charts, KEEP_ALIVE), (waiting_charts, WAIT), (cpu_charts, KEEP_ALIVE), (memory_charts, WAIT)],
+    [(leading_charts, KEEP_ALIVE), (cpu_charts, KEEP_ALIVE)],
 )
 @pytest.mark.parametrize(("other", "hatched"), [(BAD, True), (ABSENT, False)], ids=["bad", "absent"])
 def test_hatched_bars_are_explained_where_there_are_some(
@@ -51,7 +52,20 @@ def test_hatched_bars_are_explained_where_there_are_some(
     chart = only(draw(views.of([UVICORN, other], load)))
 
     drawn = any(patch.get_hatch() for axes in chart.figure.axes for patch in axes.patches)
-    assert ("hatched" in said(chart)) == drawn == hatched
+    assert ("hatched: limited" in said(chart)) == drawn == hatched
+    assert ("Hatched: limited, and compared with nothing (" in said(chart)) == hatched
+
+
+@pytest.mark.parametrize(
+    ("draw", "load", "mark"), [(waiting_charts, WAIT, "Hollow"), (latency_charts, KEEP_ALIVE, "Grey")]
+)
+@pytest.mark.parametrize(("other", "marked"), [(BAD, True), (ABSENT, False)], ids=["bad", "absent"])
+def test_hollow_and_grey_dots_are_explained_where_there_are_some(
+    views: Views, draw: Draw, load: Load, mark: str, other: Truth, marked: bool
+) -> None:
+    chart = only(draw(views.of([UVICORN, other], load)))
+
+    assert (f"{mark}: limited, and compared with nothing (" in said(chart)) == marked
 
 
 @pytest.mark.parametrize(("draw", "loads"), [(rate_charts, RATES), (connection_charts, CONNECTIONS)])
@@ -59,7 +73,7 @@ def test_hatched_bars_are_explained_where_there_are_some(
 def test_the_hatched_strip_is_explained_where_there_is_one(
     views: Views, draw: Draw, loads: list[Load], hatched: bool
 ) -> None:
-    chart = only(draw(views.of([UVICORN, BAD if hatched else ABSENT], *loads, plan=PLAN)))
+    chart = only(draw(views.of([UVICORN, BUSY if hatched else ABSENT], *loads, plan=PLAN)))
 
     drawn = any(patch.get_hatch() for axes in chart.figure.axes for patch in axes.patches)
     assert ("In the hatched strip: " in said(chart)) == drawn == hatched

@@ -167,12 +167,11 @@ def test_another_application_and_more_than_five_variants_make_a_panel_of_their_o
     assert {*"abcdef", "uvicorn"} <= set(texts(chart))
 
 
-def test_an_invalid_subject_has_no_curve_but_its_code(views: Views) -> None:
-    idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
-    view = views.of([UVICORN, idle], KEEP_ALIVE)
+def test_a_subject_with_withheld_response_times_has_no_curve_but_its_code(views: Views) -> None:
+    view = views.of([UVICORN, replace(OTHER, busy_share=0.95)], KEEP_ALIVE)
     chart = only(distribution_charts(view))
 
-    assert "other: invalid: server-idle" in texts(chart)
+    assert "other: withheld: generator-busy" in texts(chart)
     painted = [line.get_color() for axes in chart.figure.axes for line in axes.lines]
     assert paint(view, "uvicorn") in painted
     assert paint(view, "other") not in painted
@@ -225,12 +224,23 @@ def test_a_server_that_is_overloaded_at_every_rate_has_no_line(views: Views) -> 
     assert np.isnan(curve(axes, paint(view, "other"))[:, 1]).all()
 
 
-def test_levels_with_failed_gates_stand_in_the_hatched_strip_with_their_code(views: Views) -> None:
-    idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
-    chart = only(connection_charts(views.of([UVICORN, idle], *CONNECTIONS, plan=SMALL)))
+def test_levels_with_withheld_figures_stand_in_the_hatched_strip_with_their_code(views: Views) -> None:
+    busy = replace(OTHER, busy_share=0.95)
+    chart = only(connection_charts(views.of([UVICORN, busy], *CONNECTIONS, plan=SMALL)))
 
-    assert "other: invalid: server-idle" in texts(chart)
+    assert "other: withheld: generator-busy" in texts(chart)
     assert strips(chart) == {"uvicorn": False, "other": True}
+
+
+def test_limited_levels_are_drawn_hollow_and_named(views: Views) -> None:
+    idle = replace(OTHER, cpu_share={"keep-alive": 0.5})
+    view = views.of([UVICORN, idle], *CONNECTIONS, plan=SMALL)
+    chart = only(connection_charts(view))
+
+    assert "other: limited: server-idle" in texts(chart)
+    assert strips(chart) == {"uvicorn": False, "other": False}
+    (axes,) = (each for each in chart.figure.axes if named(each) == "other")
+    assert not np.isnan(curve(axes, paint(view, "other"))[:, 1]).any()
 
 
 def test_throughput_is_drawn_from_zero(views: Views) -> None:

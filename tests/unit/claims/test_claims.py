@@ -201,11 +201,11 @@ def test_asyncio_is_no_faster_only_where_the_interval_says_so(
     assert found.verdict == expected, found.evidence
 
 
-def test_an_invalid_side_of_a_ratio_leaves_it_undecided(tmp_path: Path) -> None:
+def test_a_withheld_side_of_a_ratio_leaves_it_undecided(tmp_path: Path) -> None:
     good, bad = (replace(truth, rates={"cpu": 1_000.0}) for truth in GRANIAN)
     found = verdicts(tmp_path, [good, replace(bad, errors={"cpu": {"body": 1}})], [CPU])["asyncio-cpu"]
     assert found.verdict == "undecided"
-    assert "granian-asgi is invalid" in found.evidence
+    assert "granian-asgi is withheld" in found.evidence
 
 
 def test_what_the_application_costs_has_a_bound_and_no_verdict_without_a_bare_one(
@@ -247,12 +247,12 @@ def test_a_run_of_one_block_decides_no_figure(tmp_path: Path) -> None:
     assert "3 blocks are needed, not 1" in found["asgi-many-waiting"].evidence
 
 
-def test_invalid_cells_support_nothing_and_are_named(tmp_path: Path) -> None:
+def test_withheld_figures_support_nothing_and_are_named(tmp_path: Path) -> None:
     wrong = [replace(truth, errors={"wait": {"body": 1}}) for truth in WAITING]
     found = verdicts(tmp_path, wrong)["asgi-many-waiting"]
     assert found.verdict == "undecided"
     assert "uvicorn" in found.evidence
-    assert "invalid: wrong-body" in found.evidence
+    assert "withheld: wrong-body" in found.evidence
 
 
 def test_a_twin_is_no_subject_of_a_claim(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_the_json_has_every_cell_and_null_for_what_there_is_not(tmp_path: Path) 
     assert (content["a"], content["b"]) == ("a", "b")
     by_subject = {each["subject"]: each for each in content["cells"]}
     assert by_subject["uvicorn"]["ratio"] is None
-    assert by_subject["uvicorn"]["reasons"] == ["invalid: in B (wrong-body)"]
+    assert by_subject["uvicorn"]["reasons"] == ["withheld: in B (wrong-body)"]
     assert by_subject["hypercorn"]["verdict"] == "regression"
     assert by_subject["hypercorn"]["low"] < 0.7 < by_subject["hypercorn"]["high"]
     assert content["pairs"][0]["outcome"] == "held"

@@ -132,7 +132,7 @@ def test_a_cell_that_is_not_valid_in_one_run_is_not_comparable_and_says_in_which
     found = cell(compared(made(tmp_path, "a"), b), "uvicorn")
     assert found.verdict == "not comparable"
     assert found.ratio is None
-    assert found.reasons == ("invalid: in B (wrong-body)",)
+    assert found.reasons == ("withheld: in B (wrong-body)",)
 
 
 def test_what_neither_run_supports_is_no_cell(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_every_code_under_which_a_comparison_is_refused_is_explained() -> None:
     )
     codes = set(re.findall(r'f?"([a-z]+(?:-[a-z]+)*): ', text))
     assert {"application", "too-few-blocks"} <= codes
-    statuses = {"invalid", "failed", "unsupported", "unavailable"}
+    statuses = {"limited", "withheld", "failed", "unsupported", "unavailable"}
     assert first_column("docs/compare.md", "code") == codes | statuses
 
 

@@ -70,7 +70,7 @@ def test_servers_one_percent_apart_are_a_tie(summary: Summary) -> None:
     ("subject", "workload", "status", "code"),
     [
         ("uvicorn", "keep-alive", "ok", "too-few-samples"),
-        ("uwsgi-http11", "keep-alive", "invalid", "reuse"),
+        ("uwsgi-http11", "keep-alive", "limited", "reuse"),
         ("gunicorn-sync", "keep-alive", "unsupported", "unsupported"),
         ("mod_wsgi", "keep-alive", "unavailable", "unavailable"),
         ("mod_wsgi", "websocket-echo", "unsupported", "unsupported"),
@@ -83,7 +83,7 @@ def test_every_cell_has_its_own_status_and_code(
 ) -> None:
     found = cell(summary, subject, workload)
 
-    assert (found.status, found.code) == (status, code)
+    assert (found.lead_status, found.code) == (status, code)
 
 
 def test_an_unavailable_subject_says_how_to_mend_it(summary: Summary) -> None:
@@ -101,17 +101,51 @@ def test_a_server_that_died_in_one_block_has_no_figures_but_its_blocks_and_its_l
 
 def test_only_valid_cells_are_compared(summary: Summary) -> None:
     for level in summary.levels:
-        valid = {found.subject for found in level.cells if found.status == "ok"}
+        valid = {found.subject for found in level.cells if found.valid}
         assert {side for pair in level.comparisons for side in (pair.left, pair.right)} == valid
         assert len(level.comparisons) == len(valid) * (len(valid) - 1) // 2
 
 
-def test_an_invalid_cell_keeps_its_data(summary: Summary) -> None:
+def test_what_a_server_does_as_configured_limits_its_figures_which_are_shown(summary: Summary) -> None:
     found = cell(summary, "uwsgi-http11")
 
     assert found.rps is not None
-    assert found.requests is not None
-    assert found.requests > 10_000
+    assert {name: judged.status for name, judged in found.figures.items()} == {
+        "rps": "limited",
+        "latency_us": "limited",
+        "cpu_us_per_request": "limited",
+        "memory_mib": "ok",
+    }
+    assert found.figures["rps"].reasons[0].startswith("reuse: ")
+    assert found.figures["memory_mib"].reasons == ()
+
+
+def test_a_busy_engine_withholds_throughput_and_latencies_but_not_the_servers_cpu_time(
+    tmp_path: Path,
+) -> None:
+    found = cell(small(tmp_path, replace(BY_ID["uvicorn"], busy_share=0.95)), "uvicorn")
+
+    assert (found.status, found.lead_status, found.code) == ("ok", "withheld", "generator-busy")
+    assert (found.rps, found.lead, found.figure("p50")) == (None, None, None)
+    assert found.cpu_us_per_request is not None
+    assert found.memory_mib is not None
+
+
+@pytest.mark.parametrize(
+    ("share", "lead_status", "status"), [(0.002, "limited", "ok"), (0.05, "withheld", "withheld")]
+)
+def test_failed_requests_limit_up_to_one_percent_and_leave_no_figure_beyond(
+    tmp_path: Path, share: float, lead_status: str, status: str
+) -> None:
+    a_slice = (cell(small(tmp_path / "none", BY_ID["uvicorn"]), "uvicorn").requests or 0) / (
+        QUIET.blocks * QUIET.rounds
+    )
+    failing = replace(BY_ID["uvicorn"], errors={"keep-alive": {"reset": round(a_slice * share)}})
+
+    found = cell(small(tmp_path / "some", failing), "uvicorn")
+
+    assert (found.lead_status, found.status, found.code) == (lead_status, status, "errors")
+    assert (found.rps is None) == (found.memory_mib is None) == (lead_status == "withheld")
 
 
 def test_a_figure_that_was_not_measured_is_none_with_a_reason(tmp_path: Path) -> None:
@@ -268,25 +302,31 @@ def test_totals_add_up_to_the_raw_slices(run: Run) -> None:
     assert added.percentiles.samples == raw["latency_count"].sum()
 
 
-def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> None:
+def test_the_file_form_has_exactly_the_keys_of_schema_2(summary: Summary) -> None:
     content = json.loads(json.dumps(as_json(summary), allow_nan=False))
 
     assert list(content) == [
         "schema", "run", "runner", "profile", "seed", "cells", "comparisons", "noise", "claims",
     ]  # fmt: skip
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert len(content["cells"]) == len(SUBJECTS) * len(LOADS)
     for found in content["cells"]:
         assert list(found) == [
             "subject", "server", "app", "interface", "workload", "level", "metric", "unit", "rate_per_s",
-            "status", "reasons", "blocks", "requests", "errors", "examples", "names", "uncounted", "rps",
-            "lead", "latency_us", "typical_us", "service_us", "last_us", "mib_per_s", "fit",
-            "requests_per_connection", "cpu_us_per_request", "memory_mib", "memory_peak_mib",
+            "status", "reasons", "blocks", "requests", "errors", "examples", "names", "uncounted",
+            "lead", "figures", "mib_per_s", "fit", "requests_per_connection", "memory_peak_mib",
         ]  # fmt: skip
-        assert list(found["rps"]) == list(found["lead"]) == ["estimate", "low", "high"]
-        for clock in ("latency_us", "service_us", "last_us"):
-            assert list(found[clock]) == ["p50", "p90", "p99", "p999", "max"]
-        assert found["reasons"] or None not in {*found["rps"].values(), *found["latency_us"].values()}
+        assert list(found["lead"]) == ["status", "estimate", "low", "high"]
+        assert list(found["figures"]) == ["rps", "latency_us", "cpu_us_per_request", "memory_mib"]
+        times = found["figures"]["latency_us"]
+        percentiles = ["p50", "p90", "p99", "p999", "max"]
+        assert list(times) == ["status", "reasons", *percentiles, "typical", "service", "last"]
+        assert list(times["service"]) == list(times["last"]) == percentiles
+        for name in ("rps", "cpu_us_per_request", "memory_mib"):
+            figure = found["figures"][name]
+            assert list(figure) == ["status", "reasons", "estimate", "low", "high"]
+            assert (figure["estimate"] is None) == (figure["status"] in {"withheld", "not-measured"})
+            assert bool(figure["reasons"]) == (figure["status"] in {"limited", "withheld"})
     assert list(content["comparisons"][0]) == [
         "workload", "level", "metric", "left", "right", "blocks", "ratio", "low", "high", "p",
         "verdict", "because",
@@ -372,7 +412,7 @@ def test_a_cell_with_others_on_its_core_in_more_than_a_fifth_is_refused_and_name
     found = summarize(with_shared_rounds(folder, {1, 3, 7}))
 
     refused = cell(found, "uvicorn")
-    assert (refused.status, refused.code) == ("invalid", "shared-core")
+    assert (refused.lead_status, refused.code) == ("withheld", "shared-core")
     assert "uvicorn+busy" in refused.reasons[0]
     assert "--exclusive" in refused.reasons[0]
     assert cell(found, "waitress").status == "ok"
@@ -430,7 +470,7 @@ def test_a_server_without_one_correct_answer_has_no_rate_at_all(run: Run) -> Non
     slices.loc[its_own, ["completed", "drained", "counted"]] = 0
     slices.loc[its_own, "errors_status"] = 100
     found = cell(summarize(replace(run, slices=slices)), "uvicorn")
-    assert (found.status, found.lead, found.rps) == ("invalid", None, None)
+    assert (found.status, found.lead, found.rps) == ("withheld", None, None)
     assert any("not one answer was correct" in reason for reason in found.reasons)
     nobody = run.slices.assign(completed=0, drained=0, counted=0, errors_status=100)
     assert cell(summarize(replace(run, slices=nobody)), "uvicorn").rps is None

@@ -47,8 +47,9 @@ def test_differences_up_to_what_a_twin_shows_are_ties(run: Run) -> None:
 
 
 def test_a_twin_that_is_not_valid_tells_no_noise(run: Run) -> None:
-    # Three times as fast as the latencies allow: throughput times latency no longer gives the connections.
-    assert summarize(with_twin(run, 3.0)).levels[0].noise is None
+    twins = with_twin(run, 1.0)
+    wrong = twins.slices.assign(errors_body=(twins.slices["subject"] == "uvicorn~again").astype(int))
+    assert summarize(replace(twins, slices=wrong)).levels[0].noise is None
 
 
 def test_a_twin_is_no_competitor(run: Run) -> None:

@@ -208,7 +208,7 @@ def test_the_memory_of_processes_is_that_of_containers_without_a_peak(tmp_path: 
 
     assert "Server memory, anonymous (MiB)" in html
     assert "Server memory is the anonymous memory of the server&#39;s processes" in html
-    assert "peak" not in html
+    assert "peak" not in html.replace("speaks", "")
     assert not [word for word in ("Container engine", "of the servers", "Image") if word in html]
 
 

@@ -15,7 +15,7 @@ from analysis.figures.summary import summarize
 from analysis.page.page import render
 from analysis.page.terminal import standings_table
 from analysis.reading.run import Run, load_run
-from analysis.words import conditions, findings, machine_facts, without_figures
+from analysis.words import conditions, findings, in_closing, machine_facts, without_figures
 from tests.support.summaries import BY_ID, QUIET, places, small, whole_run
 from tests.support.synthetic import IDLE, LOADS, SEARCH, STEADY, make_run
 from tests.support.synthetic_model import Load, Plan, Truth
@@ -61,7 +61,8 @@ def test_a_clear_leader_is_named_with_its_ratio_to_the_next(run: Run, summary: S
 
     assert first.startswith("Of the valid results, granian-asgi has the highest figure")
     assert "the requests/s of the next, granian-wsgi" in first
-    assert last == "Left out of the comparison: uwsgi-http11 (invalid: reuse)."
+    assert last.startswith("In no place, since something of their own limits them: uwsgi-http11 with 1")
+    assert last.endswith("): it closes its connections.")
 
 
 def test_waiting_requests_are_told_as_how_many_wait_at_once(run: Run, summary: Summary) -> None:
@@ -85,7 +86,7 @@ def test_the_terminal_table_shows_places_ties_and_reasons(summary: Summary) -> N
 
     text = captured.get()
     assert "3 to 4" in text
-    assert "invalid: reuse" in text
+    assert "limited: it closes its connections (reuse): uwsgi-http11" in text
     assert "unsupported: does not declare keep-alive" in text
 
 
@@ -127,7 +128,7 @@ def test_the_best_of_each_interface_are_compared_by_their_response_times(tmp_pat
     assert second.endswith("that of the best valid ASGI subject, uvicorn.")
 
 
-def test_an_overloaded_server_is_told_apart_from_the_invalid_ones(tmp_path: Path) -> None:
+def test_an_overloaded_server_is_told_apart_from_those_withheld(tmp_path: Path) -> None:
     sentences, _ = told(
         tmp_path,
         STEADY,
@@ -139,7 +140,7 @@ def test_an_overloaded_server_is_told_apart_from_the_invalid_ones(tmp_path: Path
     assert "nothing valid to compare it with" in sentences[0]
     assert sentences[1:] == [
         "hypercorn was overloaded at 2,000 requests/s.",
-        "Left out of the comparison: waitress (invalid: send-lag).",
+        "Left out of the comparison: waitress (withheld: send-lag).",
     ]
 
 
@@ -286,19 +287,58 @@ BRIEF = Plan(blocks=3, rounds=3)
 KEEP_ALIVE = next(load for load in LOADS if load.name == "keep-alive")
 
 
-def test_a_run_without_any_valid_figure_says_so_first(tmp_path: Path) -> None:
-    run = load_run(make_run(tmp_path / "idle", BRIEF, [IDLING, replace(IDLING, id="other")], [KEEP_ALIVE]))
+def test_a_run_without_any_figure_to_rank_by_says_so_first(tmp_path: Path) -> None:
+    busy = replace(BY_ID["uvicorn"], busy_share=0.95)
+    run = load_run(make_run(tmp_path / "busy", BRIEF, [busy, replace(busy, id="other")], [KEEP_ALIVE]))
     summary = summarize(run)
 
     said = without_figures(summary.cells)
 
-    assert said.startswith("No figure of this run is valid; its 2 cells are server-idle (2)")
+    assert said.startswith("This run has no figure to rank by; its 2 cells are generator-busy (2)")
     assert said in render(run, summary, {("keep-alive", "c64"): []})
 
 
-def test_a_refused_figure_ranks_nobody(tmp_path: Path) -> None:
+def test_limited_figures_stand_where_their_values_put_them_and_have_no_place(tmp_path: Path) -> None:
     rates = {"third": 3_000.0, "first": 2_000.0, "second": 1_000.0}
     subjects = [replace(IDLING, id=name, rates={"keep-alive": rate}) for name, rate in rates.items()]
     (level,) = summarize(load_run(make_run(tmp_path / "idle", BRIEF, subjects, [KEEP_ALIVE]))).levels
 
+    assert [cell.subject for cell in ordered(level)] == list(rates)
+    assert {row.best for row in standings(level)} == {None}
+    assert level.comparisons == ()
+
+
+def test_a_withheld_figure_is_shown_nowhere(tmp_path: Path) -> None:
+    rates = {"b": 3_000.0, "a": 2_000.0}
+    busy = [
+        replace(BY_ID["uvicorn"], id=name, rates={"keep-alive": rate}, busy_share=0.95)
+        for name, rate in rates.items()
+    ]
+    (level,) = summarize(load_run(make_run(tmp_path / "busy", BRIEF, busy, [KEEP_ALIVE]))).levels
+
     assert [cell.subject for cell in ordered(level)] == sorted(rates)
+    assert {cell.lead for cell in level.cells} == {None}
+
+
+HAVE = "cells have the figure that they are ranked by"
+BUSY = (
+    "the others: generator-busy (1). Of generator-busy: the load engine was busy. Give the engine more cores"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, f"1 of 1 {HAVE}."),
+        ({"cpu_share": {"keep-alive": 0.3}}, f"1 of 1 {HAVE}, 1 of them limited."),
+        ({"busy_share": 0.95}, f"0 of 1 {HAVE}; {BUSY}"),
+    ],
+    ids=["all", "limited", "withheld"],
+)
+def test_the_last_line_counts_the_figures_and_names_the_best_next_step(
+    tmp_path: Path, more: dict[str, Any], said: str
+) -> None:
+    subject = replace(BY_ID["uvicorn"], **more)
+    summary = summarize(load_run(make_run(tmp_path / "run", BRIEF, [subject], [KEEP_ALIVE])))
+
+    assert in_closing(summary.cells).startswith(said)

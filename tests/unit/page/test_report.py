@@ -154,7 +154,7 @@ def test_a_run_without_any_slice_still_has_a_report(tmp_path: Path) -> None:
     summary = build_report(folder)
 
     assert {cell["status"] for cell in summary["cells"]} == {"unavailable"}
-    assert "No subject gave a valid figure" in (folder / "report.html").read_text()
+    assert "No subject gave a figure that may be compared" in (folder / "report.html").read_text()
 
 
 def test_a_homepage_that_is_no_web_address_is_not_a_link(tmp_path: Path) -> None:

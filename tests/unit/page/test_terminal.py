@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -73,12 +74,44 @@ def test_an_incomplete_run_says_so_below_its_tables(run: Run, tmp_path: Path) ->
     assert "not complete" not in printed(*run_tables(run.folder))
 
 
+def as_schema_1(row: dict[str, Any], refused: str) -> dict[str, Any]:
+    """A row in the form of schema 1, in which a gate that failed made all of the cell invalid."""
+    figures = row.pop("figures")
+    times = figures["latency_us"]
+    judged = {key: value for key, value in row["lead"].items() if key != "status"}
+    old = {
+        "status": "invalid" if row["subject"] == refused and row["status"] == "ok" else row["status"],
+        "lead": judged,
+        "rps": {key: figures["rps"][key] for key in ("estimate", "low", "high")},
+        "latency_us": {name: times[name] for name in ("p50", "p90", "p99", "p999", "max")},
+        "typical_us": times["typical"],
+        "service_us": times["service"],
+        "last_us": times["last"],
+        "cpu_us_per_request": figures["cpu_us_per_request"]["estimate"],
+        "memory_mib": figures["memory_mib"]["estimate"],
+    }
+    return {**row, **old}
+
+
+def test_a_summary_of_schema_1_is_read_and_what_was_invalid_in_it_is_withheld(run: Run) -> None:
+    content = json.loads((run.folder / "summary.json").read_text())
+    content |= {"schema": 1, "cells": [as_schema_1(row, "hypercorn") for row in content["cells"]]}
+
+    for old, new in zip(levels_of(content, run.meta), summarize(run).levels, strict=True):
+        found = {cell.subject: cell for cell in old.cells}
+        assert (found["hypercorn"].lead_status, found["hypercorn"].lead) == ("withheld", None)
+        (same,) = (cell for cell in new.cells if cell.subject == "uvicorn")
+        assert found["uvicorn"].lead_status == same.lead_status == "ok"
+        if (p50_us := same.figure("p50")) is not None:
+            assert found["uvicorn"].figure("p50") == pytest.approx(p50_us)
+
+
 def test_a_summary_of_an_earlier_version_names_the_command_that_makes_it_again(
     run: Run, tmp_path: Path
 ) -> None:
     content = json.loads((run.folder / "summary.json").read_text())
     for row in content["cells"]:
-        del row["typical_us"]
+        del row["figures"]
     (tmp_path / "summary.json").write_text(json.dumps(content))
     (tmp_path / "run.json").write_text((run.folder / "run.json").read_text())
     with pytest.raises(GatebenchError, match=f"gatebench report {tmp_path}"):

@@ -223,7 +223,7 @@ def test_the_file_form_has_the_examples_of_each_cell_and_an_old_run_has_none(tmp
 
 def test_the_terminal_shows_the_first_failures_below_the_reason(tmp_path: Path) -> None:
     said = table(summarize(load_run(failing(tmp_path, LOGIN))))
-    assert f"invalid: errors: uvicorn\n    status: {LOGIN} [uvicorn]\n" in said
+    assert f"limited: some of its requests failed (errors): uvicorn\n    status: {LOGIN} [uvicorn]\n" in said
 
 
 def test_the_page_shows_the_first_failures_beside_the_reason(tmp_path: Path) -> None:

@@ -17,9 +17,18 @@ REGISTRY = load_registry(ROOT)
 
 
 def summary_folder(folder: Path, *cells: tuple[str, str], reasons: tuple[str, ...] = ()) -> Path:
-    """A results folder whose summary holds only subjects, statuses and the same reasons for all."""
-    rows = [{"subject": subject, "status": status, "reasons": list(reasons)} for subject, status in cells]
-    (folder / "summary.json").write_text(json.dumps({"schema": 1, "cells": rows}))
+    """A results folder whose summary holds only the statuses of leading figures, and the same reasons."""
+    rows = [
+        {
+            "subject": subject,
+            "status": "ok" if lead in {"limited", "withheld"} else lead,
+            "reasons": list(reasons),
+            "lead": {"status": lead},
+            "figures": {"rps": {"status": lead}, "memory_mib": {"status": "ok"}},
+        }
+        for subject, lead in cells
+    ]
+    (folder / "summary.json").write_text(json.dumps({"schema": 2, "cells": rows}))
     return folder
 
 
@@ -27,15 +36,14 @@ def summary_folder(folder: Path, *cells: tuple[str, str], reasons: tuple[str, ..
     "cells",
     [
         [("a", "ok"), ("b", "ok")],
-        [("a", "ok"), ("a", "invalid")],
+        [("a", "ok"), ("b", "withheld")],
+        [("a", "limited"), ("a", "withheld")],
         [("a", "ok"), ("a", "unsupported")],
         [("a", "ok"), ("b", "unavailable")],
         [("a", "ok"), ("b", "unsupported")],
     ],
 )
-def test_a_run_with_something_valid_of_every_subject_that_was_tried_is_done(
-    tmp_path: Path, cells: list[tuple[str, str]]
-) -> None:
+def test_a_run_with_any_figure_to_rank_by_is_done(tmp_path: Path, cells: list[tuple[str, str]]) -> None:
     assert exit_status(summary_folder(tmp_path, *cells)) == EXIT_DONE
 
 
@@ -44,19 +52,25 @@ def test_a_run_with_something_valid_of_every_subject_that_was_tried_is_done(
     [
         [("a", "ok"), ("b", "failed")],
         [("a", "ok"), ("a", "failed")],
-        [("a", "ok"), ("b", "invalid")],
-        [("a", "invalid"), ("a", "unsupported")],
+        [("a", "withheld"), ("b", "withheld")],
+        [("a", "withheld"), ("a", "unsupported")],
     ],
 )
-def test_a_run_with_a_failed_server_or_only_refused_figures_of_one_has_failed(
+def test_a_run_with_a_failed_server_or_without_any_figure_to_rank_by_has_failed(
     tmp_path: Path, cells: list[tuple[str, str]]
 ) -> None:
     assert exit_status(summary_folder(tmp_path, *cells)) == EXIT_FAILED
 
 
 def test_a_run_that_lost_a_worker_has_failed_although_something_is_valid(tmp_path: Path) -> None:
-    folder = summary_folder(tmp_path, ("a", "ok"), ("a", "invalid"), reasons=("workers: 1 Locust worker",))
+    folder = summary_folder(tmp_path, ("a", "ok"), ("a", "withheld"), reasons=("workers: 1 Locust worker",))
     assert exit_status(folder) == EXIT_FAILED
+
+
+def test_a_strict_run_with_a_withheld_figure_has_failed(tmp_path: Path) -> None:
+    folder = summary_folder(tmp_path, ("a", "ok"), ("b", "withheld"))
+    assert exit_status(folder, strict=True) == EXIT_FAILED
+    assert exit_status(summary_folder(tmp_path, ("a", "ok"), ("b", "limited")), strict=True) == EXIT_DONE
 
 
 def test_a_level_in_which_no_chosen_server_can_take_part_is_described_without_rounds() -> None:
