@@ -293,7 +293,10 @@ def _notes(data: LevelData, added: Totals, lead: Estimate | None, metric: Metric
     notes: list[str] = []
     if data.partial:
         notes.append("partial-block: no block was finished; the figures rest on a part of the first")
-    if added.blocks < data.blocks:
+    every = data.every
+    # A block of which all slices are left out is not missing: `left-out` speaks of it.
+    present = int(every.loc[every["subject"] == added.subject, "block"].nunique())
+    if present < int(every["block"].nunique()):
         notes.append(f"missing-blocks: {added.blocks} of {data.blocks} blocks have slices of this cell")
     if lead is not None and lead.low is None:
         notes.append(f"too-few-blocks: an interval and a ranking need {MIN_BLOCKS} blocks, not {lead.blocks}")

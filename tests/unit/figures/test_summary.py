@@ -406,6 +406,22 @@ def test_slices_in_which_others_had_the_core_are_left_out_with_their_latencies(
     assert cell(found, "waitress") == cell(undisturbed, "waitress")
 
 
+def test_a_block_whose_slices_are_all_left_out_is_not_called_missing(tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run", replace(QUIET, rounds=1), [BY_ID["uvicorn"], BY_ID["waitress"]], [KEEP_ALIVE]
+    )
+    run = load_run(folder)
+    hit = (run.slices["subject"] == "uvicorn") & (run.slices["block"] == 2)
+    slices = run.slices.assign(shared=hit, others_s=hit * 0.05, others="")
+
+    found = cell(summarize(replace(run, slices=slices)), "uvicorn")
+
+    assert found.blocks == QUIET.blocks - 1
+    codes = {reason.partition(":")[0] for reason in found.reasons}
+    assert "left-out" in codes
+    assert "missing-blocks" not in codes
+
+
 def test_a_cell_with_others_on_its_core_in_more_than_a_fifth_is_refused_and_named(tmp_path: Path) -> None:
     plan = replace(QUIET, rounds=10)
     folder = make_run(tmp_path / "run", plan, [BY_ID["uvicorn"], BY_ID["waitress"]], [KEEP_ALIVE])
