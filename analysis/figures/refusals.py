@@ -130,7 +130,7 @@ def refusals(
         shared,
         _throttled(totals),
         _generator_busy(totals, workload, plan),
-        _ceiling(totals, plan),
+        _ceiling(totals, plan, server_cores),
         _send_lag(totals),
         _rate_missed(totals, plan),
         _reuse(totals, workload),
@@ -268,10 +268,10 @@ def _throttled(totals: Totals) -> Refusal | None:
     return Refusal(THROTTLED, share, text)
 
 
-def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
+def _ceiling(totals: Totals, plan: LevelPlan, server_cores: int) -> Refusal | None:
     limit = CEILING.limit
     ceiling = plan.ceiling
-    if ceiling is None or ceiling.disturbed:
+    if ceiling is None or ceiling.disturbed or _is_the_servers(totals, server_cores):
         return None
     if totals.rate_per_s <= limit * ceiling.rate_per_s:
         return None
@@ -282,6 +282,15 @@ def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
         "is the engine's own."
     )
     return Refusal(CEILING, share, text)
+
+
+def _is_the_servers(totals: Totals, server_cores: int) -> bool:
+    """Whether the server itself limited its rate: its cores were full, and the engine had time left.
+
+    Both are seen in the very slices of the figure, so nothing that another responder does can say more.
+    """
+    full = (totals.cpu_share or 0.0) >= SERVER_IDLE.limit * server_cores
+    return full and totals.busy_share <= GENERATOR_BUSY.limit
 
 
 def _send_lag(totals: Totals) -> Refusal | None:
