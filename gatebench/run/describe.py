@@ -18,6 +18,7 @@ from gatebench.results.schema import (
     LoadMeta,
     PlanMeta,
     RequestMeta,
+    ResponderMeta,
     RunMeta,
     SubjectMeta,
     WorkloadMeta,
@@ -66,6 +67,7 @@ def describe_run(
         ),
         cores=CoresMeta.model_validate(cores, from_attributes=True),
         ceilings=tuple(ceilings),
+        responders=_responders(plan),
         load=LoadMeta(
             engines=len(cores.engine), workers=request.load.workers, elsewhere=bool(request.load.bind)
         ),
@@ -133,6 +135,21 @@ def _level(planned: LevelPlan) -> schema.LevelPlan:
         rounds=planned.rounds,
         slice_s=planned.workload.slice_s,
         warmup_s=planned.workload.warmup_s,
+    )
+
+
+def _responders(plan: Plan) -> tuple[ResponderMeta, ...]:
+    """The null responders among the plan's subjects, each with the levels that it takes part in."""
+    subjects: dict[str, Subject] = {}
+    levels: dict[str, list[str]] = {}
+    for level in plan.levels:
+        for cell in level.cells:
+            if cell.subject.responder:
+                subjects[cell.subject.id] = cell.subject
+                levels.setdefault(cell.subject.id, []).append(level.id)
+    return tuple(
+        ResponderMeta(id=name, name=each.responder, levels=tuple(levels[name]), command=each.variant.command)
+        for name, each in subjects.items()
     )
 
 

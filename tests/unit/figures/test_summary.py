@@ -272,7 +272,7 @@ def test_the_file_form_has_exactly_the_keys_of_schema_1(summary: Summary) -> Non
     content = json.loads(json.dumps(as_json(summary), allow_nan=False))
 
     assert list(content) == [
-        "schema", "run", "runner", "profile", "seed", "cells", "comparisons", "noise", "claims",
+        "schema", "run", "runner", "profile", "seed", "cells", "comparisons", "noise", "limits", "claims",
     ]  # fmt: skip
     assert content["schema"] == 1
     assert len(content["cells"]) == len(SUBJECTS) * len(LOADS)
