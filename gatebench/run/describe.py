@@ -13,7 +13,6 @@ from gatebench.results import schema
 from gatebench.results.record import utc_now
 from gatebench.results.schema import (
     SCHEMA,
-    CeilingMeta,
     CoresMeta,
     LoadMeta,
     PlanMeta,
@@ -39,7 +38,6 @@ def describe_run(
     backend: Backend,
     readiness: Mapping[str, Readiness],
     budget: Budget,
-    ceilings: Sequence[CeilingMeta] = (),
     notices: Sequence[str] = (),
 ) -> RunMeta:
     """`run.json` of the run with that ID; the backend replaces and adds keys."""
@@ -66,7 +64,6 @@ def describe_run(
             levels=tuple(_level(each) for each in every_level(request.workloads, plan)),
         ),
         cores=CoresMeta.model_validate(cores, from_attributes=True),
-        ceilings=tuple(ceilings),
         responders=_responders(plan),
         load=LoadMeta(
             engines=len(cores.engine), workers=request.load.workers, elsewhere=bool(request.load.bind)
