@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,8 @@ from analysis.figures.percentiles import Percentiles, of_histogram, quantile
 from loadtests.engine.tally import CLOCKS, FAILURES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from analysis.reading.run import Run
     from gatebench.results.schema import LevelPlan
 
@@ -155,10 +157,22 @@ def level_data(run: Run, plan: LevelPlan) -> LevelData:
     """What counts of one level: its finished blocks, and any block in which it got all of its rounds.
 
     A block that was cut off in the middle of a level would weigh as much as a whole one. It is used only
-    where there is nothing else.
+    where there is nothing else. The null responder is no subject, and `responder_data` has its slices.
     """
+    responders = [each.id for each in run.meta.responders]
+    return _data_of(run, plan, lambda subjects: ~subjects.isin(responders))
+
+
+def responder_data(run: Run, plan: LevelPlan, responder: str) -> LevelData:
+    """The same of the null responder with that ID."""
+    return _data_of(run, plan, lambda subjects: subjects == responder)
+
+
+def _data_of(run: Run, plan: LevelPlan, of: Callable[[pd.Series[Any]], pd.Series[bool]]) -> LevelData:
     slices = of_level(run.slices, plan)
     histograms = run.histograms.of_level(plan.workload, plan.level)
+    if run.meta.responders:
+        slices, histograms = (frame[of(frame["subject"])] for frame in (slices, histograms))
     whole = _whole(run, plan, slices)
     counts = slices["block"].isin(whole)
     if not counts.any():

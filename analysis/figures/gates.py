@@ -91,7 +91,9 @@ GENERATOR_BUSY = Gate(
 )
 CEILING = Gate(
     "ceiling",
-    "closed loop: the figure is over half of what the same engine does against the calibration's responder",
+    "closed loop: the figure is over half of what the same engine does against the null responder in the "
+    "same rounds, and the server's cores are not full, or the engine is busy beyond the limit of "
+    "`generator-busy`",
     0.5,
     "Where `gatebench calibrate` shows the engine to be the limit, give it more cores (--engines).",
     "too near to the load engine's own limit",

@@ -33,11 +33,13 @@ from analysis.figures.gates import (
 )
 from analysis.reading.tables import NONE
 from gatebench.results.columns import SHARED_LIMIT
+from gatebench.results.schema import responder_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from analysis.figures.cells import Totals
+    from analysis.figures.results import CellResult
     from analysis.figures.steadiness import Drift
     from analysis.reading.tables import Details
     from gatebench.results.schema import LevelPlan, WorkloadMeta
@@ -123,6 +125,7 @@ def refusals(
     server_cores: int,
     drift: Drift | None = None,
     details: Details = NONE,
+    limit: CellResult | None = None,
 ) -> tuple[Refusal, ...]:
     """Every gate that a cell with slices fails, in the order of `GATES`.
 
@@ -133,6 +136,7 @@ def refusals(
         server_cores: how many cores the server had.
         drift: of the cell's rate within its blocks (`steadiness.drifts`); None where it cannot be judged.
         details: examples of the cell's failures.
+        limit: the null responder in the same rounds (`limits.limit_of`); without it, the calibration counts.
     """
     shared = _shared_core(totals, plan, server_cores)
     found = (
@@ -144,7 +148,7 @@ def refusals(
         shared,
         _throttled(totals),
         _generator_busy(totals, workload, plan),
-        _ceiling(totals, plan),
+        _ceiling(totals, plan, server_cores, limit),
         _send_lag(totals),
         _rate_missed(totals, plan),
         _reuse(totals, workload),
@@ -282,20 +286,33 @@ def _throttled(totals: Totals) -> Refusal | None:
     return Refusal(THROTTLED, share, text)
 
 
-def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
-    limit = CEILING.limit
-    ceiling = plan.ceiling
-    if ceiling is None or ceiling.disturbed:
+def _ceiling(totals: Totals, plan: LevelPlan, server_cores: int, limit: CellResult | None) -> Refusal | None:
+    if plan.model != "closed" or _is_the_servers(totals, server_cores):
         return None
-    if totals.rate_per_s <= limit * ceiling.rate_per_s:
+    if limit is not None and limit.rps is not None:
+        highest_per_s, whom = limit.rps.estimate, f"{responder_in_words(limit.server)} in the same rounds"
+    elif plan.ceiling is not None and not plan.ceiling.disturbed:
+        highest_per_s, whom = plan.ceiling.rate_per_s, plan.ceiling.responder_in_words
+    else:
         return None
-    share = totals.rate_per_s / ceiling.rate_per_s
+    share = totals.rate_per_s / highest_per_s
+    if share <= CEILING.limit:
+        return None
     text = (
-        f"{totals.rate_per_s:,.0f} a second is {share:.0%} of the {ceiling.rate_per_s:,.0f} that the same "
-        f"engine reached against {ceiling.responder_in_words} (limit {limit:.0%}), so a part of the figure "
+        f"{totals.rate_per_s:,.0f} a second is {share:.0%} of the {highest_per_s:,.0f} that the same "
+        f"engine reached against {whom} (limit {CEILING.limit:.0%}), so a part of the figure "
         "is the engine's own."
     )
     return Refusal(CEILING, share, text)
+
+
+def _is_the_servers(totals: Totals, server_cores: int) -> bool:
+    """Whether the server itself limited its rate: its cores were full, and the engine had time left.
+
+    Both are seen in the very slices of the figure, so nothing that another responder does can say more.
+    """
+    full = (totals.cpu_share or 0.0) >= SERVER_IDLE.limit * server_cores
+    return full and totals.busy_share <= GENERATOR_BUSY.limit
 
 
 def _send_lag(totals: Totals) -> Refusal | None:

@@ -182,6 +182,8 @@ class LevelResult:
         cells: one a subject, in the order of the run.
         comparisons: of that metric, every pair of cells in which it is `ok`, in alphabetical order.
         noise: None in a run that measured no server twice, or where one of the two copies is not valid.
+        limit: the null responder's figures in the same rounds (`limits.limit_of`): the most that the
+            instrument can do here, and the least response time; None where it was not measured.
     """
 
     plan: LevelPlan
@@ -190,6 +192,7 @@ class LevelResult:
     cells: tuple[CellResult, ...]
     comparisons: tuple[Comparison, ...]
     noise: Noise | None = None
+    limit: CellResult | None = None
 
     @property
     def workload(self) -> str:

@@ -20,6 +20,7 @@ from analysis.figures.leads import (
     typical_percentiles,
     why_no_lead,
 )
+from analysis.figures.limits import limit_of, refuses
 from analysis.figures.refusals import refusals, shared_in_words
 from analysis.figures.results import LATENCY_NAMES, CellResult, Judged, LevelResult, Noise, Summary
 from analysis.figures.statistics import (
@@ -82,8 +83,9 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     # All servers of a level have one unit: what the file did with one of them tells what it is.
     named = [run.details.of(subject.id, plan.workload, plan.level) for subject in run.meta.subjects]
     metric = lead_metric(plan, workload, of_messages=together(named).counts_messages)
-    tables = _Tables(rates, lead_table(data), judged, metric)
     added = {subject.id: totals(data, subject.id, workload.transport, cores) for subject in run.meta.subjects}
+    limit = limit_of(run, plan, [each.rate_per_s for each in added.values() if each is not None])
+    tables = _Tables(rates, lead_table(data), judged, metric, limit if refuses(limit) else None)
     # What a server drove the engine to, the engine can do: calibration was disturbed where it did less.
     fastest = max((each.rate_per_s for each in added.values() if each is not None), default=0.0)
     if plan.ceiling is not None and fastest > plan.ceiling.rate_per_s:
@@ -100,6 +102,7 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
         cells=cells,
         comparisons=tuple(compare_all(tables.leads, valid, noise.band if noise else MIN_EFFECT)),
         noise=noise,
+        limit=limit,
     )
 
 
@@ -122,12 +125,14 @@ class _Tables:
     Attributes:
         drifts: how each subject's rate moves within blocks, of those for which that can be told.
         metric: what the leading figures are.
+        limit: what they are held against by the gate `ceiling`.
     """
 
     rates: pd.DataFrame
     leads: pd.DataFrame
     drifts: Mapping[str, Drift]
     metric: Metric
+    limit: CellResult | None
 
 
 def _cell(
@@ -146,7 +151,8 @@ def _cell(
         return _unmeasured(run, plan, subject)
     slices = data.slices[data.slices["subject"] == subject.id]
     details = run.details.of(subject.id, plan.workload, plan.level, {int(each) for each in slices["block"]})
-    found = refusals(added, workload, plan, run.meta.server_cores, tables.drifts.get(subject.id), details)
+    drift = tables.drifts.get(subject.id)
+    found = refusals(added, workload, plan, run.meta.server_cores, drift, details, tables.limit)
     judged = judge(found, plan)
     kept = {name for name, each in judged.items() if each.status != "withheld"}
     timed = plan.model not in _WITHOUT_ONE_RATE
@@ -355,6 +361,7 @@ def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, A
             for level in summary.levels
             if level.noise is not None
         ],
+        "limits": [_limit_json(level.limit) for level in summary.levels if level.limit is not None],
         "claims": [asdict(claim) for claim in claims],
     }
 
@@ -420,6 +427,21 @@ def _estimate_json(figure: Estimate | None) -> dict[str, float | None]:
     }
 
 
+def _limit_json(limit: CellResult) -> dict[str, Any]:
+    """The null responder in one level."""
+    return {
+        "workload": limit.workload,
+        "level": limit.level,
+        "responder": limit.server,
+        "status": limit.lead_status,
+        "reasons": list(limit.reasons),
+        "blocks": limit.blocks,
+        "requests": limit.requests,
+        "rps": _estimate_json(limit.rps),
+        "latency_us": _rounded_all({name: limit.figure(name) for name in ("p50", "p90", "p99")}),
+    }
+
+
 def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
     return {
         "workload": level.workload,
@@ -440,7 +462,7 @@ def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
 def levels_of(content: Mapping[str, Any], meta: RunMeta) -> tuple[LevelResult, ...]:
     """The levels of a run from the content of its `summary.json`, with the digits that it keeps.
 
-    Rounds and noise are not read back.
+    Rounds, noise and limits are not read back.
 
     Raises:
         KeyError: a figure is not there, which an earlier version did not write.

@@ -328,7 +328,10 @@ class Histograms:
 def histogram_types(run: RunMeta) -> dict[str, Type]:
     """The columns and their types, small ones: a large run has tens of millions of rows."""
     texts = {
-        "subject": [subject.id for subject in run.subjects],
+        "subject": [
+            *(subject.id for subject in run.subjects),
+            *(responder.id for responder in run.responders),
+        ],
         "workload": sorted({plan.workload for plan in run.levels}),
         "level": sorted({plan.level for plan in run.levels}),
         "clock": list(CLOCKS),

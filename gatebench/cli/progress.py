@@ -114,7 +114,7 @@ class TerminalObserver:
         """One slice more."""
         if self._began is None:
             self._began = time.monotonic()
-        if not cell.subject.again:
+        if not cell.subject.again and not cell.subject.responder:
             self._standings.add(cell, result)
         elapsed_s = time.monotonic() - self._began
         left_s = max(0.0, self._expected_s - elapsed_s)

@@ -145,16 +145,20 @@ def calibrate_command(backend: Backend, scratch: Path, console: Console) -> None
     """
     with backend.open(scratch, LoadOptions()) as ground:
         ground.load.hello()
+        here = backend.cores.server if backend.name == "process" else ()
         with (
             console.status("driving the engine against the null responder"),
             backend.responders(scratch) as responder_of,
         ):
             probes = table_probes(load_contract())
-            ceilings = calibrate(ground.load, probes, responder_of, slices=SLICES, window_s=WINDOW_S)
+            ceilings = calibrate(
+                ground.load, probes, responder_of, slices=SLICES, window_s=WINDOW_S, responder_cores=here
+            )
     console.print(ceilings_table(ceilings, backend.cores))
     console.print(
         "These figures hold for this machine, now. A server's rate above half of one of them may measure the "
-        "engine instead of the server; the gate `ceiling` refuses it.",
+        "engine instead of the server. A run measures the null responder in its own rounds, and its gate "
+        "`ceiling` asks that.",
         soft_wrap=True,
     )
 

@@ -57,6 +57,9 @@ class Backend(Protocol):
     def responders(self, logs: Path) -> AbstractContextManager[Callable[[Target], Responder]]:
         """Runs null responders; the answer tells which of them answers a target. They end with the block."""
 
+    def responder_for(self, target: Target) -> Subject:
+        """The null responder that answers a target, as a subject that the runner starts, once prepared."""
+
     def describe(self) -> Mapping[str, Any]:
         """What `run.json` says of it, over what it says of every run."""
 

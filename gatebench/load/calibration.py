@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from gatebench.contract.site import wait_until_accepting
 from gatebench.load.backend import Means, Responder
 from gatebench.load.process import LoadCell
 from gatebench.load.slicing import others
-from gatebench.load.targets import load_cell, target_of
+from gatebench.load.targets import load_cell
 from gatebench.machine.kernel import core_time, fresh_port
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, cpu_s
 from gatebench.results.columns import SHARED_LIMIT
@@ -267,25 +267,6 @@ SLICE_S = 0.2
 """A reference is asked for so many slices in a closed loop, and its capacity is their median."""
 RATE_DIGITS = 2
 """A ladder's rates are rounded to so many significant digits: the capacity is no surer."""
-
-
-def ceilings(
-    workloads: Sequence[Workload],
-    means: Means,
-    responders: AbstractContextManager[Callable[[Target], Responder]],
-    responder_cores: Sequence[int] = (),
-) -> tuple[Ceiling, ...]:
-    """What the engine does against the null responder, for every level whose figure it could limit."""
-    probes = [
-        Probe(workload.name, level.id, level.connections, target_of(workload, level, means.contract, HOST, 0))
-        for workload in workloads
-        for level in workload.levels
-        if level.model == "closed" and not workload.service_s
-    ]
-    if not probes:
-        return ()
-    with responders as responder_of:
-        return calibrate(means.load, probes, responder_of, responder_cores=responder_cores)
 
 
 def with_rates(

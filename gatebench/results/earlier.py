@@ -20,7 +20,6 @@ MAY_DIFFER = frozenset(
         "command",
         "runner_reason",
         "notices",
-        "ceilings",  # measured once, for the whole run
         "plan.levels",  # the rounds follow from the time that is left; all else is in the workloads' hashes
         "machine.load_average_1m",
         # The kept workloads lie elsewhere in it; their content and the engine's are in the hashes.

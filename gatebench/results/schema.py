@@ -16,6 +16,7 @@ from gatebench.words.model import takes_workers, why_not
 SCHEMA = 2
 READABLE = (1, 2)
 NULL_RESPONDER = "null responder"
+"""The lab's own, which answers at once and computes nothing."""
 _SHORT_ID = 12
 """Letters of an image's ID that Docker shows."""
 
@@ -132,7 +133,28 @@ class CeilingMeta(_Part):
     @property
     def responder_in_words(self) -> str:
         """What the engine drove."""
-        return "a responder that does nothing" if self.responder == NULL_RESPONDER else self.responder
+        return responder_in_words(self.responder)
+
+
+class ResponderMeta(_Part):
+    """A null responder that was measured in the rounds, as servers are: what the instrument can do there.
+
+    Attributes:
+        id: how the raw data call it; no subject has that ID.
+        name: what it is, such as `nginx`.
+        levels: IDs of the levels that it answers, no two responders the same one.
+        command: argument vector as declared.
+    """
+
+    id: str
+    name: str
+    levels: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+def responder_in_words(name: str) -> str:
+    """What the engine drove, for a sentence."""
+    return "a responder that does nothing" if name == NULL_RESPONDER else name
 
 
 class LevelPlan(_Part):
@@ -339,6 +361,8 @@ class RunMeta(_Part):
         schema_: its version, one of `READABLE`.
         memory: `anonymous`, which is how the servers' memory was measured; empty in older runs.
         workers, threads: processes and threads that every server had.
+        ceilings: of runs from before `responders` were measured in the rounds: a calibration before the first
+            block.
         load: None in runs of schema 1.
         network: of containers, `host` or `bridge`; empty where servers were processes.
         server_host: the address they listened at in the host's network; empty where that was not said.
@@ -360,6 +384,7 @@ class RunMeta(_Part):
     plan: PlanMeta
     cores: CoresMeta
     ceilings: tuple[CeilingMeta, ...] = ()
+    responders: tuple[ResponderMeta, ...] = ()
     load: LoadMeta | None = None
     memory: Text = ""
     workers: int
@@ -413,6 +438,10 @@ class RunMeta(_Part):
     def twin(self) -> SubjectMeta | None:
         """The subject that was measured once more; None in a run without one."""
         return next((subject for subject in self.subjects if subject.twin_of), None)
+
+    def responder(self, level: str) -> ResponderMeta | None:
+        """The null responder of the level with that ID; None where none was measured."""
+        return next((each for each in self.responders if level in each.levels), None)
 
     def subject(self, subject_id: str) -> SubjectMeta:
         """The subject with that ID."""

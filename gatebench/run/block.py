@@ -18,6 +18,7 @@ from gatebench.runners.base import Around, Instance, Launch, start_one
 from gatebench.runners.readiness import (
     ask_interfaces,
     at_work,
+    await_answers,
     failed,
     hold_all_to_contract,
     hold_to_contract,
@@ -172,7 +173,10 @@ class Block:
                 "argv", block=self._number, subject=subject.id, argv=started.argv, port=started.port
             )
         self._observer.stage("holding every server to the contract")
-        failures = hold_all_to_contract(tuple(self._instances.values()), self._means.site, thorough=False)
+        servers = [each for each in self._instances.values() if not each.subject.responder]
+        responders = [each for each in self._instances.values() if each.subject.responder]
+        failures = hold_all_to_contract(servers, self._means.site, thorough=False)
+        failures += await_answers(responders, self._means.site)
         for instance, differing in failures:
             self.never_ready.add(instance.subject.id)
             self._fail(instance.subject, differing)
@@ -442,6 +446,9 @@ def _key(cell: Cell) -> tuple[str, str, str]:
 
 def starting(subjects: Sequence[Subject]) -> str:
     """`starting 3 servers (uvicorn twice, to learn the run's own noise)`."""
-    servers = f"{len(subjects)} server{'s' if len(subjects) > 1 else ''}"
+    count = sum(not subject.responder for subject in subjects)
+    if not count:
+        return "starting the null responder"
+    servers = f"{count} server{'s' if count > 1 else ''}"
     twin = next((subject.original_id for subject in subjects if subject.again), "")
     return f"starting {servers}" + (f" ({twin} twice, to learn the run's own noise)" if twin else "")

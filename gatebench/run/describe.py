@@ -13,11 +13,11 @@ from gatebench.results import schema
 from gatebench.results.record import utc_now
 from gatebench.results.schema import (
     SCHEMA,
-    CeilingMeta,
     CoresMeta,
     LoadMeta,
     PlanMeta,
     RequestMeta,
+    ResponderMeta,
     RunMeta,
     SubjectMeta,
     WorkloadMeta,
@@ -38,7 +38,6 @@ def describe_run(
     backend: Backend,
     readiness: Mapping[str, Readiness],
     budget: Budget,
-    ceilings: Sequence[CeilingMeta] = (),
     notices: Sequence[str] = (),
 ) -> RunMeta:
     """`run.json` of the run with that ID; the backend replaces and adds keys."""
@@ -65,7 +64,7 @@ def describe_run(
             levels=tuple(_level(each) for each in every_level(request.workloads, plan)),
         ),
         cores=CoresMeta.model_validate(cores, from_attributes=True),
-        ceilings=tuple(ceilings),
+        responders=_responders(plan),
         load=LoadMeta(
             engines=len(cores.engine), workers=request.load.workers, elsewhere=bool(request.load.bind)
         ),
@@ -133,6 +132,21 @@ def _level(planned: LevelPlan) -> schema.LevelPlan:
         rounds=planned.rounds,
         slice_s=planned.workload.slice_s,
         warmup_s=planned.workload.warmup_s,
+    )
+
+
+def _responders(plan: Plan) -> tuple[ResponderMeta, ...]:
+    """The null responders among the plan's subjects, each with the levels that it takes part in."""
+    subjects: dict[str, Subject] = {}
+    levels: dict[str, list[str]] = {}
+    for level in plan.levels:
+        for cell in level.cells:
+            if cell.subject.responder:
+                subjects[cell.subject.id] = cell.subject
+                levels.setdefault(cell.subject.id, []).append(level.id)
+    return tuple(
+        ResponderMeta(id=name, name=each.responder, levels=tuple(levels[name]), command=each.variant.command)
+        for name, each in subjects.items()
     )
 
 

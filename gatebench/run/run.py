@@ -12,7 +12,8 @@ from pathlib import Path
 from gatebench.contract.file import load_contract
 from gatebench.contract.rules import Contract
 from gatebench.load.backend import Backend, Circumstances, Means
-from gatebench.load.calibration import Ceiling, ceilings, with_rates
+from gatebench.load.calibration import with_rates
+from gatebench.load.responders import responder_cells
 from gatebench.machine.cores import Cores, available_cores, divide_evenly, hyper_threads
 from gatebench.machine.processes import Owner, marked_processes, memory_mib, sweep, tree
 from gatebench.results.bundle import FOLDER, keep_sources
@@ -179,6 +180,7 @@ class Run:
                 self._observer.note(f"{subject.id} is unavailable: {reason}")
             else:
                 ready.append(subject)
+        self._observer.stage("starting the load engine")
         with backend.open(record.logs, request.load) as ground:
             load = ground.load
             if load.instructions:
@@ -186,23 +188,16 @@ class Run:
             open_files = load.hello()["open_files"]
             means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
             if self._earlier is None:
-                workloads, found = self._learn(means, backend, ready)
+                workloads = self._with_rates(means, budget.workers, ready)
                 twin = choose_twin(ready, workloads, request.profile.blocks, request.seed, budget.workers)
             else:
-                workloads, found = self._earlier.workloads(request.workloads), ()
+                workloads = self._earlier.workloads(request.workloads)
                 twin = self._earlier.twin(ready)
             if twin is not None:
                 ready.append(twin)
                 readiness[twin.id] = readiness[twin.original_id]
-            cells = [
-                Cell(subject, workload, level)
-                for workload in workloads
-                for level in workload.levels
-                for subject in ready
-            ]
-            measurable = [
-                cell for cell in cells if not cell.unsupported(budget.workers) and cell.level.has_rate
-            ]
+            measurable = self._cells(workloads, ready, backend)
+            ready += {cell.subject.id: cell.subject for cell in measurable if cell.subject.responder}.values()
             plan = make_plan(measurable, request.profile, request.seed)
             whole = replace(request, workloads=workloads, subjects=(*request.subjects, *filter(None, [twin])))
             self._warn_of_few_rounds(plan)
@@ -213,7 +208,6 @@ class Run:
                 backend=backend,
                 readiness=readiness,
                 budget=budget,
-                ceilings=found,
                 notices=self._notices,
             )
             if self._earlier is None:
@@ -242,40 +236,43 @@ class Run:
         except OSError as error:
             raise record_error(self._record.folder, error) from error
 
-    def _learn(
-        self, means: Means, backend: Backend, ready: Sequence[Subject]
-    ) -> tuple[tuple[Workload, ...], tuple[Ceiling, ...]]:
-        """What must be measured before the plan: the engine's ceilings, and the rates of ladders."""
-        request, logs = self._request, self._record.logs
-        workers = backend.budget.workers
-        if all(
+    def _with_rates(self, means: Means, workers: int, ready: Sequence[Subject]) -> tuple[Workload, ...]:
+        """The workloads with the rates of their ladders, which must be measured before the plan."""
+        request = self._request
+        unsupported = (
             Cell(subject, workload, workload.levels[0]).unsupported(workers)
             for subject in ready
             for workload in request.workloads
-        ):
-            return request.workloads, ()
-        self._observer.stage("calibrating the load engine")
-        here = () if self._containers else backend.cores.server
-        found = ceilings(request.workloads, means, backend.responders(logs), here)
-        for each in found:
-            if each.disturbed:
-                slices = f"{len(each.rates_per_s)} slices of {min(each.rates_per_s):,.0f}"
-                self._note(
-                    f"{each.workload}/{each.level}: the calibration was disturbed "
-                    f"({slices} to {each.rate_per_s:,.0f} a second), so it is not known "
-                    "what the engine can do, and no figure is refused for being near to it"
-                )
-        workloads, notes = with_rates(request.workloads, request.references, means, logs=logs)
+        )
+        if not request.references or all(unsupported):
+            return request.workloads
+        self._observer.stage("measuring what the ladders' rates are shares of")
+        workloads, notes = with_rates(request.workloads, request.references, means, logs=self._record.logs)
         for note in notes:
             self._note(note)
-        return workloads, found
+        return workloads
+
+    def _cells(self, workloads: Sequence[Workload], ready: Sequence[Subject], backend: Backend) -> list[Cell]:
+        """What can be measured: the servers' cells, and at their levels those of null responders."""
+        cells = [
+            cell
+            for workload in workloads
+            for level in workload.levels
+            for subject in ready
+            if not (cell := Cell(subject, workload, level)).unsupported(backend.budget.workers)
+            and level.has_rate
+        ]
+        levels = {(cell.workload.name, cell.level.id) for cell in cells}
+        limits = responder_cells(workloads, self._contract, backend.responder_for)
+        return [*cells, *(cell for cell in limits if (cell.workload.name, cell.level.id) in levels)]
 
     def _blocks(self, plan: Plan, turns: Sequence[Turn], means: Means, ready: Sequence[Subject]) -> None:
         request, record = self._request, self._record
         asked = self._earlier is not None and self._earlier.asked_interfaces
         budget_s = plan.profile.budget_s * len(turns) / plan.profile.blocks
         # A container's image holds what it was built from, whatever becomes of the folders.
-        sources = Sources((), ()) if self._containers else Sources(ready, request.workloads)
+        servers = [subject for subject in ready if not subject.responder]
+        sources = Sources((), ()) if self._containers else Sources(servers, request.workloads)
         known = Known()
         began = time.monotonic()
         for done, turn in enumerate(turns, start=1):
@@ -353,7 +350,7 @@ class Run:
                 "in one block has no figure"
             )
         left = [subject for subject in ready if subject.id not in failed]
-        if not left:
+        if all(subject.responder for subject in left):
             raise GatebenchError("no server is left to measure; the table gives the reason for each")
         return left
 

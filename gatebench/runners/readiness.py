@@ -142,6 +142,14 @@ def hold_all_to_contract(
     return failures
 
 
+def await_answers(instances: Sequence[Instance], site: Site) -> list[tuple[Instance, ServerFailure]]:
+    """Waits until null responders answer, which nobody verifies further; returns those that do not."""
+    answering, failures = _wait_until_ready(instances, site)
+    for instance in answering:
+        instance.settle()
+    return failures
+
+
 def _wait_until_ready(
     instances: Sequence[Instance], site: Site
 ) -> tuple[list[Instance], list[tuple[Instance, ServerFailure]]]:
@@ -207,8 +215,12 @@ class Handed:
 
 
 def ask_interfaces(instances: Sequence[Instance], site: Site) -> Iterator[Handed]:
-    """Asks each server once; twins are left out, since they are what their originals are."""
-    asked = [instance for instance in instances if not instance.subject.again]
+    """Asks each server once; twins are left out, since they are what their originals are.
+
+    So are null responders, behind which there is no application.
+    """
+    subjects = [(instance, instance.subject) for instance in instances]
+    asked = [instance for instance, subject in subjects if not subject.again and not subject.responder]
     addresses = [(instance.host, instance.port) for instance in asked]
     for instance, fetched in zip(asked, site.fetch(addresses, TARGET, timeout_s=ASK_TIMEOUT_S), strict=True):
         interface = instance.subject.variant.interface

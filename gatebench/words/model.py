@@ -64,6 +64,8 @@ CAPABILITIES: tuple[Capability, ...] = ("close", "keep-alive", "websocket", "chu
 PLAIN_APPLICATION = "plain"
 DEFAULT_VARIANT = "default"
 TWIN = "~again"
+LIMIT = "~limit"
+"""What the name of a null responder ends with; no folder's name may have such a mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +174,15 @@ class Subject:
 
     Attributes:
         again: whether it is a twin, measured beside its original to learn the run's own noise.
+        responder: what it is, where it is a null responder: no competitor, but measured in the rounds to show
+            the instrument's own limit there. Its ID is then its server's name. Empty for a server.
     """
 
     server: Server
     variant: Variant
     application: Application
     again: bool = False
+    responder: str = ""
 
     @property
     def id(self) -> str:
@@ -186,6 +191,8 @@ class Subject:
         A twin's is `uvicorn~again`.
         """
         base = self.server.name
+        if self.responder:
+            return base
         if self.variant.name != DEFAULT_VARIANT:
             base = f"{base}-{self.variant.name}"
         if self.application.name != PLAIN_APPLICATION:

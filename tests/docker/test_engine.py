@@ -176,7 +176,7 @@ def test_a_run_that_is_interrupted_while_it_builds_ends_its_builds(
 
 def test_an_interrupted_run_is_reported_and_leaves_nothing(tmp_path: Path, own_rest: list[Command]) -> None:
     command, results = begun(tmp_path, own_rest, SLICES, 2)
-    assert len(left_by(command)) == 4  # two servers, a twin and the load generator
+    assert len(left_by(command)) == 5  # two servers, a twin, a null responder and the load generator
     command.send(signal.SIGINT)
     ended = ended_without_trace(command)
     assert ended.status == 130, ended.said
@@ -209,7 +209,7 @@ def test_after_kill_9_the_watch_process_removes_containers_and_network(
     tmp_path: Path, own_rest: list[Command]
 ) -> None:
     command, results = begun(tmp_path, own_rest, SLICES, 2, "--network", "bridge")
-    assert len(left_by(command)) == 5  # with the network
+    assert len(left_by(command)) == 6  # with the network
     command.send(signal.SIGKILL)
     assert ended_without_trace(command).status == -signal.SIGKILL
     assert 0 in blocks(results)

@@ -96,7 +96,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
         arguments = run_arguments(results.folder, "boxed unbuildable vanishing occupied", WORKLOAD)
         folders = ("--servers-dir", str(SERVERS), "--servers-dir", str(own.parent))
         with commanded(folder, *arguments, *folders, "--runner", "docker") as command:
-            await_words(command, "calibrating")
+            await_words(command, "starting the load engine")
             remove_images("vanishing")
             await_words(command, "holding every server")
             witness.remove("boxed-removed")

@@ -102,7 +102,7 @@ def test_a_run_leaves_raw_data_charts_and_a_report(honest: tuple[Ended, Results]
     _, results = honest
     slices = pd.read_parquet(results.folder / "slices.parquet")
     histograms = pd.read_parquet(results.folder / "histograms.parquet")
-    assert set(slices["subject"]) == {"honest-wsgi", "honest-asgi"}
+    assert set(slices["subject"]) == {"honest-wsgi", "honest-asgi", "null-responder~limit"}
     assert int(histograms["count"].sum()) == int(slices["latency_count"].sum()) > 0
     vectors = {file.stem for file in (results.folder / "charts").glob("*.svg")}
     light = {stem for stem in vectors if not stem.endswith("-dark")}
@@ -111,6 +111,21 @@ def test_a_run_leaves_raw_data_charts_and_a_report(honest: tuple[Ended, Results]
     assert vectors == {file.stem for file in (results.folder / "charts").glob("*.png")}
     assert "honest-asgi" in (results.folder / "report.html").read_text()
     assert (results.folder.parent / "latest").resolve() == results.folder
+
+
+def test_the_null_responder_takes_its_turns_in_the_rounds_and_is_no_row(
+    honest: tuple[Ended, Results],
+) -> None:
+    _, results = honest
+    slices = pd.read_parquet(results.folder / "slices.parquet")
+    turns = slices.groupby(["workload", "subject"]).size().unstack()
+    assert (turns["null-responder~limit"] == turns["honest-asgi"]).all()
+    for limit in results.summary["limits"]:
+        assert (limit["status"], limit["responder"]) == ("ok", "null responder")
+        assert limit["rps"]["estimate"] > 0
+        assert limit["latency_us"]["p50"] > 0
+    assert {limit["workload"] for limit in results.summary["limits"]} == set(slices["workload"])
+    assert {row["subject"] for row in results.summary["cells"]} == {"honest-wsgi", "honest-asgi"}
 
 
 def test_the_report_can_be_made_again_from_the_raw_data(

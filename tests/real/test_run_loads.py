@@ -85,9 +85,9 @@ def cell(results: Results, workload: str) -> dict[str, Any]:
 
 
 def slices(results: Results, workload: str) -> pd.DataFrame:
-    """The raw slices of a workload."""
+    """The raw slices of the honest server under a workload."""
     every = pd.read_parquet(results.folder / "slices.parquet")
-    return every[every["workload"] == workload]
+    return every[(every["workload"] == workload) & (every["subject"] == HONEST)]
 
 
 def test_every_kind_of_load_is_measured_and_one_that_cannot_be_stops_no_other(
@@ -106,7 +106,8 @@ def test_an_open_loop_offers_its_rate_and_keeps_every_clock(loads: tuple[Ended, 
     raw = slices(results, "kind-open")
     assert set(raw["offered"]) == {60}
     histograms = pd.read_parquet(results.folder / "histograms.parquet")
-    own = histograms[histograms["workload"] == "kind-open"].groupby("clock")["count"].sum()
+    here = (histograms["workload"] == "kind-open") & (histograms["subject"] == HONEST)
+    own = histograms[here].groupby("clock")["count"].sum()
     assert own["response"] == own["service"] == raw["offered"].sum()
     assert own["lag"] <= own["response"]
 

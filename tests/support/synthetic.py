@@ -93,17 +93,24 @@ def make_run(
     failures: Sequence[Mapping[str, Any]] = (),
     *,
     finished: bool = True,
+    responder: Truth | None = None,
 ) -> Path:
     """Writes a whole raw run into `folder` and returns it.
 
     Args:
+        responder: the null responder, measured in the rounds of the loads that it has rates for.
         failures: events of the kind `failed`; the subject has no slices in that block and workload.
         finished: whether the run came to its end; a run that did not has no `finished` event.
     """
     plan = plan or Plan()
     random = np.random.default_rng(plan.seed)
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(run_json(plan, subjects, loads), indent=1), encoding="utf-8")
+    described = run_json(plan, subjects, loads)
+    measured = tuple(subjects)
+    if responder is not None:
+        described["responders"] = [_responder_json(responder, loads)]
+        measured += (responder,)
+    (folder / "run.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
     events: list[dict[str, Any]] = []
     for name in ("slices.parquet", "histograms.parquet"):
         (folder / name).mkdir()
@@ -113,7 +120,7 @@ def make_run(
             events += [_argv(index, truth) for index, truth in enumerate(subjects) if not truth.unavailable]
         events += [{"kind": "failed", **failure} for failure in failures if failure["block"] == block]
         spared = [failure for failure in failures if failure["block"] == block]
-        slices, histograms = make_block(random, plan, block, subjects, loads, spared)
+        slices, histograms = make_block(random, plan, block, measured, loads, spared)
         for name, part in (("slices.parquet", slices), ("histograms.parquet", histograms)):
             if not part.empty:
                 part.to_parquet(folder / name / f"part-{block:04}.parquet")
@@ -215,6 +222,11 @@ def _subject_json(plan: Plan, truth: Truth, loads: Sequence[Load]) -> dict[str, 
     if plan.containers:
         described["image"] = None if truth.unavailable else image(truth.server, truth.python)
     return described
+
+
+def _responder_json(responder: Truth, loads: Sequence[Load]) -> dict[str, Any]:
+    levels = [f"{load.name}/{load.level.id}" for load in loads if load.name in responder.rates]
+    return {"id": responder.id, "name": responder.server, "levels": levels, "command": ["answer"]}
 
 
 def _workload_json(load: Load) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gatebench.contract.rules import Contract
 from gatebench.contract.site import Check
 from gatebench.load.backend import Circumstances, Ground, Responder
 from gatebench.load.process import LOCUST_PORT, LoadError, LoadProcess, MasterOptions
+from gatebench.load.responders import OWN_COMMAND, responder_subject
 from gatebench.machine.cores import Cores, available_cores, divide_evenly
 from gatebench.results.schema import NULL_RESPONDER, LimitsMeta
 from gatebench.runners.base import Readiness
@@ -90,12 +91,12 @@ def answers(target: Target) -> bool:
     return target.transport != "websocket" and target.method == "GET" and target.path in ROUTES
 
 
-def configuration(host: str, port: int, contract: Contract) -> str:
+def configuration(host: str, port: int | str, contract: Contract) -> str:
     """The text of nginx.conf, for the working folder /scratch.
 
     Args:
         host: address to listen at.
-        port: where it listens.
+        port: where it listens; both may be placeholders.
         contract: whose bytes the answers have.
     """
     locations = []
@@ -106,6 +107,17 @@ def configuration(host: str, port: int, contract: Contract) -> str:
             raise ValueError(f"{route}: nginx would take a part of its body for a variable or a quote")
         locations.append(_LOCATION % (route, dict(answer.headers)["content-type"], text))
     return _CONFIGURATION % (f"{host}:{port}", "\n".join(locations))
+
+
+def own_responder() -> Subject:
+    """The lab's own null responder, as a subject."""
+    return responder_subject(NULL_RESPONDER, ("python", *OWN_COMMAND))
+
+
+def nginx_responder() -> Subject:
+    """Nginx as a null responder, as a subject."""
+    files = {"nginx.conf": configuration("{host}", "{port}", load_contract())}
+    return responder_subject("nginx", ("nginx", "-c", "{work}/nginx.conf", "-g", "daemon off;"), files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +299,8 @@ class DockerBackend:
                 applications[subject.server.name].append(subject.application)
         made = self._images.of_servers([(servers[name], applications[name]) for name in servers])
         self._servers = {name: image for name, image in made.items() if isinstance(image, Image)}
+        # The load generator's image has the null responders, too.
+        self._servers |= {each.server.name: load for each in (own_responder(), nginx_responder())}
         return {subject.id: _readiness(made[subject.server.name]) for subject in subjects}
 
     @contextmanager
@@ -340,6 +354,10 @@ class DockerBackend:
             raise ValueError("responders need an open backend")
         with responders(self._runner, self._ready.load, self.cores.server[0], logs) as responder_of:
             yield responder_of
+
+    def responder_for(self, target: Target) -> Subject:
+        """Nginx where it answers the target, else the lab's own."""
+        return nginx_responder() if answers(target) else own_responder()
 
     def describe(self) -> Mapping[str, Any]:
         """The engine, its machine, the network and the limits."""

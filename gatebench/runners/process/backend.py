@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ from gatebench.contract.site import LocalSite
 from gatebench.load.backend import Circumstances, Ground, Responder
 from gatebench.load.calibration import null_responder
 from gatebench.load.process import LOCUST_PORT, MasterOptions, local_load
+from gatebench.load.responders import OWN_COMMAND, responder_subject
 from gatebench.machine.cores import Cores
+from gatebench.results.schema import NULL_RESPONDER
 from gatebench.runners.base import Readiness
 from gatebench.runners.process.runner import ProcessRunner
 from gatebench.words.model import Subject
@@ -68,6 +71,10 @@ class ProcessBackend:
         """Runs the null responder on the first of the servers' cores: it has one loop, as the engine has."""
         with null_responder(core=self.cores.server[0], owner=self._owner, log=logs / "null.log") as responder:
             yield lambda _: responder
+
+    def responder_for(self, target: Target) -> Subject:  # noqa: ARG002 - it answers all of them
+        """The lab's own null responder."""
+        return responder_subject(NULL_RESPONDER, (Path(sys.executable).name, *OWN_COMMAND))
 
     def describe(self) -> Mapping[str, Any]:
         """Nothing more: what a run says of its machine is of this one."""

@@ -52,6 +52,8 @@ from gatebench.words.options import Budget
 from gatebench.words.paths import HOST
 
 STOP_GRACE_S = 3.0
+OWN = Environment(Path(sys.executable).parent, {})
+"""The lab's own environment, in which its null responder runs."""
 LOG_TAIL_LINES = 12
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LD_LIBRARY_PATH")
 """Variables of the lab that a server sees; no others, so that nobody's GUNICORN_CMD_ARGS changes a figure."""
@@ -246,7 +248,7 @@ class ProcessRunner:
             port = fresh_port(HOST, self._ports)
         elif not is_free(HOST, port):
             raise ServerFailure("start", f"port {port} is in use; choose another one (--port)")
-        environment = self._environments[subject.server.name]
+        environment = OWN if subject.responder else self._environments[subject.server.name]
         work = self._scratch / f"{subject.id}-{port}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

@@ -116,7 +116,7 @@ def test_the_report_decides_from_what_the_run_recorded(tmp_path: Path) -> None:
     folder = made(tmp_path, "run", subjects, edit=with_two_workers)
     (level,) = summarize(load_run(folder)).levels
     found = {cell.subject: cell for cell in level.cells}
-    assert found["uvicorn"].status == "ok"
+    assert found["uvicorn"].lead_status == "ok"
     assert found["waitress"].status == "unsupported"
     assert found["waitress"].rps is None
     why = "runs one worker process only: its command takes no {workers}"

@@ -170,22 +170,47 @@ def calibrated(rate_per_s: float, **more: Any) -> LevelPlan:
     return PLAN.replaced(ceiling=ceiling)
 
 
+UNREAD = replace(HONEST, cpu_share=None, cpu_us_per_request=None)
+"""A cell of which nobody knows whether its server's core was full."""
+
+
 def test_a_figure_over_half_of_the_engines_own_is_too_near_to_its_ceiling() -> None:
     at_limit, over = calibrated(24_000.0), calibrated(20_000.0)
 
-    assert found(HONEST, at_limit) == []
-    ((code, text),) = found(HONEST, over)
+    assert found(UNREAD, at_limit) == []
+    ((code, text),) = found(UNREAD, over)
     assert code == "ceiling"
     assert "12,000 a second is 60% of the 20,000" in text
     assert "reached against a responder that does nothing" in text
 
 
+def test_a_server_with_a_full_core_and_an_engine_with_time_left_is_its_own_limit() -> None:
+    over = calibrated(13_000.0)
+    at_limit = replace(HONEST, cpu_share=0.90, busy_share=0.85)
+
+    assert found(at_limit, over) == []
+    idle = replace(at_limit, cpu_share=0.89)
+    assert [code for code, _ in found(idle, over)] == ["ceiling", "server-idle"]
+    busy = replace(at_limit, busy_share=0.86)
+    assert [code for code, _ in found(busy, over)] == ["generator-busy", "ceiling"]
+
+
+def test_a_server_of_two_cores_is_its_own_limit_where_both_are_full() -> None:
+    over = calibrated(13_000.0)
+    gates = [
+        [each.gate.code for each in refusals(replace(HONEST, cpu_share=share), WORKLOAD, over, 2)]
+        for share in (1.80, 1.79)
+    ]
+
+    assert gates == [[], ["ceiling", "server-idle"]]
+
+
 def test_a_calibration_that_was_disturbed_refuses_nothing() -> None:
-    assert found(HONEST, calibrated(20_000.0, disturbed=True)) == []
+    assert found(UNREAD, calibrated(20_000.0, disturbed=True)) == []
 
 
 def test_a_ceiling_names_what_the_engine_drove_in_calibration() -> None:
-    ((_, text),) = found(HONEST, calibrated(20_000.0, responder="nginx"))
+    ((_, text),) = found(UNREAD, calibrated(20_000.0, responder="nginx"))
 
     assert "reached against nginx (limit 50%)" in text
 

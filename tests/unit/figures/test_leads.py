@@ -247,7 +247,7 @@ def test_a_broadcast_is_ranked_by_broadcasts_and_keeps_the_last_subscribers_dela
     assert level.metric.unit == "broadcasts/s"
     assert estimate(level, "a") == pytest.approx(200.0, rel=0.1)
     assert found.last_us["p50"] == pytest.approx(2 * (found.latency_us["p50"] or 0), rel=0.1)
-    assert found.status == "ok"
+    assert found.lead_status == "ok"
 
 
 def test_a_locust_file_leads_with_its_throughput(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_the_file_form_has_exactly_the_keys_of_schema_2(summary: Summary) -> Non
     content = json.loads(json.dumps(as_json(summary), allow_nan=False))
 
     assert list(content) == [
-        "schema", "run", "runner", "profile", "seed", "cells", "comparisons", "noise", "claims",
+        "schema", "run", "runner", "profile", "seed", "cells", "comparisons", "noise", "limits", "claims",
     ]  # fmt: skip
     assert content["schema"] == 2
     assert len(content["cells"]) == len(SUBJECTS) * len(LOADS)
@@ -394,7 +394,7 @@ def test_slices_in_which_others_had_the_core_are_left_out_with_their_latencies(
     found = summarize(with_shared_rounds(make_run(tmp_path / "run", plan, subjects, [KEEP_ALIVE]), {3, 7}))
 
     honest, clean = cell(found, "uvicorn"), cell(undisturbed, "uvicorn")
-    assert honest.status == "ok"
+    assert honest.lead_status == "ok"
     assert honest.rps is not None
     assert clean.rps is not None
     assert honest.rps.estimate == pytest.approx(clean.rps.estimate, rel=0.01)
@@ -431,17 +431,18 @@ def test_a_cell_with_others_on_its_core_in_more_than_a_fifth_is_refused_and_name
     assert (refused.lead_status, refused.code) == ("withheld", "shared-core")
     assert "uvicorn+busy" in refused.reasons[0]
     assert "--exclusive" in refused.reasons[0]
-    assert cell(found, "waitress").status == "ok"
+    assert cell(found, "waitress").lead_status == "ok"
 
 
 def test_the_ceiling_is_the_one_that_the_run_measured(tmp_path: Path) -> None:
     low = replace(KEEP_ALIVE, ceiling_per_s=15_000.0)
-    run = load_run(make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"], BY_ID["waitress"]], [low]))
+    unread = [replace(BY_ID[name], measures_cpu=False) for name in ("uvicorn", "waitress")]
+    run = load_run(make_run(tmp_path / "run", QUIET, unread, [low]))
 
     found = summarize(run)
 
     assert cell(found, "uvicorn").code == "ceiling"
-    assert cell(found, "waitress").status == "ok"
+    assert cell(found, "waitress").lead_status == "ok"
 
 
 def test_a_calibration_that_a_server_surpasses_was_disturbed_and_refuses_nobody(tmp_path: Path) -> None:
@@ -450,7 +451,7 @@ def test_a_calibration_that_a_server_surpasses_was_disturbed_and_refuses_nobody(
 
     for subject in ("uvicorn", "waitress"):
         found = cell(summarize(run), subject)
-        assert found.status == "ok"
+        assert found.lead_status == "ok"
         assert any("its calibration was disturbed (8,000 a second)" in reason for reason in found.reasons)
 
 

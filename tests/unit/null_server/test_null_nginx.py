@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from gatebench.contract.file import CONTRACT_FILE, load_contract
-from gatebench.runners.docker.backend import ROUTES, answers, configuration
+from gatebench.runners.docker.backend import (
+    ROUTES,
+    answers,
+    configuration,
+    nginx_responder,
+    own_responder,
+)
+from gatebench.runners.docker.services import FILES_VARIABLE, LAUNCHER, Project, render, server_service
+from gatebench.words.options import Budget
 from gatebench.words.paths import HOST
 from loadtests.engine.protocol import Target
 
@@ -44,3 +52,24 @@ def test_a_text_that_nginx_would_read_as_something_else_is_refused(tmp_path: Pat
     assert contract.expect("GET", "/plaintext").body == text.encode()
     with pytest.raises(ValueError, match=r"^/plaintext: nginx would take"):
         configuration(HOST, 1, contract)
+
+
+def test_in_a_container_of_a_run_nginx_gets_the_same_configuration_for_its_own_address() -> None:
+    service = server_service(
+        nginx_responder(), image="load", host="127.0.0.7", port="23456", budget=Budget((3,))
+    )
+    files = json.loads(service.environment[FILES_VARIABLE].replace("$$", "$"))
+    assert files == {"nginx.conf": configuration("127.0.0.7", 23456, CONTRACT)}
+    assert service.command == (*LAUNCHER, "nginx", "-c", "/scratch/nginx.conf", "-g", "daemon off;")
+    assert (service.name, service.cpuset) == ("nginx__limit", "3")
+
+
+def test_the_null_responders_of_a_run_have_services_of_their_own() -> None:
+    services = [
+        server_service(each, image="load", host=HOST, port="1", budget=Budget((3,)))
+        for each in (own_responder(), nginx_responder())
+    ]
+    text = render(Project("run", tuple(services), "owner"))
+    assert "  nginx__limit:" in text.splitlines()
+    assert "  null-responder__limit:" in text.splitlines()
+    assert "loadtests.null_server" in text

@@ -44,8 +44,8 @@ class Answers:
         return self.answers
 
 
-def instance(subject: str, port: int, *, again: bool = False) -> Instance:
-    found = replace(SUBJECTS[subject], again=again)
+def instance(subject: str, port: int, **marks: Any) -> Instance:
+    found = replace(SUBJECTS[subject], **marks)
     return cast("Instance", SimpleNamespace(subject=found, host="127.0.0.1", port=port))
 
 
@@ -82,9 +82,10 @@ def rendered(found: tuple[Matrix, ...]) -> str:
     return environment.get_template("interfaces.html.j2").render(matrices=found)
 
 
-def test_every_server_is_asked_but_a_twin() -> None:
+def test_every_server_is_asked_but_a_twin_and_a_null_responder() -> None:
     site = Answers(Fetched(200, document(SERVER_PROTOCOL=VERSION)))
-    handed = ask(site, instance("waitress", 7), instance("uvicorn", 8, again=True))
+    others = instance("uvicorn", 8, again=True), instance("daphne", 9, responder="nginx")
+    handed = ask(site, instance("waitress", 7), *others)
     assert site.asked == [("127.0.0.1", 7)]
     assert handed == [Handed("waitress", "wsgi", {"SERVER_PROTOCOL": VERSION})]
 

@@ -49,7 +49,7 @@ def now(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_run_goes_on_where_everything_is_as_it_was() -> None:
-    later = now(started="2026-11-22T20:00:00Z", notices=[], command="gatebench resume", ceilings=[])
+    later = now(started="2026-11-22T20:00:00Z", notices=[], command="gatebench resume")
     later["machine"]["load_average_1m"] = 3.0
     later["load_image"]["id"] = "sha256:cc"
     later["plan"]["levels"][0]["rounds"] = 1

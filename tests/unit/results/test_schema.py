@@ -11,16 +11,19 @@ from typing import Any, cast
 import pytest
 
 from analysis.reading.run import parse_meta
+from gatebench.contract.file import load_contract
 from gatebench.load.backend import Backend
-from gatebench.load.calibration import Ceiling
+from gatebench.load.responders import OWN_COMMAND, responder_cells, responder_subject
 from gatebench.machine.cores import Cores
 from gatebench.results.schema import (
+    NULL_RESPONDER,
     CeilingMeta,
     EngineMeta,
     ImageMeta,
     LevelPlan,
     LimitsMeta,
     RequestMeta,
+    ResponderMeta,
     RunMeta,
     SubjectMeta,
     WorkloadMeta,
@@ -137,19 +140,10 @@ def described(*, again: bool = False) -> RunMeta:
     )
     readiness = {subject.id: Readiness("", {subject.server.name: "1.0"}, IMAGE) for subject in subjects}
     readiness[subjects[0].id] = Readiness("no compiler", {})
-    found = Ceiling(
-        workload="close",
-        level="c64",
-        connections=64,
-        rates_per_s=(9.0,),
-        mib_per_s=1.0,
-        engine_busy_share=0.9,
-        responder_cpu_share=None,
-        responder="nginx",
-        disturbed=False,
-    )
     backend = cast("Backend", Containers())
-    plan = make_plan(CELLS, PROFILES["standard"], 7)
+    null = responder_subject(NULL_RESPONDER, ("python", *OWN_COMMAND))
+    limits = responder_cells(request.workloads, load_contract(), lambda _: null)
+    plan = make_plan([*CELLS, *limits], PROFILES["standard"], 7)
     return describe_run(
         request,
         plan,
@@ -157,7 +151,6 @@ def described(*, again: bool = False) -> RunMeta:
         backend=backend,
         readiness=readiness,
         budget=backend.budget,
-        ceilings=[found],
         notices=["noticed"],
     )
 
@@ -175,12 +168,28 @@ def test_what_a_run_says_is_read_as_it_was_written() -> None:
     assert [subject.ready for subject in again.subjects[:2]] == [False, True]
 
 
+def test_a_null_responder_is_described_apart_from_the_subjects_with_the_levels_that_it_answers() -> None:
+    meta = described()
+
+    (responder,) = meta.responders
+    assert (responder.id, responder.name) == ("null-responder~limit", NULL_RESPONDER)
+    assert responder.id not in {subject.id for subject in meta.subjects}
+    models = {plan.model for plan in meta.levels if plan.id in responder.levels}
+    assert models == {"closed", "open"}  # a ladder's rates are not known here
+    waiting = {workload.name for workload in meta.workloads if workload.waits}
+    assert waiting
+    assert not {level.partition("/")[0] for level in responder.levels} & waiting
+    assert meta.responder("keep-alive/c64") == responder
+    assert meta.responder("websocket-idle/idle5000") is None
+
+
 def test_a_run_says_all_that_the_schema_has() -> None:
     written = described(again=True).to_json()
 
-    assert set(written) == {name.removesuffix("_") for name in RunMeta.model_fields}
+    of_older_runs = {"ceilings"}
+    assert set(written) == {name.removesuffix("_") for name in RunMeta.model_fields} - of_older_runs
     assert set(written["plan"]["levels"][0]) == set(LevelPlan.model_fields) - {"ceiling"}
-    assert set(written["ceilings"][0]) == set(CeilingMeta.model_fields)
+    assert set(written["responders"][0]) == set(ResponderMeta.model_fields)
     assert set(written["subjects"][1]) == {name.removesuffix("_") for name in SubjectMeta.model_fields}
     assert set(written["workloads"][0]) == set(WorkloadMeta.model_fields)
     assert set(written["workloads"][0]["request"]) == set(RequestMeta.model_fields)
