@@ -180,6 +180,8 @@ SLICES: tuple[SliceColumn, ...] = (
     _of("observed.others_s", REAL, nullable=True, required_since=None),
     _of("observed.others", TEXT, required_since=None, before=""),
     _of("observed.shared", FLAG, required_since=None, before=False),
+    # Since an engine leaves out what it was late for:
+    _of("result.left_out", LONG, required_since=None, before=0),
 )
 """`slices.parquet`: a row a slice.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,14 @@ def percentile_us(histogram: Mapping[int, int], share: float) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """Mutable counters of one group of connections; `SliceResult` is the frozen copy."""
+    """Mutable counters of one group of connections; `SliceResult` is the frozen copy.
+
+    Attributes:
+        timed_in_window: how many of the first in `response_ns` came within the window; None: all of them.
+        answered_ns: open loop: when each answered request was to be sent, was sent, and was answered.
+        given_up_ns: open loop: when each that was given up was to be sent, and was given up.
+        sent_ns: open loop: when each that found a free connection was to be sent, and was sent.
+    """
 
     completed: int = 0
     drained: int = 0
@@ -71,15 +78,35 @@ class Tally:
     lag_ns: list[int] = field(default_factory=list)
     last_ns: list[int] = field(default_factory=list)
     completed_ns: list[int] = field(default_factory=list)
-    timed_in_window: int = 0
+    timed_in_window: int | None = None
+    left_out: int = 0
+    answered_ns: list[tuple[int, int, int]] = field(default_factory=list)
+    given_up_ns: list[tuple[int, int]] = field(default_factory=list)
+    sent_ns: list[tuple[int, int]] = field(default_factory=list)
     names: dict[str, list[int]] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
 
     def drain(self) -> None:
         """Counts a correct answer that came after the window."""
-        if not self.drained:
-            self.timed_in_window = len(self.response_ns) - self.unsent
+        if self.timed_in_window is None:
+            self.timed_in_window = len(self.response_ns)
         self.drained += 1
+
+    def time_open_loop(self, is_left_out: Callable[[int], bool]) -> None:
+        """Makes the latencies of an open loop, when its slice is over.
+
+        Args:
+            is_left_out: whether what was to be sent at a moment is counted as left out and not timed.
+        """
+        kept = [times for times in self.answered_ns if not is_left_out(times[0])]
+        given_up = [times for times in self.given_up_ns if not is_left_out(times[0])]
+        self.left_out = len(self.answered_ns) + len(self.given_up_ns) - len(kept) - len(given_up)
+        # The answers within the window came first.
+        self.timed_in_window = sum(not is_left_out(times[0]) for times in self.answered_ns[: self.completed])
+        self.response_ns = [answered - intended for intended, _, answered in kept]
+        self.response_ns += [ended - intended for intended, ended in given_up]
+        self.service_ns = [answered - sent for _, sent, answered in kept]
+        self.lag_ns = [sent - intended for intended, sent in self.sent_ns if not is_left_out(intended)]
 
     def fail(self, kind: str, example: str) -> None:
         """Counts one failure and keeps the first example of its kind."""
@@ -107,13 +134,15 @@ class SliceResult:
         counted, counted_s: whole turns of answers and the time they took (`loadtests.engine.group`);
             their ratio is the throughput.
         offered: requests that the schedule had for the window; 0 in a closed loop.
-        unsent: how many of them found no free connection and were given up. They are in the `response`
-            histogram with the time they had waited, which is less than they would have.
+        unsent: how many of them found no free connection and were given up. Unless left out, they are in the
+            `response` histogram with the time they had waited, which is less than they would have.
         opened: connections opened since the slice began; closed_by_server: those that the server ended.
         no_port: connections that failed because every local port towards the server was taken.
         failures: kind (see `FAILURES`) → count; examples: kind → the first one, as text.
         histograms: clock (see `CLOCKS`) → latency in whole microseconds → count. In a closed loop without
-            each connection's first request.
+            each connection's first request, in an open one without what is left out.
+        left_out: open loop: requests without a latency, since the engine was held up at their moment or
+            about it (`loadtests.engine.pauses`). Everything else counts them.
         busy_share: share of `elapsed_s` that the engine's loop spent at work; of several, the busiest.
         timed_in_window, timed_in_window_us: of the `response` histogram, the answers that came within the
             window and the sum of their latencies.
@@ -145,6 +174,7 @@ class SliceResult:
     started_unix_ns: int
     timed_in_window: int = 0
     timed_in_window_us: int = 0
+    left_out: int = 0
     held_s: float = 0.0
     workers_missing: int = 0
     names: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -170,7 +200,7 @@ class SliceResult:
         pause_variance: float = 0.0,
     ) -> SliceResult:
         """Freezes a tally; `turns` are `counted` and `counted_s`."""
-        timed = tally.timed_in_window if tally.drained else len(tally.response_ns) - tally.unsent
+        timed = len(tally.response_ns) if tally.timed_in_window is None else tally.timed_in_window
         return cls(
             window_s=window_s,
             elapsed_s=elapsed_s,
@@ -192,6 +222,7 @@ class SliceResult:
             started_unix_ns=started_unix_ns,
             timed_in_window=timed,
             timed_in_window_us=sum(tally.response_ns[:timed]) // 1000,
+            left_out=tally.left_out,
             held_s=held_s,
             names={name: list(counts) for name, counts in tally.names.items()},
             uncounted=dict(tally.uncounted),
@@ -242,6 +273,7 @@ class SliceResult:
             started_unix_ns=min(result.started_unix_ns for result in results),
             timed_in_window=total("timed_in_window"),
             timed_in_window_us=total("timed_in_window_us"),
+            left_out=total("left_out"),
             held_s=sum(result.held_s for result in results),
             workers_missing=total("workers_missing"),
             names=_added_names(results),
