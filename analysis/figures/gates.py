@@ -73,7 +73,8 @@ RATE_MISSED = Gate(
 )
 SEND_LAG = Gate(
     "send-lag",
-    "open loop: p99 of how late a request left with a connection free is over 0.5 ms and over 10 % of p50",
+    "open loop: the engine was held up at the moments of over a fifth of the requests (fewer are left out), "
+    "or p99 of how late the others left with a connection free is over 0.5 ms and over 10 % of p50",
     500,
     "Leave the engine's core to the engine, or lower the rate.",
 )
@@ -91,7 +92,8 @@ FILES = Gate(
 )
 STEAL = Gate(
     "steal",
-    "the hypervisor took over 5 % of the time of the measured cores",
+    "the hypervisor took over 5 % of the time of the measured cores in more than a fifth of the slices, of "
+    "three or four in more than one (fewer are left out), or of all slices that count",
     0.05,
     "Measure on a machine that is less shared, or at another time.",
 )
@@ -181,7 +183,7 @@ FEWEST_TO_LEAVE_OUT_OF = 3
 
 
 def most_left_out(slices: int) -> int:
-    """How many of a cell's slices may be left out because others had the server's cores.
+    """How many of a cell's slices may be left out for one kind of disturbance.
 
     A fifth of them; of three or four, one. The rule looks at no answer, so that what is left is no choice.
     """

@@ -341,4 +341,4 @@ def keeps_to(objective: Objective, result: SliceResult) -> bool:
         return False
     limit_us = objective.limit_s * 1e6
     slow = sum(count for latency_us, count in result.histogram.items() if latency_us > limit_us)
-    return slow <= objective.tail * result.offered
+    return slow <= objective.tail * (result.offered - result.left_out)

@@ -328,30 +328,42 @@ def test_what_a_slice_saw_of_its_machine_reaches_the_gates(
     assert cell(small(tmp_path, seen), "uvicorn").code == code
 
 
-def with_shared_rounds(folder: Path, rounds: set[int]) -> Run:
-    """The run in `folder` with others on uvicorn's core in some rounds: half the rate, 90 s of latency."""
+def with_disturbed_rounds(folder: Path, kind: str, rounds: set[int]) -> Run:
+    """The run in `folder` with uvicorn disturbed in some rounds: half the rate, 90 s of latency.
+
+    `shared`: others were on its core. `stolen`: the hypervisor took a quarter of the cores.
+    """
     for part in (folder / "slices.parquet").iterdir():
         slices = pd.read_parquet(part)
         hit = (slices["subject"] == "uvicorn") & slices["round"].isin(rounds)
-        slices = slices.assign(shared=hit, others_s=hit * 0.05, counted=slices["counted"] // (1 + hit))
-        slices["others"] = hit.map({True: "uvicorn+busy", False: ""})
+        slices = slices.assign(shared=False, stolen=False, others="", counted=slices["counted"] // (1 + hit))
+        slices[kind] = hit
+        if kind == "shared":
+            slices = slices.assign(others_s=hit * 0.05, others=hit.map({True: "uvicorn+busy", False: ""}))
+        else:
+            slices = slices.assign(steal_s=hit * 0.05)
         slices["latency_count"] += 1_000 * hit
         slices.to_parquet(part)
     for part in (folder / "histograms.parquet").iterdir():
-        latencies = pd.read_parquet(part).assign(shared=False)
+        latencies = pd.read_parquet(part).assign(shared=False, stolen=False)
         late = latencies[latencies["subject"] == "uvicorn"].iloc[:1]
-        late = late.assign(latency_us=90_000_000, count=1_000 * len(rounds), shared=True)
+        late = late.assign(latency_us=90_000_000, count=1_000 * len(rounds), **{kind: True})
         pd.concat([latencies, late]).to_parquet(part)
     return load_run(folder)
 
 
-def test_slices_in_which_others_had_the_core_are_left_out_with_their_latencies(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [("shared", "uvicorn+busy (10 slices)"), ("stolen", "the hypervisor took over 5% of the time")],
+)
+def test_slices_that_were_disturbed_are_left_out_with_their_latencies(
+    tmp_path: Path, kind: str, named: str
 ) -> None:
     plan = replace(QUIET, rounds=10)
     subjects = [BY_ID["uvicorn"], BY_ID["waitress"]]
     undisturbed = summarize(load_run(make_run(tmp_path / "clean", plan, subjects, [KEEP_ALIVE])))
-    found = summarize(with_shared_rounds(make_run(tmp_path / "run", plan, subjects, [KEEP_ALIVE]), {3, 7}))
+    folder = make_run(tmp_path / "run", plan, subjects, [KEEP_ALIVE])
+    found = summarize(with_disturbed_rounds(folder, kind, {3, 7}))
 
     honest, clean = cell(found, "uvicorn"), cell(undisturbed, "uvicorn")
     assert honest.status == "ok"
@@ -362,20 +374,43 @@ def test_slices_in_which_others_had_the_core_are_left_out_with_their_latencies(
     (said,) = (reason for reason in honest.reasons if reason.startswith("left-out: "))
     slices = plan.blocks * plan.rounds
     assert f"in {2 * plan.blocks} of {slices} slices" in said
-    assert f"uvicorn+busy ({2 * plan.blocks} slices)" in said
+    assert named in said
     assert cell(found, "waitress") == cell(undisturbed, "waitress")
 
 
-def test_a_cell_with_others_on_its_core_in_more_than_a_fifth_is_refused_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code", "named", "step"),
+    [
+        ("shared", "shared-core", "uvicorn+busy", "--exclusive"),
+        ("stolen", "steal", "in 15 of 50 slices", "less shared"),
+    ],
+)
+def test_a_cell_that_was_disturbed_in_more_than_a_fifth_of_its_slices_is_refused(
+    tmp_path: Path, kind: str, code: str, named: str, step: str
+) -> None:
     plan = replace(QUIET, rounds=10)
     folder = make_run(tmp_path / "run", plan, [BY_ID["uvicorn"], BY_ID["waitress"]], [KEEP_ALIVE])
-    found = summarize(with_shared_rounds(folder, {1, 3, 7}))
+    found = summarize(with_disturbed_rounds(folder, kind, {1, 3, 7}))
 
     refused = cell(found, "uvicorn")
-    assert (refused.status, refused.code) == ("invalid", "shared-core")
-    assert "uvicorn+busy" in refused.reasons[0]
-    assert "--exclusive" in refused.reasons[0]
+    assert (refused.status, refused.code) == ("invalid", code)
+    assert named in refused.reasons[0]
+    assert step in refused.reasons[0]
     assert cell(found, "waitress").status == "ok"
+
+
+@pytest.mark.parametrize(("left_out", "code"), [(40, "left-out"), (200, "send-lag")])
+def test_what_an_engine_was_late_for_is_told_and_refused_only_over_a_fifth(
+    tmp_path: Path, left_out: int, code: str
+) -> None:
+    steady = replace(BY_ID["uvicorn"], rates={STEADY.name: 9_000.0}, columns={"left_out": left_out})
+    run = load_run(make_run(tmp_path / "run", QUIET, [steady], [STEADY]))
+    offered = int(run.slices["offered"].iloc[0])
+    share = left_out / (left_out + offered)
+    found = cell(summarize(run), "uvicorn", STEADY.name)
+    assert found.code == code
+    assert found.status == ("ok" if code == "left-out" else "invalid")
+    assert f"{share:.1%}" in found.reasons[0] if code == "left-out" else f"{share:.0%}" in found.reasons[0]
 
 
 def test_the_ceiling_is_the_one_that_the_run_measured(tmp_path: Path) -> None:
