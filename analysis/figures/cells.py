@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.figures.gates import most_left_out
 from analysis.figures.percentiles import Percentiles, of_histogram, quantile
+from gatebench.results.columns import LATE_LIMIT
 from loadtests.engine.tally import CLOCKS, FAILURES
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ class Totals:
         others_share: the part of the server's cores that others had in these, 1.0 for one core.
         others: who had most of it → in how many slices, the most frequent first; without the unknown.
         stolen: in how many slices the hypervisor took too much of the measured cores.
-        late_share: open loop: the share of the response times that the engine left out because it was held
-            up; 0 elsewhere.
+        late_share: open loop: the share of the response times for which the engine was late, because it was
+            held up; they are left out up to `LATE_LIMIT`. 0 elsewhere.
         percentiles, service, last: of the clocks `response`, `service` and `last`
             (`loadtests.engine.tally.CLOCKS`).
     """
@@ -172,9 +173,9 @@ def level_data(run: Run, plan: LevelPlan) -> LevelData:
     whole = _whole(run, plan, slices)
     counts = slices["block"].isin(whole)
     if not counts.any():
-        return _undisturbed(LevelData(plan, slices, histograms, partial=not slices.empty))
+        return _punctual(_undisturbed(LevelData(plan, slices, histograms, partial=not slices.empty)))
     kept = histograms["block"].isin(whole)
-    return _undisturbed(LevelData(plan, slices[counts], histograms[kept], partial=False))
+    return _punctual(_undisturbed(LevelData(plan, slices[counts], histograms[kept], partial=False)))
 
 
 def _undisturbed(data: LevelData) -> LevelData:
@@ -194,6 +195,19 @@ def _undisturbed(data: LevelData) -> LevelData:
         out |= slices[kind] & slices["subject"].isin(cleared)
         out_too |= histograms[kind] & histograms["subject"].isin(cleared)
     return replace(data, slices=slices[~out], histograms=histograms[~out_too], left_out=slices[out])
+
+
+def _punctual(data: LevelData) -> LevelData:
+    """Without the latencies for which the engine was late, where these are a subject's `LATE_LIMIT` at most.
+
+    Where they are more, all of them stay, and the gate `send-lag` judges how late that made the requests.
+    """
+    late = data.histograms["late"]
+    if not late.any():
+        return data
+    shares = {subject: _late(part) for subject, part in data.slices.groupby("subject")}
+    cleared = [subject for subject, share in shares.items() if share <= LATE_LIMIT]
+    return replace(data, histograms=data.histograms[~(late & data.histograms["subject"].isin(cleared))])
 
 
 def whole_blocks(run: Run, plan: LevelPlan) -> set[int]:
@@ -275,9 +289,8 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
 
 
 def _late(slices: pd.DataFrame) -> float:
-    """The share of the response times that an engine left out because it was held up."""
-    left_out = int(slices["left_out"].sum())
-    return left_out / (left_out + int(slices["latency_count"].sum())) if left_out else 0.0
+    """The share of the response times for which the engine was late."""
+    return float(slices["left_out"].sum() / max(1, slices["latency_count"].sum()))
 
 
 def _who(names: pd.Series[str]) -> dict[str, int]:

@@ -73,8 +73,8 @@ RATE_MISSED = Gate(
 )
 SEND_LAG = Gate(
     "send-lag",
-    "open loop: the engine was held up at the moments of over a fifth of the requests (fewer are left out), "
-    "or p99 of how late the others left with a connection free is over 0.5 ms and over 10 % of p50",
+    "open loop: p99 of how late a request left with a connection free is over 0.5 ms and over 10 % of p50; "
+    "those for which the engine was held up are left out before, where they are a fifth at the most",
     500,
     "Leave the engine's core to the engine, or lower the rate.",
 )

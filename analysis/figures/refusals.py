@@ -312,12 +312,6 @@ def _ceiling(totals: Totals, plan: LevelPlan) -> Refusal | None:
 
 
 def _send_lag(totals: Totals) -> Refusal | None:
-    if totals.late_share > LATE_LIMIT:
-        text = (
-            f"the load engine was held up at the moments of {totals.late_share:.0%} of the requests (up to "
-            f"{LATE_LIMIT:.0%} are left out)."
-        )
-        return Refusal(SEND_LAG, totals.late_share, text)
     typical_us = totals.percentiles.values["p50"]
     if totals.lag_us is None or typical_us is None:
         return None
@@ -328,6 +322,11 @@ def _send_lag(totals: Totals) -> Refusal | None:
         f"a hundredth of the requests left {totals.lag_us:,.0f} µs or more after their moment although a "
         f"connection was free (limit {limit_us:,.0f} µs)."
     )
+    if totals.late_share > LATE_LIMIT:
+        text += (
+            f" The load engine was held up at the moments of {totals.late_share:.0%} of them; up to "
+            f"{LATE_LIMIT:.0%} would have been left out."
+        )
     return Refusal(SEND_LAG, totals.lag_us, text)
 
 

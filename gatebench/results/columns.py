@@ -23,7 +23,7 @@ SHARED_LIMIT = 0.05
 STEAL_LIMIT = 0.05
 """The hypervisor may take this share of the measured cores' time in a slice."""
 LATE_LIMIT = 0.2
-"""An engine may leave out this share of an open loop's response times because it was held up."""
+"""This share of an open loop's response times may be left out because the engine was late for them."""
 
 # Arrow's own allocators keep what they once held; a run writes little and lasts long.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -80,13 +80,14 @@ class SliceRow:
 
     @property
     def latency_count(self) -> int:
-        """How many response times there are."""
-        return sum(self.result.histogram.values())
+        """How many response times there are, those that are left out included."""
+        return sum(self.result.histogram.values()) + self.result.left_out
 
     @property
     def latency_sum_us(self) -> int:
         """Their sum."""
-        return sum(latency_us * count for latency_us, count in self.result.histogram.items())
+        both = (self.result.histogram, self.result.late.get("response", {}))
+        return sum(latency_us * count for part in both for latency_us, count in part.items())
 
     @property
     def disturbed(self) -> bool:
@@ -209,6 +210,7 @@ HISTOGRAMS = (
     Column("count", LONG),
     Column("shared", FLAG, required_since=None, before=False),
     Column("stolen", FLAG, required_since=None, before=False),
+    Column("late", FLAG, required_since=None, before=False),
 )
 """`histograms.parquet`: how many requests of a cell took so many whole microseconds; equal keys add up."""
 
@@ -226,15 +228,16 @@ def histogram_rows(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
     """The latencies of these slices, added up for each block and cell, as rows of `histograms.parquet`.
 
     Those of slices in which others had the server's core, or the hypervisor took much of the measured ones,
-    are kept apart: they can be left out later.
+    are kept apart, and those for which the engine was late: they can be left out later.
     """
-    merged: dict[tuple[int, str, str, str, str, bool, bool], Counter[int]] = {}
+    merged: dict[tuple[int, str, str, str, str, bool, bool, bool], Counter[int]] = {}
     for row in rows:
         cell = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
-        for clock, counts in row.result.histograms.items():
-            key = (*cell, clock, row.observed.shared, row.observed.stolen)
-            merged.setdefault(key, Counter()).update(counts)
-    names = (*(column.name for column in CELL), "clock", "shared", "stolen")
+        for late, histograms in ((False, row.result.histograms), (True, row.result.late)):
+            for clock, counts in histograms.items():
+                key = (*cell, clock, row.observed.shared, row.observed.stolen, late)
+                merged.setdefault(key, Counter()).update(counts)
+    names = (*(column.name for column in CELL), "clock", "shared", "stolen", "late")
     for values, histogram in merged.items():
         of_part = dict(zip(names, values, strict=True))
         for latency_us in sorted(histogram):

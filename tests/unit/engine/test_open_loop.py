@@ -137,7 +137,7 @@ def test_a_request_is_never_sent_before_its_moment_and_never_answered_before_it_
     assert response + OFFERED > service  # each is cut off to whole microseconds
 
 
-def test_what_an_engine_is_late_for_counts_everywhere_but_in_the_latencies(
+def test_what_an_engine_is_late_for_is_kept_apart_in_the_latencies_and_counts_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pauses, "PAUSE_NS", -(1 << 62))  # it is held up whenever it looks
@@ -145,6 +145,7 @@ def test_what_an_engine_is_late_for_counts_everywhere_but_in_the_latencies(
     assert failures(result) == set()
     assert result.left_out == result.offered == result.completed + result.drained == OFFERED
     assert result.histograms == {"response": {}}
+    assert sum(result.late["response"].values()) == sum(result.late["service"].values()) == OFFERED
     assert (result.timed_in_window, result.timed_in_window_us) == (0, 0)
 
 

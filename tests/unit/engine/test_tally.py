@@ -46,7 +46,7 @@ def full_tally(scale: int) -> Tally:
     tally.response_ns = [1000 * scale, 1999 * scale, 5000]
     tally.service_ns = [1000 * scale]
     tally.lag_ns = [10, 20]
-    tally.left_out = 29 * scale
+    tally.left_out_ns = {"response": [3000] * 29 * scale, "lag": [4000]}
     return tally
 
 
@@ -171,14 +171,15 @@ def test_an_open_loop_has_three_clocks_and_what_was_given_up_the_first_of_them()
         "lag": {1: 2},
     }
     assert (result.timed_in_window, result.timed_in_window_us) == (2, 54)
-    assert result.left_out == 0
+    assert (result.left_out, result.late) == (0, {})
 
 
-def test_what_is_left_out_is_on_no_clock_and_everywhere_else() -> None:
+def test_the_latencies_of_what_is_left_out_are_kept_apart_and_everything_else_counts_it() -> None:
     tally = open_loop_tally()
     tally.time_open_loop({10_000, 20_000, 40_000}.__contains__)
     result = result_of(tally)
     assert result.histograms == {"response": {4: 1}, "service": {3: 1}, "lag": {1: 1}}
+    assert result.late == {"response": {50: 1, 70: 1, 55: 1}, "service": {30: 1, 69: 1}, "lag": {1: 1}}
     assert (result.timed_in_window, result.timed_in_window_us, result.left_out) == (1, 4, 3)
     assert (result.completed, result.drained, result.offered, result.unsent) == (2, 1, 4, 1)
 

@@ -399,18 +399,39 @@ def test_a_cell_that_was_disturbed_in_more_than_a_fifth_of_its_slices_is_refused
     assert cell(found, "waitress").status == "ok"
 
 
-@pytest.mark.parametrize(("left_out", "code"), [(40, "left-out"), (200, "send-lag")])
-def test_what_an_engine_was_late_for_is_told_and_refused_only_over_a_fifth(
-    tmp_path: Path, left_out: int, code: str
-) -> None:
-    steady = replace(BY_ID["uvicorn"], rates={STEADY.name: 9_000.0}, columns={"left_out": left_out})
-    run = load_run(make_run(tmp_path / "run", QUIET, [steady], [STEADY]))
-    offered = int(run.slices["offered"].iloc[0])
-    share = left_out / (left_out + offered)
-    found = cell(summarize(run), "uvicorn", STEADY.name)
-    assert found.code == code
-    assert found.status == ("ok" if code == "left-out" else "invalid")
-    assert f"{share:.1%}" in found.reasons[0] if code == "left-out" else f"{share:.0%}" in found.reasons[0]
+def with_late_requests(folder: Path, count: int) -> Run:
+    """The run in `folder` with so many requests a slice for which the engine was late, by 5 to 90 s."""
+    for part in (folder / "slices.parquet").iterdir():
+        slices = pd.read_parquet(part)
+        late = len(slices) * count
+        slices.assign(left_out=count, latency_count=slices["latency_count"] + count).to_parquet(part)
+    for part in (folder / "histograms.parquet").iterdir():
+        latencies = pd.read_parquet(part).assign(late=False)
+        rows = [
+            latencies[latencies["clock"] == clock].iloc[:1].assign(latency_us=took_us, count=late, late=True)
+            for clock, took_us in (("response", 90_000_000), ("service", 90_000_000), ("lag", 5_000_000))
+        ]
+        pd.concat([latencies, *rows]).to_parquet(part)
+    return load_run(folder)
+
+
+def test_what_an_engine_was_late_for_is_left_out_and_refuses_a_cell_only_over_a_fifth(tmp_path: Path) -> None:
+    steady = replace(BY_ID["uvicorn"], rates={STEADY.name: 9_000.0})
+    plan = replace(QUIET, blocks=1)
+    clean = load_run(make_run(tmp_path / "clean", plan, [steady], [STEADY]))
+    count = int(clean.slices["latency_count"].iloc[0])
+    few, many = (
+        with_late_requests(make_run(tmp_path / name, plan, [steady], [STEADY]), round(share * count))
+        for name, share in (("few", 0.2), ("many", 0.3))
+    )
+    undisturbed, found, refused = (cell(summarize(run), "uvicorn", STEADY.name) for run in (clean, few, many))
+    assert (found.status, found.latency_us) == ("ok", undisturbed.latency_us)
+    assert found.service_us == undisturbed.service_us
+    assert found.code == "left-out"
+    assert "held up at the moments of 16.7% of the requests" in found.reasons[0]
+    assert (refused.status, refused.code) == ("invalid", "send-lag")
+    assert "held up at the moments of 23% of them" in refused.reasons[0]
+    assert refused.latency_us["max"] == 90_000_000
 
 
 def test_the_ceiling_is_the_one_that_the_run_measured(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ P99_IN_10_MS = Objective(99, 0.010)
 def a_slice(fast: int, slow: int, *, unsent: int = 0, failures: int = 0, left_out: int = 0) -> SliceResult:
     """A slice with answers of 1 ms and of 20 ms."""
     offered = fast + slow + unsent + failures + left_out
-    tally = Tally(completed=fast + slow, offered=offered, unsent=unsent, left_out=left_out)
+    tally = Tally(completed=fast + slow, offered=offered, unsent=unsent)
+    tally.left_out_ns = {"response": [20_000_000] * left_out}
     tally.response_ns = [1_000_000] * fast + [20_000_000] * slow
     for _ in range(failures):
         tally.fail("reset", "")
