@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.figures.gates import most_left_out
 from analysis.figures.percentiles import Percentiles, of_histogram, quantile
+from gatebench.results.columns import LATE_LIMIT
 from loadtests.engine.tally import CLOCKS, FAILURES
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 MIN_TURNS = 3
 """Timed answers that a slice must hold for each connection before Little's law can be asked of it."""
 
+DISTURBANCES = ("shared", "stolen")
+"""Columns that say why a slice tells of more than its server: others had the server's cores, or the
+hypervisor took much of the measured ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class LevelData:
@@ -29,7 +34,7 @@ class LevelData:
 
     Attributes:
         partial: True where no block was whole, so that the figures rest on a part of the first one.
-        left_out: slices of these blocks that do not count, since others had the server's cores.
+        left_out: slices of these blocks that do not count (`DISTURBANCES`).
     """
 
     plan: LevelPlan
@@ -40,7 +45,7 @@ class LevelData:
 
     @property
     def every(self) -> pd.DataFrame:
-        """The slices of these blocks, those that others disturbed among them."""
+        """The slices of these blocks, those that were disturbed among them."""
         return self.slices if self.left_out.empty else pd.concat([self.slices, self.left_out])
 
     @property
@@ -95,7 +100,8 @@ class Totals:
         lag_us: open loop: p99 of how late the engine sent; None elsewhere.
         in_flight: closed loop: throughput times mean latency, and what the engine held: the number of
             connections if both are right (Little's law); None elsewhere, and where slices are too short.
-        steal_share: share of the measured cores' time that the hypervisor took; None where it was never read.
+        steal_share: share of the measured cores' time that the hypervisor took in the slices that count; None
+            where it was never read.
         throttled_share: time for which a CPU quota held up the server's container, over that of the slices
             (over 1 where several cores are); None where it was never read, as without a container.
         port_use: highest share of the local ports towards the server that was taken; None where never read.
@@ -106,6 +112,9 @@ class Totals:
         shared: in how many of them others had the server's cores.
         others_share: the part of the server's cores that others had in these, 1.0 for one core.
         others: who had most of it → in how many slices, the most frequent first; without the unknown.
+        stolen: in how many slices the hypervisor took too much of the measured cores.
+        late_share: open loop: the share of the response times for which the engine was late, because it was
+            held up; they are left out up to `LATE_LIMIT`. 0 elsewhere.
         percentiles, service, last: of the clocks `response`, `service` and `last`
             (`loadtests.engine.tally.CLOCKS`).
     """
@@ -141,6 +150,8 @@ class Totals:
     shared: int = 0
     others_share: float | None = None
     others: Mapping[str, int] = field(default_factory=dict)
+    stolen: int = 0
+    late_share: float = 0.0
 
     @property
     def rate_per_s(self) -> float:
@@ -176,29 +187,41 @@ def _data_of(run: Run, plan: LevelPlan, of: Callable[[pd.Series[Any]], pd.Series
     whole = _whole(run, plan, slices)
     counts = slices["block"].isin(whole)
     if not counts.any():
-        return _undisturbed(LevelData(plan, slices, histograms, partial=not slices.empty))
+        return _punctual(_undisturbed(LevelData(plan, slices, histograms, partial=not slices.empty)))
     kept = histograms["block"].isin(whole)
-    return _undisturbed(LevelData(plan, slices[counts], histograms[kept], partial=False))
+    return _punctual(_undisturbed(LevelData(plan, slices[counts], histograms[kept], partial=False)))
 
 
 def _undisturbed(data: LevelData) -> LevelData:
-    """Without the slices in which others had the server's cores, by a rule that looks at no answer.
+    """Without the slices that were disturbed, by a rule that looks at no answer.
 
-    Where these are more than `most_left_out`, all of a subject's slices stay, and the gate `shared-core`
-    refuses the cell. What idle connections hold in memory is the same whoever has the core.
+    Where those of one kind are more than `most_left_out`, all of a subject's stay for it, and the gate
+    (`shared-core`, `steal`) refuses the cell. What idle connections hold in memory is the same in any case.
     """
-    if data.plan.model == "idle" or not data.slices["shared"].any():
+    slices, histograms = data.slices, data.histograms
+    if data.plan.model == "idle" or not slices[list(DISTURBANCES)].any(axis=None):
         return data
-    found = data.slices.groupby("subject")["shared"].agg(["sum", "size"])
-    cleared = found.index[found["sum"] <= found["size"].map(most_left_out)]
-    out = data.slices["shared"] & data.slices["subject"].isin(cleared)
-    out_too = data.histograms["shared"] & data.histograms["subject"].isin(cleared)
-    return replace(
-        data,
-        slices=data.slices[~out],
-        histograms=data.histograms[~out_too],
-        left_out=data.slices[out],
-    )
+    out = pd.Series(data=False, index=slices.index)
+    out_too = pd.Series(data=False, index=histograms.index)
+    for kind in DISTURBANCES:
+        found = slices.groupby("subject")[kind].agg(["sum", "size"])
+        cleared = found.index[found["sum"] <= found["size"].map(most_left_out)]
+        out |= slices[kind] & slices["subject"].isin(cleared)
+        out_too |= histograms[kind] & histograms["subject"].isin(cleared)
+    return replace(data, slices=slices[~out], histograms=histograms[~out_too], left_out=slices[out])
+
+
+def _punctual(data: LevelData) -> LevelData:
+    """Without the latencies for which the engine was late, where these are a subject's `LATE_LIMIT` at most.
+
+    Where they are more, all of them stay, and the gate `send-lag` judges how late that made the requests.
+    """
+    late = data.histograms["late"]
+    if not late.any():
+        return data
+    shares = {subject: _late(part) for subject, part in data.slices.groupby("subject")}
+    cleared = [subject for subject, share in shares.items() if share <= LATE_LIMIT]
+    return replace(data, histograms=data.histograms[~(late & data.histograms["subject"].isin(cleared))])
 
 
 def whole_blocks(run: Run, plan: LevelPlan) -> set[int]:
@@ -274,7 +297,14 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
         shared=len(shared),
         others_share=_share(shared, "others_s"),
         others=_who(shared["others"]),
+        stolen=int(every["stolen"].sum()),
+        late_share=_late(slices),
     )
+
+
+def _late(slices: pd.DataFrame) -> float:
+    """The share of the response times for which the engine was late."""
+    return float(slices["left_out"].sum() / max(1, slices["latency_count"].sum()))
 
 
 def _who(names: pd.Series[str]) -> dict[str, int]:

@@ -118,7 +118,8 @@ RATE_MISSED = Gate(
 )
 SEND_LAG = Gate(
     "send-lag",
-    "open loop: p99 of how late a request left with a connection free is over 0.5 ms and over 10 % of p50",
+    "open loop: p99 of how late a request left with a connection free is over 0.5 ms and over 10 % of p50; "
+    "those for which the engine was held up are left out before, where they are a fifth at the most",
     500,
     "Leave the engine's core to the engine, or lower the rate.",
     "the load engine was late",
@@ -142,7 +143,8 @@ FILES = Gate(
 )
 STEAL = Gate(
     "steal",
-    "the hypervisor took over 5 % of the time of the measured cores",
+    "the hypervisor took over 5 % of the time of the measured cores in more than a fifth of the slices, of "
+    "three or four in more than one (fewer are left out), or of all slices that count",
     0.05,
     "Measure on a machine that is less shared, or at another time.",
     "the hypervisor took the core",
@@ -262,7 +264,7 @@ def _in_words(figures: tuple[FigureName, ...]) -> str:
 
 
 def most_left_out(slices: int) -> int:
-    """How many of a cell's slices may be left out because others had the server's cores.
+    """How many of a cell's slices may be left out for one kind of disturbance.
 
     A fifth of them; of three or four, one. The rule looks at no answer, so that what is left is no choice.
     """

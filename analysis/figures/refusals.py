@@ -32,7 +32,7 @@ from analysis.figures.gates import (
     most_left_out,
 )
 from analysis.reading.tables import NONE
-from gatebench.results.columns import SHARED_LIMIT
+from gatebench.results.columns import LATE_LIMIT, SHARED_LIMIT, STEAL_LIMIT
 from gatebench.results.schema import responder_in_words
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def refusals(
         _errors(totals, workload, details),
         _workers(totals),
         _ports(totals),
-        _steal(totals),
+        _steal(totals, plan),
         shared,
         _throttled(totals),
         _generator_busy(totals, workload, plan),
@@ -243,8 +243,11 @@ def _ports(totals: Totals) -> Refusal | None:
     return Refusal(PORTS, totals.port_use, text)
 
 
-def _steal(totals: Totals) -> Refusal | None:
-    limit = STEAL.limit
+def _steal(totals: Totals, plan: LevelPlan) -> Refusal | None:
+    most, limit = most_left_out(totals.slices), STEAL.limit
+    if plan.model != "idle" and totals.stolen > most:
+        text = f"{_stolen_in_words(totals)}; up to {most:,} would have been left out."
+        return Refusal(STEAL, totals.stolen / totals.slices, text)
     if totals.steal_share is None or totals.steal_share <= limit:
         return None
     text = (
@@ -254,15 +257,39 @@ def _steal(totals: Totals) -> Refusal | None:
     return Refusal(STEAL, totals.steal_share, text)
 
 
+def _stolen_in_words(totals: Totals) -> str:
+    return (
+        f"in {totals.stolen:,} of {totals.slices:,} slices the hypervisor took over {STEAL_LIMIT:.0%} of the "
+        "time of the server's and the engine's cores"
+    )
+
+
 def _shared_core(totals: Totals, plan: LevelPlan, server_cores: int) -> Refusal | None:
     limit = most_left_out(totals.slices)
     if plan.model == "idle" or totals.shared <= limit:
         return None
-    text = f"{shared_in_words(totals, server_cores)}; up to {limit:,} would have been left out."
+    text = f"{_shared_in_words(totals, server_cores)}; up to {limit:,} would have been left out."
     return Refusal(SHARED_CORE, totals.shared / totals.slices, text)
 
 
-def shared_in_words(totals: Totals, server_cores: int) -> str:
+def left_out_in_words(totals: Totals, plan: LevelPlan, server_cores: int) -> tuple[str, ...]:
+    """What does not count of a cell, and how much: slices that were disturbed, moments of the engine."""
+    found = []
+    most = most_left_out(totals.slices)
+    rest = "The figures rest on the other slices"
+    if plan.model != "idle" and 0 < totals.shared <= most:
+        found.append(f"{_shared_in_words(totals, server_cores)}. {rest}")
+    if plan.model != "idle" and 0 < totals.stolen <= most:
+        found.append(f"{_stolen_in_words(totals)}. {rest}")
+    if 0 < totals.late_share <= LATE_LIMIT:
+        found.append(
+            f"the load engine was held up at the moments of {totals.late_share:.1%} of the requests. The "
+            "response times are those of the other ones"
+        )
+    return tuple(found)
+
+
+def _shared_in_words(totals: Totals, server_cores: int) -> str:
     """In how many slices others had the server's cores, how much, and who."""
     known = [f"{name} ({count:,} slice{'s' if count > 1 else ''})" for name, count in totals.others.items()]
     who = f"; among them {', '.join(known[:_NAMED])}" if known else ""
@@ -326,6 +353,11 @@ def _send_lag(totals: Totals) -> Refusal | None:
         f"a hundredth of the requests left {totals.lag_us:,.0f} µs or more after their moment although a "
         f"connection was free (limit {limit_us:,.0f} µs)."
     )
+    if totals.late_share > LATE_LIMIT:
+        text += (
+            f" The load engine was held up at the moments of {totals.late_share:.0%} of them; up to "
+            f"{LATE_LIMIT:.0%} would have been left out."
+        )
     return Refusal(SEND_LAG, totals.lag_us, text)
 
 

@@ -21,7 +21,7 @@ from analysis.figures.leads import (
     why_no_lead,
 )
 from analysis.figures.limits import limit_of, refuses
-from analysis.figures.refusals import refusals, shared_in_words
+from analysis.figures.refusals import left_out_in_words, refusals
 from analysis.figures.results import LATENCY_NAMES, CellResult, Judged, LevelResult, Noise, Summary
 from analysis.figures.statistics import (
     MIN_BLOCKS,
@@ -162,9 +162,7 @@ def _cell(
     estimate = rate(tables.rates[subject.id]) if with_rate else None
     measured = rate(tables.leads[subject.id]) if subject.id in tables.leads else None
     reasons = [refusal.reason for refusal in found]
-    if added.shared and not data.left_out.empty and subject.id in set(data.left_out["subject"]):
-        why = shared_in_words(added, run.meta.server_cores)
-        reasons.append(f"left-out: {why}. The figures rest on the other slices")
+    reasons += [f"left-out: {why}" for why in left_out_in_words(added, plan, run.meta.server_cores)]
     if plan.ceiling is not None and plan.ceiling.disturbed:
         reasons.append(
             "not-measured: what the engine can do: its calibration was disturbed "

@@ -18,6 +18,9 @@ from gatebench.words.model import Cell
 from loadtests.engine.tally import SliceResult
 
 ROWS = 8
+DRAW_EVERY_S = 0.5
+SLICES_APART_S = 3.0
+"""While slices end in shorter time than this, the screen is drawn between them and not in them."""
 
 
 class Standings:
@@ -64,6 +67,28 @@ class Standings:
         return tuple(sorted(self._logs))
 
 
+class Screen(Live):
+    """Draws itself now and then, but not in a slice.
+
+    Drawing takes a core for milliseconds, and there may be none but those that are measured.
+    """
+
+    _measured_s = -math.inf
+    _drawn_s = -math.inf
+
+    def refresh(self) -> None:
+        """Draws, unless slices follow one another; `measured` does it then."""
+        if time.monotonic() > self._measured_s + SLICES_APART_S:
+            super().refresh()
+
+    def measured(self) -> None:
+        """A slice has ended, and the next has not begun: draws, where that was some time ago."""
+        self._measured_s = time.monotonic()
+        if self._measured_s >= self._drawn_s + DRAW_EVERY_S:
+            super().refresh()
+            self._drawn_s = time.monotonic()
+
+
 class TerminalObserver:
     """Draws progress on a terminal; elsewhere it prints a line for each stage that takes long.
 
@@ -83,20 +108,22 @@ class TerminalObserver:
             console=console,
         )
         self._task: TaskID = self._progress.add_task("", total=1.0, left="")
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self._screen = Screen(
+            console=console, get_renderable=self._render, refresh_per_second=1 / DRAW_EVERY_S, transient=True
+        )
         self._began: float | None = None
         self._stage = ""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            self._live.start()
+            self._screen.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._console.is_terminal:
-            self._live.stop()
+            self._screen.stop()
 
     def note(self, text: str) -> None:
         """Something a person should know; it stays on the screen."""
@@ -123,6 +150,8 @@ class TerminalObserver:
             completed=min(1.0, elapsed_s / self._expected_s),
             left=f"about {left_s / 60:.0f} min left",
         )
+        if self._console.is_terminal:
+            self._screen.measured()
 
     def block_finished(self, block: str, done: int, of: int, elapsed_s: float) -> None:
         """Corrects the estimate of the whole run and, off a terminal, prints the standings."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gatebench.load.process import LoadProcess
+from gatebench.machine.kernel import is_much_steal
 from gatebench.machine.processes import Running, busiest, everything_running
-from gatebench.results.columns import SHARED_LIMIT, Observed, SliceRow
+from gatebench.results.columns import SHARED_LIMIT, STEAL_LIMIT, Observed, SliceRow
 from gatebench.runners.base import Around, Counters, Instance, Memory
 from gatebench.words.model import Cell
 from loadtests.engine.protocol import Arrivals
@@ -85,6 +86,7 @@ def take_slice(
     shared = others_s is not None and others_s > limit_s
     if shared and not who:
         who = strangers.name(instance, around)
+    steal_s = _difference(after.steal_s, before.steal_s)
     memory = instance.memory() if place.last else Memory()
     observed = Observed(
         server_cpu_s=_difference(after.cpu_s, before.cpu_s),
@@ -92,11 +94,12 @@ def take_slice(
         memory_peak_mib=memory.peak_mib,
         throttled_s=_difference(after.throttled_s, before.throttled_s),
         listen_drops=_difference(after.listen_drops, before.listen_drops),
-        steal_s=_difference(after.steal_s, before.steal_s),
+        steal_s=steal_s,
         port_use=instance.port_use() if place.last else None,
         others_s=None if others_s is None else others_s * min(1.0, result.elapsed_s / lasted_s),
         others=who if shared else "",
         shared=shared,
+        stolen=is_much_steal(steal_s, lasted_s * len(around.measured), STEAL_LIMIT),
     )
     return SliceRow(
         place.block,

@@ -58,6 +58,21 @@ def divide(
     return Cores(server, engine, lab)
 
 
+def cores_of_users(allowed: set[int], engines: Sequence[int | None], *, load: bool) -> set[int]:
+    """The cores for Locust and its users.
+
+    They only wait while an engine loads, so its core is not theirs, where there is another. A Locust file's
+    users are the load, and no engine works beside them.
+
+    Args:
+        allowed: the cores that the process has.
+        engines: the core of each engine.
+        load: whether the users of a Locust file are among them.
+    """
+    beside = allowed - set(engines)
+    return allowed if load or not beside else beside
+
+
 def _of_servers(
     cores: Sequence[int], count: int, engine_cores: int, siblings: Mapping[int, frozenset[int]]
 ) -> tuple[int, ...]:

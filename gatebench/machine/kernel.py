@@ -228,8 +228,8 @@ def listen_drops(text: str | None = None) -> int | None:
 def steal_s(cores: Sequence[int], text: str | None = None) -> float | None:
     """Seconds since boot, summed over `cores`, in which the hypervisor ran somebody else instead.
 
-    The kernel counts in clock ticks, of which a second has 100 as a rule: a single short slice is not long
-    enough to see 5 % of it stolen, many slices together are.
+    The kernel counts in clock ticks, of which a second has 100 as a rule: `is_much_steal` asks for more than
+    one, since a single one may be the last part of what was taken before.
 
     Args:
         cores: core numbers.
@@ -239,6 +239,19 @@ def steal_s(cores: Sequence[int], text: str | None = None) -> float | None:
         None where the kernel does not say for each of these cores.
     """
     return _ticks_s(cores, (STEAL_FIELD,), _content(STAT) if text is None else text)
+
+
+def is_much_steal(taken_s: float | None, core_s: float, limit: float) -> bool:
+    """Whether a hypervisor took more than a share of some cores' time, as far as ticks can tell.
+
+    In a slice of 0.1 s a tick is 5 % of two cores' time by itself.
+
+    Args:
+        taken_s: what `steal_s` gained; None where the kernel does not say.
+        core_s: the time of all the cores together.
+        limit: the share.
+    """
+    return taken_s is not None and taken_s > max(limit * core_s, 1.5 * _tick_s())
 
 
 def _ticks_s(cores: Sequence[int], fields: Sequence[int], stat: str) -> float | None:

@@ -20,6 +20,10 @@ from loadtests.engine.tally import FAILURES, SliceResult
 
 SHARED_LIMIT = 0.05
 """Others may have this share of the server's cores in a slice; METHOD.md tells what honest runs showed."""
+STEAL_LIMIT = 0.05
+"""The hypervisor may take this share of the measured cores' time in a slice."""
+LATE_LIMIT = 0.2
+"""This share of an open loop's response times may be left out because the engine was late for them."""
 
 # Arrow's own allocators keep what they once held; a run writes little and lasts long.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -38,6 +42,7 @@ class Observed:
         others_s: time for which anybody but the server had the server's cores, all of them together.
         others: who had most of it, where that is known.
         shared: whether that was too much, so that the slice tells of others too.
+        stolen: whether what the hypervisor took was too much, so that the slice tells of that too.
     """
 
     server_cpu_s: float | None = None
@@ -50,6 +55,7 @@ class Observed:
     others_s: float | None = None
     others: str = ""
     shared: bool = False
+    stolen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,20 @@ class SliceRow:
 
     @property
     def latency_count(self) -> int:
-        """How many response times there are."""
-        return sum(self.result.histogram.values())
+        """How many response times there are, those that are left out included."""
+        return sum(self.result.histogram.values()) + self.result.left_out
 
     @property
     def latency_sum_us(self) -> int:
         """Their sum."""
-        return sum(latency_us * count for latency_us, count in self.result.histogram.items())
+        both = (self.result.histogram, self.result.late.get("response", {}))
+        return sum(latency_us * count for part in both for latency_us, count in part.items())
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether it says too little of the server for a search to choose its next rate by it."""
+        held_up = self.result.left_out > LATE_LIMIT * self.result.offered
+        return self.observed.shared or self.observed.stolen or held_up
 
     def values(self) -> dict[str, Any]:
         """The row of `slices.parquet`."""
@@ -180,6 +193,10 @@ SLICES: tuple[SliceColumn, ...] = (
     _of("observed.others_s", REAL, nullable=True, required_since=None),
     _of("observed.others", TEXT, required_since=None, before=""),
     _of("observed.shared", FLAG, required_since=None, before=False),
+    # Since an engine leaves out what it was late for:
+    _of("result.left_out", LONG, required_since=None, before=0),
+    # Since slices from which the hypervisor took much are left out:
+    _of("observed.stolen", FLAG, required_since=None, before=False),
 )
 """`slices.parquet`: a row a slice.
 
@@ -192,6 +209,8 @@ HISTOGRAMS = (
     Column("latency_us", LONG),
     Column("count", LONG),
     Column("shared", FLAG, required_since=None, before=False),
+    Column("stolen", FLAG, required_since=None, before=False),
+    Column("late", FLAG, required_since=None, before=False),
 )
 """`histograms.parquet`: how many requests of a cell took so many whole microseconds; equal keys add up."""
 
@@ -208,17 +227,21 @@ def missing_before(columns: Iterable[Column], schema: int) -> dict[str, Scalar]:
 def histogram_rows(rows: Iterable[SliceRow]) -> Iterator[dict[str, Any]]:
     """The latencies of these slices, added up for each block and cell, as rows of `histograms.parquet`.
 
-    Those of slices in which others had the server's core are kept apart: they can be left out later.
+    Those of slices in which others had the server's core, or the hypervisor took much of the measured ones,
+    are kept apart, and those for which the engine was late: they can be left out later.
     """
-    merged: dict[tuple[int, str, str, str, str, bool], Counter[int]] = {}
+    merged: dict[tuple[int, str, str, str, str, bool, bool, bool], Counter[int]] = {}
     for row in rows:
         cell = (row.block, row.cell.subject.id, row.cell.workload.name, row.cell.level.id)
-        for clock, counts in row.result.histograms.items():
-            merged.setdefault((*cell, clock, row.observed.shared), Counter()).update(counts)
+        for late, histograms in ((False, row.result.histograms), (True, row.result.late)):
+            for clock, counts in histograms.items():
+                key = (*cell, clock, row.observed.shared, row.observed.stolen, late)
+                merged.setdefault(key, Counter()).update(counts)
+    names = (*(column.name for column in CELL), "clock", "shared", "stolen", "late")
     for values, histogram in merged.items():
-        key = dict(zip((*(column.name for column in CELL), "clock", "shared"), values, strict=True))
+        of_part = dict(zip(names, values, strict=True))
         for latency_us in sorted(histogram):
-            yield {**key, "latency_us": latency_us, "count": histogram[latency_us]}
+            yield {**of_part, "latency_us": latency_us, "count": histogram[latency_us]}
 
 
 def parquet(rows: Iterable[Mapping[str, Any]], columns: Iterable[Column]) -> bytes:

@@ -160,7 +160,8 @@ class Record:
     @property
     def pending(self) -> int:
         """How many counts of histograms wait to be written."""
-        return sum(len(counts) for row in self._rows for counts in row.result.histograms.values())
+        parts = (part for row in self._rows for part in (row.result.histograms, row.result.late))
+        return sum(len(counts) for part in parts for counts in part.values())
 
     def flush(self) -> None:
         """Writes what was added since the last time as one part, and what it tells beside as events.

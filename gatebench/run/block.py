@@ -285,7 +285,7 @@ class Block:
             )
             if level.level.objective:
                 met = keeps_to(level.level.objective, row.result)
-                if not row.observed.shared:  # else it says little of the server, and the rate is tried again
+                if not row.disturbed:  # else the rate is tried again
                     self._searches[cell.subject.id].step(met=met)
                 row = replace(row, objective_met=met)
             self._keep(row, closely=last)

@@ -149,7 +149,8 @@ class EngineProcess:
 
 
 TOGETHER_S = 0.003
-"""Several engines begin a slice together, this long after they were told."""
+"""Several engines begin a slice together, this long after they were told. In an open loop one does so too:
+whoever told it was perhaps on its core, and is asleep by then."""
 
 
 class Fleet:
@@ -216,7 +217,8 @@ class Fleet:
     def run_slice(self, group: str, window_s: float, arrivals: Arrivals | None = None) -> SliceResult:
         """Drives a group for `window_s` seconds, in an open loop with `arrivals`, and drains it."""
         engines = self._holding(group)
-        start_ns = time.perf_counter_ns() + int(TOGETHER_S * 1e9) if len(engines) > 1 else None
+        waits = len(engines) > 1 or arrivals is not None
+        start_ns = time.perf_counter_ns() + int(TOGETHER_S * 1e9) if waits else None
         replies = [
             engine.begin(
                 {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections import deque
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from loadtests.engine.http import HttpConnection
 from loadtests.engine.http_parser import Verdict
 from loadtests.engine.known_answers import Heads
+from loadtests.engine.pauses import BEFORE_NS, LeftOut, Pauses, Span
 from loadtests.engine.protocol import Arrivals, Target
 from loadtests.engine.slot import Loop, Slot, clock_ns
 from loadtests.engine.tally import SliceResult, Tally
@@ -57,28 +59,31 @@ LINE_PATIENCE_NS = 2_000_000_000
 """How long after the window requests may still leave the line; what is left then was never sent."""
 MOST_EVENTS = 4
 """Answers that are taken before the schedule is looked at again: more of them would make the engine late."""
+AWAKE_S = math.inf
+"""An open loop never sleeps: a core that sleeps wakes late, for answers as well as for moments, and whether a
+loop that sleeps was held up cannot be told."""
 
 
 class OpenLoop:
     """The schedule of one slice, its free connections, and the line of requests that wait for one.
 
     Args:
-        moments_ns: when to send, on the clock of `clock_ns`, in order.
+        offsets_ns: when to send, since the slice began, in order.
         slots: the connections; one that can carry several requests at a time comes as many times.
-        tally: gets the lag of each request that found a free connection.
+        tally: gets the moments of each request that found a free connection, and of those that never did.
         time_out_overdue: gives up on requests that are unanswered for too long; called every `check_ns`.
     """
 
     def __init__(
         self,
-        moments_ns: Sequence[int],
+        offsets_ns: Sequence[int],
         slots: Iterable[Slot],
         tally: Tally,
         *,
         time_out_overdue: Callable[[], None],
         check_ns: int,
     ) -> None:
-        self._moments_ns = moments_ns
+        self._offsets_ns = offsets_ns
         self._sent = 0
         self._free = deque(slots)
         self._line: deque[int] = deque()
@@ -86,7 +91,7 @@ class OpenLoop:
         self._time_out_overdue = time_out_overdue
         self._check_ns = check_ns
         self._next_check_ns = clock_ns() + check_ns
-        tally.offered = len(moments_ns)
+        tally.offered = len(offsets_ns)
 
     def release(self, slot: Slot) -> None:
         """Takes back a connection that can send again: the first in line gets it."""
@@ -95,15 +100,15 @@ class OpenLoop:
         else:
             self._free.append(slot)
 
-    def run(self, loop: Loop, deadline_ns: int) -> None:
+    def run(self, loop: Loop, started_ns: int, deadline_ns: int) -> None:
         """Sends everything at its moment, then lets the line leave, for `LINE_PATIENCE_NS` at most."""
-        moments_ns, last = self._moments_ns, len(self._moments_ns)
+        offsets_ns, last = self._offsets_ns, len(self._offsets_ns)
         loop.most_events = MOST_EVENTS
         try:
             while self._sent < last:
-                self._send_due(loop)
+                self._send_due(loop, started_ns)
                 if self._sent < last:
-                    self._serve(loop, moments_ns[self._sent])
+                    self._serve(loop, started_ns + offsets_ns[self._sent])
             self._serve(loop, deadline_ns)
             self._serve(loop, deadline_ns + LINE_PATIENCE_NS, done=lambda: not self._line)
         finally:
@@ -115,27 +120,29 @@ class OpenLoop:
             if now >= self._next_check_ns:
                 self._time_out_overdue()
                 self._next_check_ns = now + self._check_ns
+                loop.has_worked(clock_ns())
             loop.run(min(until_ns, self._next_check_ns), done)
 
-    def _send_due(self, loop: Loop) -> None:
+    def _send_due(self, loop: Loop, started_ns: int) -> None:
         """Sends every request whose moment has come, or puts it in line."""
-        moments_ns, free, line = self._moments_ns, self._free, self._line
+        offsets_ns, free, line = self._offsets_ns, self._free, self._line
         began_ns = now = clock_ns()
-        while self._sent < len(moments_ns) and (moment_ns := moments_ns[self._sent]) <= now:
+        while self._sent < len(offsets_ns) and (moment_ns := started_ns + offsets_ns[self._sent]) <= now:
             self._sent += 1
             if free:
                 slot = free.popleft()
                 slot.start(moment_ns)
                 now = clock_ns()
-                self._tally.lag_ns.append(slot.sent_ns - moment_ns)
+                self._tally.sent_ns.append((moment_ns, slot.sent_ns))
             else:
                 line.append(moment_ns)
         loop.busy_ns += now - began_ns
+        loop.has_worked(now)
 
     def _give_up(self) -> None:
         now = clock_ns()
         self._tally.unsent = len(self._line)
-        self._tally.response_ns.extend(now - moment_ns for moment_ns in self._line)
+        self._tally.given_up_ns = [(moment_ns, now) for moment_ns in self._line]
         self._line.clear()
 
 
@@ -290,16 +297,17 @@ class Group:
             start_ns: when to begin, on the clock of `clock_ns`, so that several engines begin together.
         """
         window_ns = int(window_s * 1e9)
-        offsets_ns = arrivals.offsets_ns(window_ns) if arrivals is not None else []
         self.tally, self._next_tally = self._next_tally, Tally()
+        open_loop = self._open_loop(arrivals.offsets_ns(window_ns)) if arrivals is not None else None
         if start_ns is not None:
             self.loop.run(start_ns)
         self.loop.reset()
         started_unix_ns = time.time_ns()
         started_ns = clock_ns()
         self.deadline_ns = started_ns + window_ns
-        if arrivals is not None:
-            self._run_open([started_ns + offset_ns for offset_ns in offsets_ns])
+        pauses: Sequence[Span] = ()
+        if open_loop is not None:
+            pauses = self._run_open(open_loop, started_ns)
         else:
             self._run_closed(started_ns)
         timeout_ns = int(self.target.timeout_s * 1e9)
@@ -309,6 +317,8 @@ class Group:
             if connection.in_flight:
                 connection.time_out()
         self.open_loop = self.broadcasts = None
+        if open_loop is not None:
+            self.tally.time_open_loop(LeftOut(pauses).covers)
         elapsed_ns = max(1, ended_ns - started_ns)
         tally, self.tally = self.tally, Tally()  # what comes from now on counts in the next slice
         return SliceResult.of(
@@ -321,15 +331,26 @@ class Group:
             turns=self._turns(tally, started_ns, window_ns, paced=arrivals is not None),
         )
 
-    def _run_open(self, moments_ns: list[int]) -> None:
-        self.open_loop = OpenLoop(
-            moments_ns,
+    def _open_loop(self, offsets_ns: Sequence[int]) -> OpenLoop:
+        return OpenLoop(
+            offsets_ns,
             self._connections.values(),
             self.tally,
             time_out_overdue=self.time_out_overdue,
             check_ns=int(self.target.timeout_s * 1e9) // 4,
         )
-        self.open_loop.run(self.loop, self.deadline_ns)
+
+    def _run_open(self, open_loop: OpenLoop, started_ns: int) -> Sequence[Span]:
+        """Sends everything, and looks for pauses as long as they concern a request; returns these."""
+        self.open_loop, loop = open_loop, self.loop
+        pauses, sleeping_s = Pauses(started_ns), loop.awake_s
+        loop.pauses, loop.awake_s = pauses, AWAKE_S
+        try:
+            open_loop.run(loop, started_ns, self.deadline_ns)
+            loop.run(self.deadline_ns + BEFORE_NS, done=self._is_drained)
+        finally:
+            loop.pauses, loop.awake_s = None, sleeping_s
+        return pauses.found
 
     def _run_closed(self, started_ns: int) -> None:
         if self.target.exchange == "broadcast":

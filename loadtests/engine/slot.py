@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loadtests.engine.group import Group
+    from loadtests.engine.pauses import Pauses
 
 
 clock_ns = time.perf_counter_ns
@@ -21,7 +22,7 @@ ERROR_PAUSE_NS = 10_000_000
 """A connection rests this long after a failure, so that a dead server is not hammered in a tight loop."""
 
 AWAKE_S = 0.002
-"""So long before a moment the loop asks without waiting: epoll counts whole milliseconds and rounds up, and a
+"""So long before a moment a loop asks without waiting: epoll counts whole milliseconds and rounds up, and a
 core that sleeps may take some tenths of one to wake."""
 
 Handler = Callable[[int], None]
@@ -38,6 +39,8 @@ class Loop:
             spends on one of a batch delays the others. Each is taken to cost as much as the next.
         polled_ns: when the events that are being served were asked for: what is read now had come by then.
         most_events: how many events are served before the clock is read again; -1 for all that are ready.
+        awake_s: so long before a moment the loop asks for events without waiting.
+        pauses: notes when the loop is held up, which then must not sleep; None where nobody asks.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,8 @@ class Loop:
         self.served = 0
         self.polled_ns = 0
         self.most_events = -1
+        self.awake_s = AWAKE_S
+        self.pauses: Pauses | None = None
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
         """Calls `handler(mask)` whenever `fd` is ready (level-triggered)."""
@@ -78,20 +83,29 @@ class Loop:
         now = clock_ns()
         while now < until_ns and not (done is not None and done()):
             wake_ns = min(until_ns, resting[0][0]) if resting else until_ns
-            remaining_s = (wake_ns - now) / 1e9
-            events = poll(remaining_s - AWAKE_S if remaining_s > AWAKE_S else 0, self.most_events)
+            sleep_s = max(0.0, (wake_ns - now) / 1e9 - self.awake_s)
+            events = poll(sleep_s, self.most_events)
             polled = self.polled_ns = clock_ns()
             for fd, mask in events:
                 handler = handlers.get(fd)
                 if handler is not None:
                     handler(mask)
+            worked = bool(events)
             while resting and resting[0][0] <= polled:
                 resting.popleft()[1]()
+                worked = True
             now = clock_ns()
+            if self.pauses is not None:
+                self.pauses.look(now, worked=worked)
             if events:
                 self.busy_ns += now - polled
                 self.held_ns += (len(events) + 1) * (now - polled) // 2
                 self.served += len(events)
+
+    def has_worked(self, now: int) -> None:
+        """Says that what was done between two times of `run` was work."""
+        if self.pauses is not None:
+            self.pauses.look(now, worked=True)
 
     def poll_once(self) -> None:
         """Serves what is ready now, without waiting."""
@@ -326,8 +340,7 @@ class Slot(ABC):
         else:
             tally.drain()
         if self._intended_ns:
-            tally.response_ns.append(now - self._intended_ns)
-            tally.service_ns.append(now - self._sent_ns)
+            tally.answered_ns.append((self._intended_ns, self._sent_ns, now))
         elif self._opening:
             self._opening = False
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,15 @@ def percentile_us(histogram: Mapping[int, int], share: float) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """Mutable counters of one group of connections; `SliceResult` is the frozen copy."""
+    """Mutable counters of one group of connections; `SliceResult` is the frozen copy.
+
+    Attributes:
+        timed_in_window: how many of the first in `response_ns` came within the window; None: all of them.
+        answered_ns: open loop: when each answered request was to be sent, was sent, and was answered.
+        given_up_ns: open loop: when each that was given up was to be sent, and was given up.
+        sent_ns: open loop: when each that found a free connection was to be sent, and was sent.
+        left_out_ns: open loop: clock → the latencies that are kept apart, for which the engine was late.
+    """
 
     completed: int = 0
     drained: int = 0
@@ -71,15 +79,38 @@ class Tally:
     lag_ns: list[int] = field(default_factory=list)
     last_ns: list[int] = field(default_factory=list)
     completed_ns: list[int] = field(default_factory=list)
-    timed_in_window: int = 0
+    timed_in_window: int | None = None
+    left_out_ns: dict[str, list[int]] = field(default_factory=dict)
+    answered_ns: list[tuple[int, int, int]] = field(default_factory=list)
+    given_up_ns: list[tuple[int, int]] = field(default_factory=list)
+    sent_ns: list[tuple[int, int]] = field(default_factory=list)
     names: dict[str, list[int]] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
 
     def drain(self) -> None:
         """Counts a correct answer that came after the window."""
-        if not self.drained:
-            self.timed_in_window = len(self.response_ns) - self.unsent
+        if self.timed_in_window is None:
+            self.timed_in_window = len(self.response_ns)
         self.drained += 1
+
+    def time_open_loop(self, is_left_out: Callable[[int], bool]) -> None:
+        """Makes the latencies of an open loop, when its slice is over.
+
+        Args:
+            is_left_out: whether the latencies of what was to be sent at a moment are kept apart.
+        """
+        # The answers within the window came first.
+        self.timed_in_window = sum(not is_left_out(times[0]) for times in self.answered_ns[: self.completed])
+        responses = [(intended, answered - intended) for intended, _, answered in self.answered_ns]
+        responses += [(intended, ended - intended) for intended, ended in self.given_up_ns]
+        services = [(intended, answered - sent) for intended, sent, answered in self.answered_ns]
+        lags = [(intended, sent - intended) for intended, sent in self.sent_ns]
+        for clock, times in zip(CLOCKS, (responses, services, lags), strict=False):
+            self.left_out_ns[clock] = [took for intended, took in times if is_left_out(intended)]
+        self.response_ns, self.service_ns, self.lag_ns = (
+            [took for intended, took in times if not is_left_out(intended)]
+            for times in (responses, services, lags)
+        )
 
     def fail(self, kind: str, example: str) -> None:
         """Counts one failure and keeps the first example of its kind."""
@@ -90,10 +121,18 @@ class Tally:
         """Clock → whole microseconds → count; `response` always, the others where they ran."""
         clocks = zip(CLOCKS, (self.response_ns, self.service_ns, self.lag_ns, self.last_ns), strict=True)
         return {
-            clock: Counter(latency_ns // 1000 for latency_ns in latencies_ns)
+            clock: _in_microseconds(latencies_ns)
             for clock, latencies_ns in clocks
             if latencies_ns or clock == "response"
         }
+
+    def left_out(self) -> dict[str, Counter[int]]:
+        """As `histograms`, of what is kept apart; without clocks of which nothing is."""
+        return {clock: _in_microseconds(found) for clock, found in self.left_out_ns.items() if found}
+
+
+def _in_microseconds(latencies_ns: Iterable[int]) -> Counter[int]:
+    return Counter(latency_ns // 1000 for latency_ns in latencies_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +146,15 @@ class SliceResult:
         counted, counted_s: whole turns of answers and the time they took (`loadtests.engine.group`);
             their ratio is the throughput.
         offered: requests that the schedule had for the window; 0 in a closed loop.
-        unsent: how many of them found no free connection and were given up. They are in the `response`
-            histogram with the time they had waited, which is less than they would have.
+        unsent: how many of them found no free connection and were given up. Unless left out, they are in the
+            `response` histogram with the time they had waited, which is less than they would have.
         opened: connections opened since the slice began; closed_by_server: those that the server ended.
         no_port: connections that failed because every local port towards the server was taken.
         failures: kind (see `FAILURES`) → count; examples: kind → the first one, as text.
         histograms: clock (see `CLOCKS`) → latency in whole microseconds → count. In a closed loop without
-            each connection's first request.
+            each connection's first request, in an open one without what is left out.
+        late: open loop: as `histograms`, of the requests that are left out, since the engine was held up at
+            their moment or about it (`loadtests.engine.pauses`). Everything else counts them.
         busy_share: share of `elapsed_s` that the engine's loop spent at work; of several, the busiest.
         timed_in_window, timed_in_window_us: of the `response` histogram, the answers that came within the
             window and the sum of their latencies.
@@ -145,6 +186,7 @@ class SliceResult:
     started_unix_ns: int
     timed_in_window: int = 0
     timed_in_window_us: int = 0
+    late: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     held_s: float = 0.0
     workers_missing: int = 0
     names: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -155,6 +197,11 @@ class SliceResult:
     def histogram(self) -> Mapping[int, int]:
         """The `response` clock's."""
         return self.histograms["response"]
+
+    @property
+    def left_out(self) -> int:
+        """How many response times are left out."""
+        return sum(self.late.get("response", {}).values())
 
     @classmethod
     def of(
@@ -170,7 +217,7 @@ class SliceResult:
         pause_variance: float = 0.0,
     ) -> SliceResult:
         """Freezes a tally; `turns` are `counted` and `counted_s`."""
-        timed = tally.timed_in_window if tally.drained else len(tally.response_ns) - tally.unsent
+        timed = len(tally.response_ns) if tally.timed_in_window is None else tally.timed_in_window
         return cls(
             window_s=window_s,
             elapsed_s=elapsed_s,
@@ -192,6 +239,7 @@ class SliceResult:
             started_unix_ns=started_unix_ns,
             timed_in_window=timed,
             timed_in_window_us=sum(tally.response_ns[:timed]) // 1000,
+            late=tally.left_out(),
             held_s=held_s,
             names={name: list(counts) for name, counts in tally.names.items()},
             uncounted=dict(tally.uncounted),
@@ -220,7 +268,6 @@ class SliceResult:
         window_s = longest("window_s")
         counted = total("counted")
         rate_per_s = sum(result.counted / result.counted_s for result in results)
-        clocks = {clock for result in results for clock in result.histograms}
         return cls(
             window_s=window_s,
             elapsed_s=longest("elapsed_s"),
@@ -237,11 +284,12 @@ class SliceResult:
             bytes_sent=total("bytes_sent"),
             failures={kind: sum(result.failures[kind] for result in results) for kind in FAILURES},
             examples={kind: text for result in reversed(results) for kind, text in result.examples.items()},
-            histograms={clock: _added(results, clock) for clock in CLOCKS if clock in clocks},
+            histograms=_added_clocks([result.histograms for result in results]),
             busy_share=longest("busy_share"),
             started_unix_ns=min(result.started_unix_ns for result in results),
             timed_in_window=total("timed_in_window"),
             timed_in_window_us=total("timed_in_window_us"),
+            late=_added_clocks([result.late for result in results]),
             held_s=sum(result.held_s for result in results),
             workers_missing=total("workers_missing"),
             names=_added_names(results),
@@ -252,24 +300,28 @@ class SliceResult:
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json` can carry; the reverse of `from_json`."""
         data = {name: getattr(self, name) for name in self.__slots__}
-        data["histograms"] = {
-            clock: [list(pair) for pair in histogram.items()] for clock, histogram in self.histograms.items()
-        }
+        for name in ("histograms", "late"):
+            data[name] = {
+                clock: [list(pair) for pair in histogram.items()] for clock, histogram in data[name].items()
+            }
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SliceResult:
         """The result that `to_json` described."""
         values = dict(data)
-        values["histograms"] = {clock: dict(pairs) for clock, pairs in data["histograms"].items()}
+        for name in ("histograms", "late"):
+            values[name] = {clock: dict(pairs) for clock, pairs in data[name].items()}
         return cls(**values)
 
 
-def _added(results: Sequence[SliceResult], clock: str) -> Counter[int]:
-    counts: Counter[int] = Counter()
-    for result in results:
-        counts.update(result.histograms.get(clock, {}))
-    return counts
+def _added_clocks(parts: Sequence[Mapping[str, Mapping[int, int]]]) -> dict[str, Counter[int]]:
+    added: dict[str, Counter[int]] = {}
+    for clock in CLOCKS:
+        for part in parts:
+            if clock in part:
+                added.setdefault(clock, Counter()).update(part[clock])
+    return added
 
 
 def _added_counts(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:

@@ -12,6 +12,7 @@ import locust  # isort: skip
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from typing import Protocol
 from locust.env import Environment
 from locust.exception import RPCError
 
+from gatebench.machine.cores import cores_of_users
 from gatebench.machine.kernel import open_file_limit
 from loadtests.engine.fleet import EngineError
 from loadtests.engine.protocol import Arrivals, Message, receive_message, send_message
@@ -63,6 +65,8 @@ class LocalLoad:
     """Users and engines of this process."""
 
     def __init__(self, cpus: Sequence[int | None]) -> None:
+        self._cpus = cpus
+        self._allowed = os.sched_getaffinity(0)
         self._environment = Environment(user_classes=[], reset_stats=False)
         self._runner = self._environment.create_local_runner()
         self._session = LoadSession(self._environment, cpus=cpus, lasting=True)
@@ -77,6 +81,8 @@ class LocalLoad:
         """Has Locust start every user of these cells, and waits until all hold their connection."""
         self._cells.declare(cells)
         users = sum(cell["connections"] for cell in cells if cell["target"] is not None)
+        load = any(cell["target"] is None for cell in cells)
+        os.sched_setaffinity(0, cores_of_users(self._allowed, self._cpus, load=load))
         if users:
             self._runner.start(users, spawn_rate=users)
             self._cells.wait_for_connections(users)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import psutil
 import pytest
 
+from loadtests.engine import fleet as fleet_of_engines
 from loadtests.engine.fleet import EngineError, Fleet
 from loadtests.engine.protocol import Arrivals, Target
 from loadtests.engine.tally import SliceResult
@@ -131,7 +132,18 @@ def test_an_open_loop_over_two_engines_offers_the_whole_schedule_once(parts: lis
     assert failures(result) == set()
     assert [part.offered for part in parts[0]] == [51, 50]
     assert result.offered == 101 == sum(books.answered.values()) == result.completed + result.drained
-    assert sum(result.histograms["service"].values()) == 101
+    assert sum(result.histograms.get("service", {}).values()) + result.left_out == 101
+
+
+def test_an_open_loop_begins_a_moment_after_it_was_told_and_not_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet_of_engines, "TOGETHER_S", 0.2)
+    with ScriptedServer(answering(ANSWER)) as server, Fleet() as fleet:
+        open_all(fleet, target(server.port), 2)
+        told_ns = time.time_ns()
+        result = fleet.run_slice("cell", WINDOW_S, Arrivals(100, "poisson", seed=1))
+    assert result.started_unix_ns >= told_ns + 190_000_000  # the clocks of day and of measuring may differ
 
 
 def test_an_engine_without_connections_takes_no_part_and_no_share_of_the_schedule(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import wsproto
 
-from loadtests.engine import group
+from loadtests.engine import group, pauses, slot
 from loadtests.engine.protocol import ArrivalProcess, Arrivals, Target, Transport
 from loadtests.engine.tally import SliceResult
 from tests.support.groups import failures, group_of, target
@@ -22,6 +22,13 @@ WINDOW_S = 0.15
 RATE_PER_S = 400.0
 OFFERED = 60
 FREEZE_S = 0.4
+
+
+@pytest.fixture(autouse=True)
+def _one_interpreter_for_engine_and_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share its lock here: the engine has to sleep to let go of it, and is held up by it."""
+    monkeypatch.setattr(group, "AWAKE_S", slot.AWAKE_S)
+    monkeypatch.setattr(pauses, "PAUSE_NS", 1 << 62)
 
 
 def drive(
@@ -128,6 +135,18 @@ def test_a_request_is_never_sent_before_its_moment_and_never_answered_before_it_
         for clock in ("response", "service")
     )
     assert response + OFFERED > service  # each is cut off to whole microseconds
+
+
+def test_what_an_engine_is_late_for_is_kept_apart_in_the_latencies_and_counts_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pauses, "PAUSE_NS", -(1 << 62))  # it is held up whenever it looks
+    result = drive_against(answering(ANSWER))
+    assert failures(result) == set()
+    assert result.left_out == result.offered == result.completed + result.drained == OFFERED
+    assert result.histograms == {"response": {}}
+    assert sum(result.late["response"].values()) == sum(result.late["service"].values()) == OFFERED
+    assert (result.timed_in_window, result.timed_in_window_us) == (0, 0)
 
 
 def test_a_server_that_freezes_is_charged_with_the_line_that_waited_for_it() -> None:

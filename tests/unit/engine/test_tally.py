@@ -46,6 +46,7 @@ def full_tally(scale: int) -> Tally:
     tally.response_ns = [1000 * scale, 1999 * scale, 5000]
     tally.service_ns = [1000 * scale]
     tally.lag_ns = [10, 20]
+    tally.left_out_ns = {"response": [3000] * 29 * scale, "lag": [4000]}
     return tally
 
 
@@ -93,7 +94,7 @@ def test_the_result_of_one_engine_is_the_merged_one() -> None:
 def test_merging_adds_every_count_and_loses_none() -> None:
     results = [result_of(full_tally(scale)) for scale in (1, 10, 100)]
     merged = SliceResult.merge(results)
-    for name in (*COUNTS, "counted", "workers_missing"):
+    for name in (*COUNTS, "counted", "left_out", "workers_missing"):
         assert getattr(merged, name) == sum(getattr(result, name) for result in results), name
     assert merged.failures == {kind: 111 * number for number, kind in enumerate(FAILURES, 1)}
 
@@ -140,10 +141,8 @@ def test_an_engine_that_counted_nothing_takes_nothing_from_the_others() -> None:
     assert (nothing.counted, nothing.counted_s) == (0, 0.1)
 
 
-def test_answers_within_the_window_are_told_from_drained_and_from_unsent_ones() -> None:
+def test_answers_within_the_window_are_told_from_drained_ones() -> None:
     tally = Tally(completed=2, response_ns=[1000, 3000])
-    tally.unsent = 1
-    tally.response_ns.append(50_000)
     alone = result_of(tally)
     tally.drain()
     tally.response_ns.append(70_000)
@@ -151,6 +150,38 @@ def test_answers_within_the_window_are_told_from_drained_and_from_unsent_ones() 
     tally.response_ns.append(90_000)
     for result in (alone, result_of(tally)):
         assert (result.timed_in_window, result.timed_in_window_us) == (2, 4)
+
+
+def open_loop_tally() -> Tally:
+    """Three answers, of which two came within the window, and a request that was given up."""
+    answered = [(1_000, 2_000, 5_000), (10_000, 30_000, 60_000), (20_000, 21_000, 90_000)]
+    tally = Tally(completed=2, drained=1, offered=4, unsent=1, answered_ns=answered)
+    tally.given_up_ns = [(40_000, 95_000)]
+    tally.sent_ns = [(1_000, 2_000), (20_000, 21_000)]
+    return tally
+
+
+def test_an_open_loop_has_three_clocks_and_what_was_given_up_the_first_of_them() -> None:
+    tally = open_loop_tally()
+    tally.time_open_loop(lambda _moment_ns: False)
+    result = result_of(tally)
+    assert result.histograms == {
+        "response": {4: 1, 50: 1, 70: 1, 55: 1},
+        "service": {3: 1, 30: 1, 69: 1},
+        "lag": {1: 2},
+    }
+    assert (result.timed_in_window, result.timed_in_window_us) == (2, 54)
+    assert (result.left_out, result.late) == (0, {})
+
+
+def test_the_latencies_of_what_is_left_out_are_kept_apart_and_everything_else_counts_it() -> None:
+    tally = open_loop_tally()
+    tally.time_open_loop({10_000, 20_000, 40_000}.__contains__)
+    result = result_of(tally)
+    assert result.histograms == {"response": {4: 1}, "service": {3: 1}, "lag": {1: 1}}
+    assert result.late == {"response": {50: 1, 70: 1, 55: 1}, "service": {30: 1, 69: 1}, "lag": {1: 1}}
+    assert (result.timed_in_window, result.timed_in_window_us, result.left_out) == (1, 4, 3)
+    assert (result.completed, result.drained, result.offered, result.unsent) == (2, 1, 4, 1)
 
 
 def test_what_a_locust_file_did_is_added_up_by_name_and_survives_the_journey() -> None:

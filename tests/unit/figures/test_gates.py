@@ -10,7 +10,7 @@ import pytest
 from analysis.figures.cells import Totals
 from analysis.figures.gates import GATES, most_left_out
 from analysis.figures.percentiles import Percentiles
-from analysis.figures.refusals import refusals
+from analysis.figures.refusals import left_out_in_words, refusals
 from analysis.figures.steadiness import Drift
 from gatebench.results.schema import CeilingMeta, LevelPlan, RequestMeta, WorkloadMeta
 from tests.support.slices import HONEST, NO_ERRORS, PLAN, WORKLOAD
@@ -271,6 +271,20 @@ def test_a_tenth_of_a_long_response_time_may_be_lag() -> None:
     ]
 
 
+def test_an_engine_that_was_late_for_over_a_fifth_is_judged_by_how_late_that_made_the_requests() -> None:
+    assert found(replace(PUNCTUAL, late_share=0.34), OPEN, PACED) == []
+    ((code, text),) = found(replace(PUNCTUAL, late_share=0.34, lag_us=1_200.0), OPEN, PACED)
+    assert code == "send-lag"
+    assert "held up at the moments of 34% of them; up to 20% would have been left out" in text
+
+
+def test_a_cell_says_which_share_of_its_requests_an_engine_left_out() -> None:
+    assert left_out_in_words(PUNCTUAL, OPEN, 1) == ()
+    (said,) = left_out_in_words(replace(PUNCTUAL, late_share=0.031), OPEN, 1)
+    assert "held up at the moments of 3.1% of the requests" in said
+    assert left_out_in_words(replace(PUNCTUAL, late_share=0.34), OPEN, 1) == ()
+
+
 def test_local_ports_that_run_out_fail_ports() -> None:
     assert found(replace(HONEST, port_use=0.80), PLAN) == []
     ((code, text),) = found(replace(HONEST, port_use=0.91), PLAN)
@@ -336,6 +350,28 @@ def test_time_that_the_hypervisor_took_fails_steal() -> None:
     ((code, text),) = found(replace(HONEST, steal_share=0.12), PLAN)
     assert code == "steal"
     assert "took 12% of the time" in text
+
+
+def test_slices_from_which_the_hypervisor_took_much_are_left_out_up_to_a_fifth_of_them() -> None:
+    hit = replace(HONEST, slices=40, stolen=8)
+    assert found(hit, PLAN) == []
+    (said,) = left_out_in_words(hit, PLAN, 1)
+    assert "in 8 of 40 slices the hypervisor took over 5% of the time" in said
+    ((code, text),) = found(replace(hit, stolen=9), PLAN)
+    assert code == "steal"
+    assert "in 9 of 40 slices the hypervisor took over 5%" in text
+    assert "up to 8 would have been left out" in text
+    assert left_out_in_words(replace(hit, stolen=9), PLAN, 1) == ()
+
+
+def test_a_cell_names_every_kind_of_what_was_left_out() -> None:
+    hit = replace(PUNCTUAL, slices=40, stolen=1, shared=2, others_share=0.1, late_share=0.01)
+    assert len(left_out_in_words(hit, OPEN, 1)) == 3
+
+
+def test_memory_of_idle_connections_is_the_same_whatever_the_hypervisor_took() -> None:
+    stolen = replace(HONEST, slices=4, stolen=4)
+    assert found(stolen, PLAN.replaced(model="idle"), WORKLOAD.replaced(saturates=False)) == []
 
 
 def test_a_cpu_quota_that_held_up_the_container_for_any_time_fails_throttled() -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gatebench.machine.cores import Cores, _parse_core_list, cores_to_try, divide, divide_evenly
+from gatebench.machine.cores import (
+    Cores,
+    _parse_core_list,
+    cores_of_users,
+    cores_to_try,
+    divide,
+    divide_evenly,
+)
 from gatebench.words.errors import ConfigurationError
 
 
@@ -19,6 +26,23 @@ def test_with_two_cores_the_lab_shares_the_engines() -> None:
 
 def test_with_four_cores_server_engine_and_lab_are_apart() -> None:
     assert divide([0, 1, 2, 3]) == Cores(server=(3,), engine=(2,), lab=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "engines", "load", "expected"),
+    [
+        ({0, 1, 2}, [2], False, {0, 1}),
+        ({0, 1, 2}, [1, 2], False, {0}),
+        ({0}, [0], False, {0}),
+        ({0, 1}, [None], False, {0, 1}),
+        ({0, 1, 2}, [2], True, {0, 1, 2}),
+    ],
+    ids=["one engine", "two engines", "no other core", "an engine anywhere", "users that are the load"],
+)
+def test_users_keep_off_an_engine_unless_they_are_the_load_or_have_no_other_core(
+    allowed: set[int], engines: list[int | None], expected: set[int], *, load: bool
+) -> None:
+    assert cores_of_users(allowed, engines, load=load) == expected
 
 
 def test_the_engine_does_not_get_a_hyper_thread_of_the_servers_core() -> None:

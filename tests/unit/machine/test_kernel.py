@@ -22,6 +22,7 @@ from gatebench.machine.kernel import (
     core_time_of_schedstat,
     core_time_of_ticks,
     ephemeral_range,
+    is_much_steal,
     listen_drops,
     local_ports_towards,
     open_file_limit,
@@ -72,6 +73,22 @@ def test_a_core_without_a_count_of_steal_gives_nothing_rather_than_zero(text: st
 
 
 @pytest.mark.skipif(not STAT.exists(), reason="no /proc/stat on this system")
+@pytest.mark.parametrize(
+    ("ticks", "core_ticks", "much"),
+    [(1, 10, False), (1, 20, False), (2, 20, True), (2, 42, False), (5, 106, False), (6, 106, True)],
+)
+def test_much_steal_is_over_a_share_of_the_time_and_over_a_single_tick(
+    ticks: int, core_ticks: int, *, much: bool
+) -> None:
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    taken_s = (1000 + ticks) * tick_s - 1000 * tick_s
+    assert is_much_steal(taken_s, core_ticks * tick_s, 0.05) is much
+
+
+def test_steal_that_nobody_counts_is_not_much() -> None:
+    assert is_much_steal(None, 1.0, 0.05) is False
+
+
 def test_this_kernel_counts_steal_and_never_takes_it_back() -> None:
     cores = sorted(os.sched_getaffinity(0))
     before = steal_s(cores)

@@ -293,7 +293,7 @@ def test_a_run_from_before_containers_has_nothing_in_their_columns(folder: Path)
 
     assert list(run.slices.columns) == names(SLICES)
     assert run.slices[["throttled_s", "server_memory_peak_mib", "others_s"]].isna().all(axis=None)
-    assert (run.slices["pause_variance"] == 0).all()
+    assert (run.slices[["pause_variance", "left_out"]] == 0).all(axis=None)
     assert set(run.slices["others"]) == {""}
     assert set(run.slices["shared"]) == {False}
     assert (run.meta.in_containers, run.meta.engine, run.meta.limits) == (False, None, None)

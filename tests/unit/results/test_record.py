@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gatebench.results.columns import Observed
+from gatebench.results.columns import Observed, histogram_rows
 from gatebench.results.record import Record, RecordError, new_run_id, point_latest, write_atomically
 from gatebench.results.schema import RunMeta
 from gatebench.words.errors import ConfigurationError
@@ -31,6 +31,43 @@ def record(tmp_path: Path) -> Iterator[Record]:
     """A new results folder, `run`, that is being written."""
     with closing(Record.create(tmp_path / "run")) as record:
         yield record
+
+
+def test_latencies_that_may_be_left_out_are_kept_apart_by_the_reason() -> None:
+    plain = a_row(CELLS[0], 0, {100: 5})
+    late = replace(plain, result=replace(plain.result, late={"response": {900: 2}, "lag": {800: 1}}))
+    stolen = replace(late, observed=replace(late.observed, stolen=True))
+    rows = [
+        (row["clock"], row["latency_us"], row["count"], row["stolen"], row["late"])
+        for row in histogram_rows([plain, late, stolen])
+        if row["clock"] != "service"
+    ]
+    assert sorted(rows) == [
+        ("lag", 800, 1, False, True),
+        ("lag", 800, 1, True, True),
+        ("response", 100, 5, True, False),
+        ("response", 100, 10, False, False),
+        ("response", 900, 2, False, True),
+        ("response", 900, 2, True, True),
+    ]
+    assert (late.latency_count, late.latency_sum_us, late.values()["left_out"]) == (7, 2_300, 2)
+
+
+@pytest.mark.parametrize(
+    ("observed", "left_out", "disturbed"),
+    [
+        (Observed(), 20, False),
+        (Observed(), 21, True),
+        (Observed(shared=True), 0, True),
+        (Observed(stolen=True), 0, True),
+    ],
+)
+def test_a_search_learns_nothing_from_a_slice_that_tells_too_little_of_the_server(
+    observed: Observed, left_out: int, *, disturbed: bool
+) -> None:
+    plain = a_row(CELLS[0], 0, {100: 100 - left_out})
+    result = replace(plain.result, offered=100, late={"response": {900: left_out}})
+    assert replace(plain, result=result, observed=observed).disturbed is disturbed
 
 
 def test_what_was_flushed_is_one_table_that_pandas_reads(record: Record, tmp_path: Path) -> None:

@@ -91,12 +91,13 @@ def test_the_rounds_cost_no_more_than_the_time_they_were_given(seconds: float) -
     assert sum(level.rounds * costs[level.id] for level in planned if level.rounds > 1) <= seconds
 
 
-def test_an_open_loop_gets_the_latencies_that_p99_needs_where_runs_are_ranked() -> None:
+def test_an_open_loop_gets_what_p99_needs_with_a_fifth_left_out_where_runs_are_ranked() -> None:
     paced = [cell for cell in CELLS if cell.level.rate_per_s is not None]
     plan = make_plan(paced, replace(STANDARD, budget_s=1.0), 7)
     for level in plan.levels:
         rate_per_s = level.level.rate_per_s or 0.0
-        assert level.rounds * STANDARD.blocks * rate_per_s * level.workload.slice_s >= 10_000
+        planned = level.rounds * STANDARD.blocks * rate_per_s * level.workload.slice_s
+        assert 0.8 * planned >= 10_000
     assert {
         level.rounds for level in make_plan(paced, replace(STANDARD, blocks=1, budget_s=1.0), 7).levels
     } == {1}

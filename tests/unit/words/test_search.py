@@ -14,9 +14,11 @@ from loadtests.engine.tally import SliceResult, Tally
 P99_IN_10_MS = Objective(99, 0.010)
 
 
-def a_slice(fast: int, slow: int, *, unsent: int = 0, failures: int = 0) -> SliceResult:
+def a_slice(fast: int, slow: int, *, unsent: int = 0, failures: int = 0, left_out: int = 0) -> SliceResult:
     """A slice with answers of 1 ms and of 20 ms."""
-    tally = Tally(completed=fast + slow, offered=fast + slow + unsent + failures, unsent=unsent)
+    offered = fast + slow + unsent + failures + left_out
+    tally = Tally(completed=fast + slow, offered=offered, unsent=unsent)
+    tally.left_out_ns = {"response": [20_000_000] * left_out}
     tally.response_ns = [1_000_000] * fast + [20_000_000] * slow
     for _ in range(failures):
         tally.fail("reset", "")
@@ -55,6 +57,11 @@ def test_a_server_that_never_keeps_to_it_is_asked_less_and_less_but_never_nothin
     for _ in range(100):
         search.step(met=False)
     assert search.rate_per_s == LEAST_RATE_PER_S
+
+
+def test_what_an_engine_left_out_neither_keeps_to_the_objective_nor_misses_it() -> None:
+    assert keeps_to(P99_IN_10_MS, a_slice(792, 8, left_out=200))
+    assert not keeps_to(P99_IN_10_MS, a_slice(791, 9, left_out=200))
 
 
 def test_as_many_slow_answers_as_the_percentile_allows_keep_to_the_objective() -> None:
