@@ -22,6 +22,7 @@ from gatebench.runners.readiness import (
     hold_all_to_contract,
     hold_to_contract,
     in_words,
+    scopes_of,
 )
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Cell, Subject
@@ -93,6 +94,7 @@ class Block:
     """One block of a run: fresh servers, then rounds of slices on each level.
 
     Args:
+        first: whether every server is held to the whole contract, and not only to what its load uses of it.
         asks_interfaces: also asks every server, before its load, what it hands the application.
         known: what the run knows from earlier blocks; gets what this one shows.
 
@@ -109,6 +111,7 @@ class Block:
         *,
         record: Record,
         observer: Observer,
+        first: bool = True,
         asks_interfaces: bool = False,
         known: Known | None = None,
     ) -> None:
@@ -118,6 +121,8 @@ class Block:
         self._load = means.load
         self._record = record
         self._observer = observer
+        cells = () if first else (cell for level in plan.levels for cell in level.cells)
+        self._scopes = scopes_of(cells, means.contract)
         self._asks_interfaces = asks_interfaces
         self._known = Known() if known is None else known
         self._strangers = Strangers()
@@ -172,7 +177,9 @@ class Block:
                 "argv", block=self._number, subject=subject.id, argv=started.argv, port=started.port
             )
         self._observer.stage("holding every server to the contract")
-        failures = hold_all_to_contract(tuple(self._instances.values()), self._means.site, thorough=False)
+        failures = hold_all_to_contract(
+            tuple(self._instances.values()), self._means.site, thorough=False, scopes=self._scopes
+        )
         for instance, differing in failures:
             self.never_ready.add(instance.subject.id)
             self._fail(instance.subject, differing)
@@ -318,7 +325,8 @@ class Block:
         """A server of its own: one that was under load before has free memory to give to connections."""
         instance = start_one(self._means.runner, self._launch(subject, "-idle"))
         try:
-            hold_to_contract(instance, self._means.site, thorough=False)
+            scope = self._scopes.get(subject.id)
+            hold_to_contract(instance, self._means.site, thorough=False, scope=scope)
             yield instance
         finally:
             self._end([instance])

@@ -293,6 +293,7 @@ class Run:
                 means,
                 record=record,
                 observer=self._observer,
+                first=done == 1,
                 asks_interfaces=done == 1 and not asked,
                 known=known,
             )
