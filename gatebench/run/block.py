@@ -180,16 +180,21 @@ class Block:
         failures = hold_all_to_contract(
             tuple(self._instances.values()), self._means.site, thorough=False, scopes=self._scopes
         )
-        for instance, differing in failures:
-            self.never_ready.add(instance.subject.id)
-            self._fail(instance.subject, differing)
-            del self._instances[instance.subject.id]
-        self._end([instance for instance, _ in failures])
+        self._refuse(failures)
+        self._refuse(self._means.runner.place(tuple(self._instances.values())))
         if self._asks_interfaces:
             for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
                 self._record.event("interface", block=self._number, **asdict(handed))
         if len(self._instances) > 1:
             self._name_those_at_work()
+
+    def _refuse(self, failures: Sequence[tuple[Instance, ServerFailure]]) -> None:
+        """Ends servers that get no load in this block."""
+        for instance, failure in failures:
+            self.never_ready.add(instance.subject.id)
+            self._fail(instance.subject, failure)
+            del self._instances[instance.subject.id]
+        self._end([instance for instance, _ in failures])
 
     def _name_those_at_work(self) -> None:
         for subject, share in at_work(tuple(self._instances.values())).items():
