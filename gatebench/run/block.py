@@ -25,7 +25,7 @@ from gatebench.runners.readiness import (
     scopes_of,
 )
 from gatebench.words.errors import ServerFailure
-from gatebench.words.model import Cell, Subject
+from gatebench.words.model import Cell, Request, Subject, Transport
 from gatebench.words.plan import (
     LevelPlan,
     Plan,
@@ -34,7 +34,9 @@ from gatebench.words.plan import (
     hash_seed,
     keeps_to,
     level_order,
+    load_of,
     round_order,
+    warmup_s,
 )
 from loadtests.engine.protocol import Arrivals
 from loadtests.engine.tally import SliceResult
@@ -66,11 +68,18 @@ class Spent:
     """Where a block's wall time went, in seconds.
 
     Attributes:
+        started_s: starting servers and holding them to the contract.
+        warmed_s: load that is not measured.
+        load_s: load that is, up to the last answer.
+        ended_s: ending the servers at the block's end.
+        round_s: level → what each of its rounds took.
         slices, shared: how many it took, and in how many of them others had the server's cores.
     """
 
     started_s: float = 0.0
+    warmed_s: float = 0.0
     load_s: float = 0.0
+    ended_s: float = 0.0
     round_s: dict[str, list[float]] = field(default_factory=dict)
     slices: int = 0
     shared: int = 0
@@ -128,6 +137,7 @@ class Block:
         self._strangers = Strangers()
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
+        self._warm: set[tuple[str, Transport, Request]] = set()
         self._missing = 0
         self.never_ready: set[str] = set()
         self._flushed = time.monotonic()
@@ -153,16 +163,18 @@ class Block:
                 began = time.monotonic()
                 self._start(subjects)
                 check_sources()
-                before_load()
                 self.spent.started_s += time.monotonic() - began
+                before_load()
                 for level in level_order(self._plan, self._number):
                     self._measure(level)
             finally:
                 try:
                     self._record.flush()
                 finally:
+                    began = time.monotonic()
                     self._end(tuple(self._instances.values()))
                     self._instances.clear()
+                    self.spent.ended_s += time.monotonic() - began
 
     def _start(self, subjects: Sequence[Subject]) -> None:
         self._observer.stage(starting(subjects))
@@ -265,10 +277,20 @@ class Block:
         self.spent.round_s.setdefault(level.id, []).extend(rounds_s)
 
     def _warm_up(self, level: LevelPlan, cell: Cell) -> None:
-        """Unmeasured load; a search learns from a closed loop where to begin."""
+        """Unmeasured load; a search learns from a closed loop where to begin.
+
+        One that is warm already gets a closed loop, in which every new connection has an answer.
+        """
+        began = time.monotonic()
+        load = cell.subject.id, *load_of(cell.workload)
+        again = load in self._warm
+        self._warm.add(load)
+        window_s = warmup_s(cell.workload, level.level, again=again)
         self._load.prepare(cell.subject.id)
-        arrivals = None if level.level.objective else self._arrivals(level, cell, -1)
-        result = self._load.run_slice(cell.subject.id, cell.workload.warmup_s, arrivals)
+        paced = not level.level.objective and not again
+        arrivals = self._arrivals(level, cell, -1) if paced else None
+        result = self._load.run_slice(cell.subject.id, window_s, arrivals)
+        self.spent.warmed_s += time.monotonic() - began
         if level.level.objective:
             self._searches[cell.subject.id] = Search(result.counted / result.counted_s)
         self._check_alive(cell)

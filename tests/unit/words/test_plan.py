@@ -7,23 +7,29 @@ from dataclasses import replace
 import pytest
 
 from gatebench.words.plan import (
+    AGAIN_WARMUP_S,
     PROFILES,
     SEARCH_ROUNDS,
     START_COST_S,
     divide_rounds,
+    few_rounds,
     hash_seed,
     least_s,
     level_order,
+    load_of,
     make_plan,
     replan,
     round_order,
     subject_groups,
+    warmup_s,
 )
 from tests.support.plans import CELLS, SUBJECTS
 
 DIVIDED = [cell for cell in CELLS if cell.level.objective is None and cell.level.rate_per_s is None]
 """The cells of levels that share the time; a search and a tail get the rounds that they need."""
 STANDARD = PROFILES["standard"]
+DEFAULT = [cell for cell in CELLS if STANDARD.name in cell.workload.profiles]
+"""The cells of a run that nobody gave options to."""
 
 
 def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
@@ -66,9 +72,55 @@ def test_hash_seeds_differ_between_blocks_and_are_what_python_accepts() -> None:
     assert all(1 <= seed < 2**32 for seed in seeds)
 
 
-def test_a_standard_run_has_at_least_five_blocks_and_a_smoke_run_one() -> None:
-    assert STANDARD.blocks >= 5
-    assert PROFILES["smoke"].blocks == 1
+def test_a_standard_run_has_ten_blocks_and_a_smoke_run_one() -> None:
+    assert make_plan(DEFAULT, STANDARD, 7).profile.blocks == 10
+    assert make_plan(DEFAULT, PROFILES["smoke"], 7).profile.blocks == 1
+
+
+def test_the_shipped_standard_run_keeps_to_its_budget() -> None:
+    plan = make_plan(DEFAULT, STANDARD, 7)
+    assert 0.8 * STANDARD.budget_s < least_s(plan) <= STANDARD.budget_s
+    assert few_rounds(plan) == ""
+
+
+def test_a_budget_that_does_not_pay_for_a_round_of_everything_in_each_block_gives_fewer_blocks() -> None:
+    blocks = [
+        make_plan(DEFAULT, replace(STANDARD, budget_s=budget_s), 7).profile.blocks
+        for budget_s in (10, 500, 780, 10_000)
+    ]
+    assert blocks == sorted(blocks)
+    assert (blocks[0], blocks[-1]) == (5, 10)
+    assert set(blocks) - {5, 10}
+    fixed = replace(STANDARD, budget_s=10, least_blocks=0)
+    assert make_plan(DEFAULT, fixed, 7).profile.blocks == 10
+
+
+def test_a_single_round_a_block_is_told_where_there_are_few_blocks_or_it_takes_longer_than_the_budget() -> (
+    None
+):
+    plan = make_plan(DIVIDED, STANDARD, 7)
+    single = replace(plan, levels=tuple(replace(level, rounds=1) for level in plan.levels))
+    few = replace(STANDARD, blocks=5)
+    assert few_rounds(replace(single, profile=replace(STANDARD, budget_s=1e6))) == ""
+    assert "one stray slice then decides. Give" in few_rounds(
+        replace(single, profile=replace(few, budget_s=1e6))
+    )
+    assert "decides, and the run takes about" in few_rounds(replace(single, profile=replace(few, budget_s=1)))
+    assert ": the run takes about" in few_rounds(replace(single, profile=replace(STANDARD, budget_s=1)))
+    several = replace(plan, levels=tuple(replace(level, rounds=2) for level in plan.levels))
+    assert few_rounds(replace(several, profile=replace(few, budget_s=1))) == ""
+
+
+def test_a_server_that_had_the_same_request_in_the_block_is_warmed_up_for_its_new_connections_alone() -> None:
+    levels = {level.id: level for level in make_plan(CELLS, STANDARD, 7).levels}
+    paced, searching = levels["keep-alive-rate/r2000"], levels["keep-alive-objective/p99-10ms"]
+    visiting = next(level for level in levels.values() if level.workload.locustfile is not None)
+    assert load_of(paced.workload) == load_of(levels["keep-alive/c64"].workload)
+    assert load_of(paced.workload) != load_of(levels["close/c64"].workload)
+    assert warmup_s(paced.workload, paced.level, again=False) == paced.workload.warmup_s
+    assert warmup_s(paced.workload, paced.level, again=True) == AGAIN_WARMUP_S < paced.workload.warmup_s
+    for whole in (searching, visiting):
+        assert warmup_s(whole.workload, whole.level, again=True) == whole.workload.warmup_s
 
 
 def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> None:
@@ -76,7 +128,7 @@ def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> No
     costs = {level.id: level.round_cost_s for level in plan.levels}
     few, many = (
         divide_rounds(plan.levels, 10, costs, STANDARD),
-        divide_rounds(plan.levels, 100, costs, STANDARD),
+        divide_rounds(plan.levels, 400, costs, STANDARD),
     )
     assert all(less.rounds <= more.rounds for less, more in zip(few, many, strict=True))
     assert sum(level.rounds for level in many) > sum(level.rounds for level in few)
@@ -91,12 +143,25 @@ def test_the_rounds_cost_no_more_than_the_time_they_were_given(seconds: float) -
     assert sum(level.rounds * costs[level.id] for level in planned if level.rounds > 1) <= seconds
 
 
+def test_what_one_level_must_have_comes_from_the_others_down_to_half_of_their_shares() -> None:
+    close, waiting = (
+        level for level in make_plan(DEFAULT, STANDARD, 7).levels if level.id in {"close/c64", "wait/c64"}
+    )
+    shares = close.workload.share, waiting.workload.share
+    costs = {close.id: 1.0, waiting.id: 60.0}
+    share = shares[0] / sum(shares)
+    for seconds, rounds in ((70.0, 14), (80.0, 20), (1_000.0, int(1_000 * share))):
+        planned = divide_rounds([close, waiting], seconds, costs, STANDARD)
+        assert planned[0].rounds == max(rounds, int(seconds * share / 2)), seconds
+    assert planned[1].rounds == 10
+
+
 def test_an_open_loop_gets_the_latencies_that_p99_needs_where_runs_are_ranked() -> None:
     paced = [cell for cell in CELLS if cell.level.rate_per_s is not None]
     plan = make_plan(paced, replace(STANDARD, budget_s=1.0), 7)
     for level in plan.levels:
         rate_per_s = level.level.rate_per_s or 0.0
-        assert level.rounds * STANDARD.blocks * rate_per_s * level.workload.slice_s >= 10_000
+        assert level.rounds * plan.profile.blocks * rate_per_s * level.workload.slice_s >= 10_000
     assert {
         level.rounds for level in make_plan(paced, replace(STANDARD, blocks=1, budget_s=1.0), 7).levels
     } == {1}
@@ -133,8 +198,9 @@ def test_a_budget_that_is_too_small_for_the_plan_shows_in_what_the_run_takes() -
         make_plan(waiting, replace(STANDARD, budget_s=budget_s), seed=7) for budget_s in (10, 900)
     )
     assert [level.rounds for level in small.levels] == [1]
-    one_block_s = len(waiting) * (START_COST_S + waiting[0].workload.warmup_s)
-    assert least_s(small) == pytest.approx(5 * (one_block_s + small.levels[0].round_cost_s))
+    (level,) = small.levels
+    one_block_s = len(waiting) * START_COST_S + level.warmup_cost_s(again=False) + level.round_cost_s
+    assert least_s(small) == pytest.approx(small.profile.blocks * one_block_s)
     assert least_s(small) > 2 * small.profile.budget_s
     assert 0.9 * 900 < least_s(large) <= 900
 
