@@ -5,6 +5,7 @@ They may run on another machine than the lab (a remote container engine), where 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -152,7 +153,8 @@ def wait_until_accepting(
         time.sleep(RETRY_S)
 
 
-VERIFY_THREADS = 4
+VERIFY_THREADS = max(4, os.cpu_count() or 1)
+"""Most of a verification is waiting, so that four at once are not too many for one core."""
 MOST_FETCHED_BYTES = 256 * 1024
 
 _T = TypeVar("_T")
