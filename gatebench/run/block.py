@@ -25,7 +25,7 @@ from gatebench.runners.readiness import (
     scopes_of,
 )
 from gatebench.words.errors import ServerFailure
-from gatebench.words.model import Cell, Request, Subject, Transport
+from gatebench.words.model import Cell, Subject
 from gatebench.words.plan import (
     LevelPlan,
     Plan,
@@ -33,10 +33,9 @@ from gatebench.words.plan import (
     arrival_seed,
     hash_seed,
     keeps_to,
-    level_order,
-    load_of,
+    level_groups,
+    needs_warmup,
     round_order,
-    warmup_s,
 )
 from loadtests.engine.protocol import Arrivals
 from loadtests.engine.tally import SliceResult
@@ -137,7 +136,6 @@ class Block:
         self._strangers = Strangers()
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
-        self._warm: set[tuple[str, Transport, Request]] = set()
         self._missing = 0
         self.never_ready: set[str] = set()
         self._flushed = time.monotonic()
@@ -165,8 +163,8 @@ class Block:
                 check_sources()
                 self.spent.started_s += time.monotonic() - began
                 before_load()
-                for level in level_order(self._plan, self._number):
-                    self._measure(level)
+                for levels in level_groups(self._plan, self._number):
+                    self._measure(levels)
             finally:
                 try:
                     self._record.flush()
@@ -220,27 +218,39 @@ class Block:
         log = self._record.logs / f"{subject.id}-b{self._number}{purpose}.log"
         return Launch(subject, log, hash_seed(self._plan, self._number, subject.id))
 
-    def _measure(self, level: LevelPlan) -> None:
-        cells = [cell for cell in level.cells if cell.subject.id in self._instances and self._has_files(cell)]
-        if not cells:
+    def _measure(self, levels: Sequence[LevelPlan]) -> None:
+        """Measures levels on the same connections, one after the other."""
+        cells = {level.id: [cell for cell in level.cells if self._can_measure(cell)] for level in levels}
+        first = levels[0]
+        if not cells[first.id]:
             return
-        if level.workload.steps:
-            self._hold_idle(level)
+        if first.workload.steps:
+            self._hold_idle(first)
             return
-        if level.workload.locustfile:
-            self._let_users_live(level, cells)
+        if first.workload.locustfile:
+            self._let_users_live(first, cells[first.id])
             return
-        self._observer.stage(f"{level.id}: warming up")
+        self._observer.stage(f"{first.id}: warming up")
         try:
-            self._load.spawn([self._load_cell(cell) for cell in cells])
-            for cell in cells:
-                self._warm_up(level, cell)
-            self._settle(cells)
-            for round_number in range(level.rounds):
-                self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
-                self._round(level, round_number, cells, last=round_number == level.rounds - 1)
+            self._load.spawn([self._load_cell(cell) for cell in cells[first.id]])
+            for level in levels:
+                self._measure_level(level, cells[level.id], after=level is not first)
         finally:
             self._load.stop()
+
+    def _measure_level(self, level: LevelPlan, cells: Sequence[Cell], *, after: bool) -> None:
+        """Warms up and takes all rounds of a level whose connections are there."""
+        if needs_warmup(level, after=after):
+            for cell in cells:
+                if cell.subject.id in self._instances:
+                    self._warm_up(level, cell)
+            self._settle(cells)
+        for round_number in range(level.rounds):
+            self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
+            self._round(level, round_number, cells, last=round_number == level.rounds - 1)
+
+    def _can_measure(self, cell: Cell) -> bool:
+        return cell.subject.id in self._instances and self._has_files(cell)
 
     def _let_users_live(self, level: LevelPlan, cells: Sequence[Cell]) -> None:
         """A Locust file's users live from the warm-up to the last slice, so one server after the other."""
@@ -277,19 +287,11 @@ class Block:
         self.spent.round_s.setdefault(level.id, []).extend(rounds_s)
 
     def _warm_up(self, level: LevelPlan, cell: Cell) -> None:
-        """Unmeasured load; a search learns from a closed loop where to begin.
-
-        One that is warm already gets a closed loop, in which every new connection has an answer.
-        """
+        """Unmeasured load; a search learns from a closed loop where to begin."""
         began = time.monotonic()
-        load = cell.subject.id, *load_of(cell.workload)
-        again = load in self._warm
-        self._warm.add(load)
-        window_s = warmup_s(cell.workload, level.level, again=again)
         self._load.prepare(cell.subject.id)
-        paced = not level.level.objective and not again
-        arrivals = self._arrivals(level, cell, -1) if paced else None
-        result = self._load.run_slice(cell.subject.id, window_s, arrivals)
+        arrivals = None if level.level.objective else self._arrivals(level, cell, -1)
+        result = self._load.run_slice(cell.subject.id, cell.workload.warmup_s, arrivals)
         self.spent.warmed_s += time.monotonic() - began
         if level.level.objective:
             self._searches[cell.subject.id] = Search(result.counted / result.counted_s)

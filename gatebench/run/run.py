@@ -325,7 +325,7 @@ class Run:
             if time.monotonic() - reported >= max(
                 INTERIM_REPORT_FROM_S, self._awaited_s / INTERIM_REPORT_SHARE
             ):
-                reported = time.monotonic()
+                reported, self._awaited_s = time.monotonic(), 0.0
                 self._reporter.start(interim=True)
             if part == plan:  # a block of some levels does not tell what a whole one costs
                 left_s = budget_s - (time.monotonic() - began)
@@ -392,7 +392,7 @@ class Run:
     def _await_report(self) -> None:
         began = time.monotonic()
         if report_mib := self._reporter.wait():
-            self._awaited_s = time.monotonic() - began
+            self._awaited_s = max(self._awaited_s, time.monotonic() - began)
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids) + report_mib)
 
     def _finish(self, outcome: str, text: str) -> bool:

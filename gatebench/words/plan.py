@@ -12,15 +12,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gatebench.words.model import Cell, Level, Objective, Request, Subject, Transport, Workload
+from gatebench.words.model import Cell, Level, Objective, Subject, Workload
 from loadtests.engine.tally import MIN_SAMPLES, SliceResult
 
 SLICE_OVERHEAD_S = 0.007
 """First guess of what a slice costs beside its window and its drain; measured values replace it."""
 START_COST_S = 0.4
 """First guess of what starting, verifying and stopping one subject costs in a block, all side by side."""
-AGAIN_WARMUP_S = 0.02
-"""Warm-up of a server that has had the same request in this block: only its connections are new."""
 SEARCH_ROUNDS = 14
 """Rounds that a search gets in every block, whatever that costs: with fewer it seldom finds anything."""
 RANKED_BLOCKS = 3
@@ -79,15 +77,10 @@ class LevelPlan:
             return len(self.cells) * (len(self.workload.steps) + sum(self.workload.steps) * OPEN_COST_S)
         return self._turn_cost_s(self.workload.slice_s)
 
-    def warmup_cost_s(self, *, again: bool) -> float:
-        """First guess of the wall time that warming up takes in a block.
-
-        Args:
-            again: whether a level before it asked for the same.
-        """
-        if self.workload.steps:
-            return 0.0
-        return self._turn_cost_s(warmup_s(self.workload, self.level, again=again))
+    @property
+    def warmup_cost_s(self) -> float:
+        """First guess of the wall time that warming up takes in a block."""
+        return 0.0 if self.workload.steps else self._turn_cost_s(self.workload.warmup_s)
 
     def _turn_cost_s(self, window_s: float) -> float:
         """Of one slice of every cell.
@@ -108,34 +101,14 @@ class Plan:
     levels: tuple[LevelPlan, ...]
 
 
-def load_of(workload: Workload) -> tuple[Transport, Request]:
-    """What a server is asked and how; a server that had it before is warm."""
-    return workload.transport, workload.request
-
-
-def warmup_s(workload: Workload, level: Level, *, again: bool) -> float:
-    """How long a cell is warmed up.
-
-    A search measures what it begins with, and a Locust file's users begin anew at every level.
-
-    Args:
-        workload: the cell's.
-        level: the cell's.
-        again: whether the server has had the same load in this block.
-    """
-    if again and level.objective is None and workload.locustfile is None:
-        return min(AGAIN_WARMUP_S, workload.warmup_s)
-    return workload.warmup_s
-
-
 def _beside_load_s(plan: Plan) -> float:
     """First guess of what a block takes beside its rounds."""
     total_s = START_COST_S * len({cell.subject.id for level in plan.levels for cell in level.cells})
-    warm: set[tuple[Transport, Request]] = set()
+    warm: set[object] = set()
     for level in plan.levels:
-        load = load_of(level.workload)
-        total_s += level.warmup_cost_s(again=load in warm)
-        warm.add(load)
+        if needs_warmup(level, after=bool(warm & {_connections_of(level)})):
+            total_s += level.warmup_cost_s
+        warm.add(_connections_of(level))
     return total_s
 
 
@@ -274,11 +247,40 @@ def every_level(workloads: Sequence[Workload], plan: Plan) -> tuple[LevelPlan, .
     return tuple(planned.get(level.id, level) for level in asked)
 
 
-def level_order(plan: Plan, block: int) -> tuple[LevelPlan, ...]:
-    """The levels in this block's order."""
-    levels = list(plan.levels)
-    _random(plan.seed, block, "levels").shuffle(levels)
-    return tuple(levels)
+def level_groups(plan: Plan, block: int) -> tuple[tuple[LevelPlan, ...], ...]:
+    """The levels in this block's order; those of a group use the same connections one after the other."""
+    groups: dict[object, list[LevelPlan]] = {}
+    for level in plan.levels:
+        groups.setdefault(_connections_of(level), []).append(level)
+    random = _random(plan.seed, block, "levels")
+    order = list(groups.values())
+    random.shuffle(order)
+    for group in order:
+        random.shuffle(group)
+    return tuple(map(tuple, order))
+
+
+def _connections_of(level: LevelPlan) -> object:
+    """What is the same of levels that can use the same connections, with equal warm-ups.
+
+    A Locust file's users and idle connections are a level's own.
+    """
+    workload = level.workload
+    if workload.steps or workload.locustfile is not None:
+        return level.id
+    subjects = frozenset(cell.subject.id for cell in level.cells)
+    load = workload.transport, workload.request, level.level.connections, level.level.window
+    return *load, workload.warmup_s, subjects
+
+
+def needs_warmup(level: LevelPlan, *, after: bool) -> bool:
+    """Whether a level is warmed up: a search begins with what its warm-up finds.
+
+    Args:
+        level: which.
+        after: whether it follows another one on the same connections.
+    """
+    return not after or level.level.objective is not None
 
 
 def round_order(plan: Plan, block: int, level: LevelPlan, round_number: int) -> tuple[Cell, ...]:

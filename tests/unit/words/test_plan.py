@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from gatebench.words.plan import (
-    AGAIN_WARMUP_S,
     PROFILES,
     SEARCH_ROUNDS,
     START_COST_S,
@@ -15,13 +14,12 @@ from gatebench.words.plan import (
     few_rounds,
     hash_seed,
     least_s,
-    level_order,
-    load_of,
+    level_groups,
     make_plan,
+    needs_warmup,
     replan,
     round_order,
     subject_groups,
-    warmup_s,
 )
 from tests.support.plans import CELLS, SUBJECTS
 
@@ -61,8 +59,45 @@ def test_rounds_and_blocks_differ_in_their_order() -> None:
 def test_every_level_comes_once_in_each_block() -> None:
     plan = make_plan(CELLS, STANDARD, 7)
     for block in range(5):
-        order = level_order(plan, block)
-        assert sorted(level.id for level in order) == sorted(level.id for level in plan.levels)
+        order = [level.id for group in level_groups(plan, block) for level in group]
+        assert sorted(order) == sorted(level.id for level in plan.levels)
+    orders = {tuple(level.id for group in level_groups(plan, block) for level in group) for block in range(5)}
+    assert len(orders) == 5
+
+
+def test_levels_that_ask_the_same_over_as_many_connections_share_them() -> None:
+    default, every = (
+        {frozenset(level.id for level in group) for group in level_groups(make_plan(cells, STANDARD, 7), 0)}
+        for cells in (DEFAULT, CELLS)
+    )
+    assert default == {
+        frozenset({"keep-alive/c64", "keep-alive-rate/r2000", "keep-alive-rate/r5000"}),
+        frozenset({"websocket-echo/c64", "websocket-rate/r2000"}),
+        frozenset({"close/c64"}),
+        frozenset({"wait/c64"}),
+    }
+    for alone in ("visit/users16", "websocket-idle/idle5000", "keep-alive-objective/p99-10ms"):
+        assert {alone} in every
+
+
+def test_levels_of_other_subjects_or_with_another_warm_up_share_no_connections() -> None:
+    paced = [cell for cell in CELLS if cell.workload.name in {"keep-alive", "keep-alive-rate"}]
+    fewer = [cell for cell in paced if (cell.workload.name, cell.subject.id) != ("keep-alive", "uvicorn")]
+    assert len(level_groups(make_plan(fewer, STANDARD, 7), 0)) == 2
+    longer = [
+        replace(cell, workload=replace(cell.workload, warmup_s=2.0))
+        if cell.workload.name == "keep-alive"
+        else cell
+        for cell in paced
+    ]
+    assert len(level_groups(make_plan(longer, STANDARD, 7), 0)) == 2
+
+
+def test_connections_are_warmed_up_once_and_a_search_learns_from_a_warm_up_of_its_own() -> None:
+    levels = {level.id: level for level in make_plan(CELLS, STANDARD, 7).levels}
+    paced, searching = levels["keep-alive-rate/r2000"], levels["keep-alive-objective/p99-10ms"]
+    assert [needs_warmup(paced, after=after) for after in (False, True)] == [True, False]
+    assert needs_warmup(searching, after=True)
 
 
 def test_hash_seeds_differ_between_blocks_and_are_what_python_accepts() -> None:
@@ -109,18 +144,6 @@ def test_a_single_round_a_block_is_told_where_there_are_few_blocks_or_it_takes_l
     assert ": the run takes about" in few_rounds(replace(single, profile=replace(STANDARD, budget_s=1)))
     several = replace(plan, levels=tuple(replace(level, rounds=2) for level in plan.levels))
     assert few_rounds(replace(several, profile=replace(few, budget_s=1))) == ""
-
-
-def test_a_server_that_had_the_same_request_in_the_block_is_warmed_up_for_its_new_connections_alone() -> None:
-    levels = {level.id: level for level in make_plan(CELLS, STANDARD, 7).levels}
-    paced, searching = levels["keep-alive-rate/r2000"], levels["keep-alive-objective/p99-10ms"]
-    visiting = next(level for level in levels.values() if level.workload.locustfile is not None)
-    assert load_of(paced.workload) == load_of(levels["keep-alive/c64"].workload)
-    assert load_of(paced.workload) != load_of(levels["close/c64"].workload)
-    assert warmup_s(paced.workload, paced.level, again=False) == paced.workload.warmup_s
-    assert warmup_s(paced.workload, paced.level, again=True) == AGAIN_WARMUP_S < paced.workload.warmup_s
-    for whole in (searching, visiting):
-        assert warmup_s(whole.workload, whole.level, again=True) == whole.workload.warmup_s
 
 
 def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> None:
@@ -199,7 +222,7 @@ def test_a_budget_that_is_too_small_for_the_plan_shows_in_what_the_run_takes() -
     )
     assert [level.rounds for level in small.levels] == [1]
     (level,) = small.levels
-    one_block_s = len(waiting) * START_COST_S + level.warmup_cost_s(again=False) + level.round_cost_s
+    one_block_s = len(waiting) * START_COST_S + level.warmup_cost_s + level.round_cost_s
     assert least_s(small) == pytest.approx(small.profile.blocks * one_block_s)
     assert least_s(small) > 2 * small.profile.budget_s
     assert 0.9 * 900 < least_s(large) <= 900
