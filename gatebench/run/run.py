@@ -20,7 +20,7 @@ from gatebench.results.earlier import Earlier
 from gatebench.results.record import Record, RecordError, point_latest, record_error
 from gatebench.run.block import Block, Known, Observer, Spent
 from gatebench.run.describe import Sources, describe_run
-from gatebench.run.reporter import Reporter
+from gatebench.run.reporter import Reporter, is_due
 from gatebench.runners.session import watched
 from gatebench.words.errors import (
     EXIT_DONE,
@@ -43,11 +43,6 @@ from gatebench.words.plan import (
     subject_groups,
     with_rounds,
 )
-
-INTERIM_REPORT_FROM_S = 30.0
-"""Charts of less would not be worth the wait."""
-INTERIM_REPORT_SHARE = 0.025
-"""Of a run's time that its blocks may wait for reports: where one takes longer, the next comes later."""
 
 
 def new_seed() -> int:
@@ -322,9 +317,7 @@ class Run:
                 break
             self._tell_of_others(block.spent)
             ready = self._without(block.never_ready, ready)
-            if time.monotonic() - reported >= max(
-                INTERIM_REPORT_FROM_S, self._awaited_s / INTERIM_REPORT_SHARE
-            ):
+            if is_due(time.monotonic() - reported, self._awaited_s):
                 reported, self._awaited_s = time.monotonic(), 0.0
                 self._reporter.start(interim=True)
             if part == plan:  # a block of some levels does not tell what a whole one costs
