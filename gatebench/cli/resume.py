@@ -56,7 +56,8 @@ def request_of(
     if missing:
         raise ConfigurationError([f"{folder}: the run did not keep {name}" for name in missing])
     usual = choose_profile(meta.profile, budget)
-    profile = replace(usual, blocks=meta.blocks, budget_s=meta.budget_s if budget is None else usual.budget_s)
+    budget_s = meta.budget_s if budget is None else usual.budget_s
+    profile = replace(usual, blocks=meta.blocks, least_blocks=meta.blocks, budget_s=budget_s)
     workloads = tuple(replace(registry.workloads[each.name], options=each.options) for each in meta.workloads)
     return RunRequest(
         subjects=tuple(known[each.id] for each in meta.competitors),

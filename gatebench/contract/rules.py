@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
 
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import Capability, Interface
+from gatebench.words.model import Capability, Interface, Workload
 from gatebench.words.text import listed, near
 
 _ALPHABET = (string.ascii_lowercase + string.ascii_uppercase + string.digits).encode()
@@ -228,6 +228,21 @@ class SocketCase:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of the contract that a server's load uses.
+
+    Attributes:
+        routes: forms of the routes that are asked over HTTP, such as `/wait/{ms}`.
+        keeps: whether several requests go over one connection.
+        sockets: paths of WebSockets.
+    """
+
+    routes: frozenset[str] = frozenset()
+    keeps: bool = False
+    sockets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """The whole contract; see the head of `apps/contract.toml` for its rules.
 
@@ -255,6 +270,35 @@ class Contract:
         streamed: set[Capability] = {"streaming"} if route is not None and not route.measured else set()
         chunked: set[Capability] = {"chunked-request"} if case.chunked else set()
         return frozenset(streamed | chunked)
+
+    def scope_of(self, workloads: Iterable[Workload]) -> Scope | None:
+        """What workloads use of the contract; None for all of it, where a Locust file asks what it likes."""
+        routes, sockets, keeps = set(), set(), False
+        for workload in workloads:
+            if workload.locustfile is not None:
+                return None
+            request = workload.request
+            if workload.transport == "websocket":
+                sockets.add(request.path)
+                continue
+            _, route, _ = self._decide(request.method, request.path, len(request.body))
+            routes.update([route.form] if route is not None else [])
+            keeps = keeps or workload.transport == "keep-alive"
+        return Scope(frozenset(routes), keeps, frozenset(sockets))
+
+    def within(self, scope: Scope) -> Contract:
+        """The same rules with the cases of a scope alone; no refusal is among them."""
+
+        def concerns(case: Case) -> bool:
+            status, route, _ = self._decide(case.method, case.target, len(case.send.make()))
+            return status == 200 and route is not None and route.form in scope.routes
+
+        return replace(
+            self,
+            cases=tuple(filter(concerns, self.cases)),
+            connection=self.connection if scope.keeps else (),
+            websockets=tuple(case for case in self.websockets if case.path in scope.sockets),
+        )
 
     def answer(self, method: str, target: str, body: bytes = b"") -> Answer:
         """What a request gets; `target` may carry a query string and percent-encoding."""

@@ -5,6 +5,7 @@ They may run on another machine than the lab (a remote container engine), where 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Literal, Protocol, TypeVar
 
 from gatebench.contract.file import load_contract
 from gatebench.contract.probe import CLOSE, HttpProbe, NotHttpError, WireError
-from gatebench.contract.rules import Contract
+from gatebench.contract.rules import Contract, Scope
 from gatebench.contract.verify import Difference, differences, verify
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Capability, Interface
@@ -152,7 +153,8 @@ def wait_until_accepting(
         time.sleep(RETRY_S)
 
 
-VERIFY_THREADS = 4
+VERIFY_THREADS = max(4, os.cpu_count() or 1)
+"""Most of a verification is waiting, so that four at once are not too many for one core."""
 MOST_FETCHED_BYTES = 256 * 1024
 
 _T = TypeVar("_T")
@@ -162,13 +164,18 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A server that is to be held to the contract, what it declares, and how many worker processes it has."""
+    """A server that is to be held to the contract, what it declares, and how many worker processes it has.
+
+    Attributes:
+        scope: the part of the contract that it is held to; None for all of it.
+    """
 
     host: str
     port: int
     interface: Interface
     supports: frozenset[Capability]
     workers: int = 1
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +245,7 @@ def verify_all(
             check.supports,
             check.host,
             check.port,
-            contract,
+            contract if check.scope is None else contract.within(check.scope),
             thorough=thorough,
             timeout_s=timeout_s,
             workers=check.workers,

@@ -221,7 +221,7 @@ def verify(
             not be there undeclared.
         host: where it listens.
         port: where it listens.
-        contract: what it is held to.
+        contract: what it is held to; a part of it (`Contract.within`) where the rest was asked before.
         thorough: also the cases that are left out before each block.
         timeout_s: for one answer, in seconds.
         workers: server processes; with more than one, a broadcast need not reach another socket.
@@ -233,7 +233,8 @@ def verify(
             # One that does not close says so once, rather than by a timeout in every case.
             closes = "close" in supports and not any(each.aspect == "close" for each in found)
             found += server.check_case(case, to_the_end=closes)
-    found += server.check_connection()
+    if contract.connection:
+        found += server.check_connection()
     for socket_case in contract.websockets:
         if "websocket" in supports:
             found += check_socket(socket_case, host, port, timeout_s=timeout_s, workers=workers)

@@ -130,6 +130,36 @@ def cores_to_try() -> Cores:
     return divide_evenly(cores, None, hyper_threads(cores)) if len(cores) > 1 else Cores(cores, cores, cores)
 
 
+def starting_places(cores: Cores, nodes: Mapping[int, int]) -> tuple[tuple[int, ...], ...]:
+    """Where servers may start before their load: the servers' cores, and others in groups of as many.
+
+    A server sees as many cores as it will have, since some size their pools by that. Its memory stays where
+    it was first used, so the groups are of the same memory node, where that is known.
+
+    Args:
+        cores: of the machine.
+        nodes: core → its memory node.
+
+    Returns:
+        Disjoint groups, the servers' cores first.
+    """
+    near = {nodes.get(core) for core in cores.server}
+    others = sorted({*cores.engine, *cores.lab} - {*cores.server})
+    free = [core for core in others if nodes.get(core) in near]
+    size = len(cores.server)
+    groups = (tuple(free[first : first + size]) for first in range(0, len(free), size))
+    return (cores.server, *(group for group in groups if len(group) == size))
+
+
+def memory_nodes(cores: Sequence[int]) -> dict[int, int]:
+    """Core → its memory node (NUMA), as Linux tells; empty where it does not."""
+    found: dict[int, int] = {}
+    for path in Path("/sys/devices/system/node").glob("node[0-9]*/cpulist"):
+        members = _parse_core_list(path.read_text())
+        found |= {core: int(path.parent.name.removeprefix("node")) for core in cores if core in members}
+    return found
+
+
 def hyper_threads(cores: Sequence[int]) -> dict[int, frozenset[int]]:
     """Core → all hyper-threads of its physical core, as Linux tells; empty where it does not."""
     found: dict[int, frozenset[int]] = {}
@@ -141,9 +171,9 @@ def hyper_threads(cores: Sequence[int]) -> dict[int, frozenset[int]]:
 
 
 def _parse_core_list(text: str) -> frozenset[int]:
-    """`0-2,8` → {0, 1, 2, 8}, the format of the kernel's CPU lists."""
+    """`0-2,8` → {0, 1, 2, 8}, the format of the kernel's CPU lists; empty for a node without a core."""
     cores: set[int] = set()
-    for part in text.strip().split(","):
+    for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
         cores.update(range(int(first), int(last or first) + 1))
     return frozenset(cores)

@@ -11,7 +11,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,8 @@ OWNER_VARIABLE = "GATEBENCH_OWNER"
 SCRATCH_PREFIX = "gatebench-"
 EXEC_CHECKS = 20
 EXEC_CHECK_S = 0.001
+MOST_LOOKS = 50
+"""At the threads of a server that is moved; one that starts threads all the time has as many chances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,52 @@ def tree(pid: int) -> tuple[int, ...]:
         return (pid, *(child.pid for child in process.children(recursive=True)))
     except psutil.NoSuchProcess:
         return ()
+
+
+def move(pid: int, cores: Sequence[int], to: Sequence[int]) -> None:
+    """Puts every thread of a process and of its descendants from some cores on others.
+
+    A thread that had chosen among its cores keeps its choice among the others, core by core. What is started
+    meanwhile is found by the next look; after one that finds nothing more, all that they start inherits `to`.
+
+    Args:
+        pid: the process.
+        cores: where it was started.
+        to: as many others.
+
+    Raises:
+        PermissionError: a thread is somebody else's.
+        TimeoutError: after `MOST_LOOKS` looks there still are threads elsewhere.
+    """
+    for _ in range(MOST_LOOKS):
+        elsewhere = {task: found for task in _tasks(tree(pid)) if (found := _affinity(task)) - {*to}}
+        if not elsewhere:
+            return
+        for task, found in elsewhere.items():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(task, moved(found, cores, to))
+    raise TimeoutError(f"after {MOST_LOOKS} looks {len(elsewhere)} of its threads still run on other cores")
+
+
+def moved(found: Collection[int], cores: Sequence[int], to: Sequence[int]) -> set[int]:
+    """The cores of a thread that was on `found`, once what was on `cores` is on `to`."""
+    places = dict(zip(cores, to, strict=True))
+    return {places.get(core, core) for core in found} & {*to} or {*to}
+
+
+def _tasks(pids: Iterable[int]) -> Iterator[int]:
+    """The threads of processes, by their IDs."""
+    for pid in pids:
+        with suppress(OSError):  # it has ended
+            yield from (int(path.name) for path in Path(f"/proc/{pid}/task").iterdir())
+
+
+def _affinity(task: int) -> set[int]:
+    """The cores that a thread may run on; none when it is gone."""
+    try:
+        return os.sched_getaffinity(task)
+    except ProcessLookupError:
+        return set()
 
 
 def cpu_s(pids: Sequence[int]) -> float:

@@ -23,6 +23,7 @@ from gatebench.runners.readiness import (
     hold_all_to_contract,
     hold_to_contract,
     in_words,
+    scopes_of,
 )
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Cell, Subject
@@ -33,7 +34,8 @@ from gatebench.words.plan import (
     arrival_seed,
     hash_seed,
     keeps_to,
-    level_order,
+    level_groups,
+    needs_warmup,
     round_order,
 )
 from loadtests.engine.protocol import Arrivals
@@ -66,11 +68,18 @@ class Spent:
     """Where a block's wall time went, in seconds.
 
     Attributes:
+        started_s: starting servers and holding them to the contract.
+        warmed_s: load that is not measured.
+        load_s: load that is, up to the last answer.
+        ended_s: ending the servers at the block's end.
+        round_s: level → what each of its rounds took.
         slices, shared: how many it took, and in how many of them others had the server's cores.
     """
 
     started_s: float = 0.0
+    warmed_s: float = 0.0
     load_s: float = 0.0
+    ended_s: float = 0.0
     round_s: dict[str, list[float]] = field(default_factory=dict)
     slices: int = 0
     shared: int = 0
@@ -94,6 +103,7 @@ class Block:
     """One block of a run: fresh servers, then rounds of slices on each level.
 
     Args:
+        first: whether every server is held to the whole contract, and not only to what its load uses of it.
         asks_interfaces: also asks every server, before its load, what it hands the application.
         known: what the run knows from earlier blocks; gets what this one shows.
 
@@ -110,6 +120,7 @@ class Block:
         *,
         record: Record,
         observer: Observer,
+        first: bool = True,
         asks_interfaces: bool = False,
         known: Known | None = None,
     ) -> None:
@@ -119,6 +130,8 @@ class Block:
         self._load = means.load
         self._record = record
         self._observer = observer
+        cells = () if first else (cell for level in plan.levels for cell in level.cells)
+        self._scopes = scopes_of(cells, means.contract)
         self._asks_interfaces = asks_interfaces
         self._known = Known() if known is None else known
         self._strangers = Strangers()
@@ -149,16 +162,18 @@ class Block:
                 began = time.monotonic()
                 self._start(subjects)
                 check_sources()
-                before_load()
                 self.spent.started_s += time.monotonic() - began
-                for level in level_order(self._plan, self._number):
-                    self._measure(level)
+                before_load()
+                for levels in level_groups(self._plan, self._number):
+                    self._measure(levels)
             finally:
                 try:
                     self._record.flush()
                 finally:
+                    began = time.monotonic()
                     self._end(tuple(self._instances.values()))
                     self._instances.clear()
+                    self.spent.ended_s += time.monotonic() - began
 
     def _start(self, subjects: Sequence[Subject]) -> None:
         self._observer.stage(starting(subjects))
@@ -173,20 +188,27 @@ class Block:
                 "argv", block=self._number, subject=subject.id, argv=started.argv, port=started.port
             )
         self._observer.stage("holding every server to the contract")
-        servers = [each for each in self._instances.values() if not each.subject.responder]
-        responders = [each for each in self._instances.values() if each.subject.responder]
-        failures = hold_all_to_contract(servers, self._means.site, thorough=False)
-        failures += await_answers(responders, self._means.site)
-        for instance, differing in failures:
-            self.never_ready.add(instance.subject.id)
-            self._fail(instance.subject, differing)
-            del self._instances[instance.subject.id]
-        self._end([instance for instance, _ in failures])
+        instances = tuple(self._instances.values())
+        servers = tuple(each for each in instances if not each.subject.responder)
+        responders = tuple(each for each in instances if each.subject.responder)
+        self._refuse(
+            hold_all_to_contract(servers, self._means.site, thorough=False, scopes=self._scopes)
+            + await_answers(responders, self._means.site)
+        )
+        self._refuse(self._means.runner.place(tuple(self._instances.values())))
         if self._asks_interfaces:
             for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
                 self._record.event("interface", block=self._number, **asdict(handed))
         if len(self._instances) > 1:
             self._name_those_at_work()
+
+    def _refuse(self, failures: Sequence[tuple[Instance, ServerFailure]]) -> None:
+        """Ends servers that get no load in this block."""
+        for instance, failure in failures:
+            self.never_ready.add(instance.subject.id)
+            self._fail(instance.subject, failure)
+            del self._instances[instance.subject.id]
+        self._end([instance for instance, _ in failures])
 
     def _name_those_at_work(self) -> None:
         for subject, share in at_work(tuple(self._instances.values())).items():
@@ -200,27 +222,39 @@ class Block:
         log = self._record.logs / f"{subject.id}-b{self._number}{purpose}.log"
         return Launch(subject, log, hash_seed(self._plan, self._number, subject.id))
 
-    def _measure(self, level: LevelPlan) -> None:
-        cells = [cell for cell in level.cells if cell.subject.id in self._instances and self._has_files(cell)]
-        if not cells:
+    def _measure(self, levels: Sequence[LevelPlan]) -> None:
+        """Measures levels on the same connections, one after the other."""
+        cells = {level.id: [cell for cell in level.cells if self._can_measure(cell)] for level in levels}
+        first = levels[0]
+        if not cells[first.id]:
             return
-        if level.workload.steps:
-            self._hold_idle(level)
+        if first.workload.steps:
+            self._hold_idle(first)
             return
-        if level.workload.locustfile:
-            self._let_users_live(level, cells)
+        if first.workload.locustfile:
+            self._let_users_live(first, cells[first.id])
             return
-        self._observer.stage(f"{level.id}: warming up")
+        self._observer.stage(f"{first.id}: warming up")
         try:
-            self._load.spawn([self._load_cell(cell) for cell in cells])
-            for cell in cells:
-                self._warm_up(level, cell)
-            self._settle(cells)
-            for round_number in range(level.rounds):
-                self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
-                self._round(level, round_number, cells, last=round_number == level.rounds - 1)
+            self._load.spawn([self._load_cell(cell) for cell in cells[first.id]])
+            for level in levels:
+                self._measure_level(level, cells[level.id], after=level is not first)
         finally:
             self._load.stop()
+
+    def _measure_level(self, level: LevelPlan, cells: Sequence[Cell], *, after: bool) -> None:
+        """Warms up and takes all rounds of a level whose connections are there."""
+        if needs_warmup(level, after=after):
+            for cell in cells:
+                if cell.subject.id in self._instances:
+                    self._warm_up(level, cell)
+            self._settle(cells)
+        for round_number in range(level.rounds):
+            self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
+            self._round(level, round_number, cells, last=round_number == level.rounds - 1)
+
+    def _can_measure(self, cell: Cell) -> bool:
+        return cell.subject.id in self._instances and self._has_files(cell)
 
     def _let_users_live(self, level: LevelPlan, cells: Sequence[Cell]) -> None:
         """A Locust file's users live from the warm-up to the last slice, so one server after the other."""
@@ -258,9 +292,11 @@ class Block:
 
     def _warm_up(self, level: LevelPlan, cell: Cell) -> None:
         """Unmeasured load; a search learns from a closed loop where to begin."""
+        began = time.monotonic()
         self._load.prepare(cell.subject.id)
         arrivals = None if level.level.objective else self._arrivals(level, cell, -1)
         result = self._load.run_slice(cell.subject.id, cell.workload.warmup_s, arrivals)
+        self.spent.warmed_s += time.monotonic() - began
         if level.level.objective:
             self._searches[cell.subject.id] = Search(result.counted / result.counted_s)
         self._check_alive(cell)
@@ -322,7 +358,8 @@ class Block:
         """A server of its own: one that was under load before has free memory to give to connections."""
         instance = start_one(self._means.runner, self._launch(subject, "-idle"))
         try:
-            hold_to_contract(instance, self._means.site, thorough=False)
+            scope = self._scopes.get(subject.id)
+            hold_to_contract(instance, self._means.site, thorough=False, scope=scope)
             yield instance
         finally:
             self._end([instance])

@@ -16,6 +16,22 @@ PROCESSES = 2
 """Each has a picture in memory, and the lab is to stay under 500 MiB. Beside a run it is a single one."""
 
 
+INTERIM_FROM_S = 30.0
+"""Charts of less would not be worth the wait."""
+INTERIM_SHARE = 0.025
+"""Of a run's time that its blocks may wait for reports."""
+
+
+def is_due(since_s: float, awaited_s: float) -> bool:
+    """Whether a report is made between two blocks.
+
+    Args:
+        since_s: how long ago the last one was begun, or the first block.
+        awaited_s: how long a block waited for the last one.
+    """
+    return since_s >= max(INTERIM_FROM_S, awaited_s / INTERIM_SHARE)
+
+
 class Reporter:
     """Makes one report after the other of what a run has measured so far.
 

@@ -21,7 +21,7 @@ from gatebench.results.earlier import Earlier
 from gatebench.results.record import Record, RecordError, point_latest, record_error
 from gatebench.run.block import Block, Known, Observer, Spent
 from gatebench.run.describe import Sources, describe_run
-from gatebench.run.reporter import Reporter
+from gatebench.run.reporter import Reporter, is_due
 from gatebench.runners.session import watched
 from gatebench.words.errors import (
     EXIT_DONE,
@@ -38,15 +38,12 @@ from gatebench.words.plan import (
     Turn,
     choose_twin,
     every_turn,
-    least_s,
+    few_rounds,
     make_plan,
     replan,
     subject_groups,
     with_rounds,
 )
-
-INTERIM_REPORT_FROM_S = 30.0
-"""A report takes some seconds, for which the next block waits; it is made after blocks at least this long."""
 
 
 def new_seed() -> int:
@@ -100,6 +97,7 @@ class Run:
         self._began = time.monotonic()
         self._setup_s = 0.0
         self._load_s = 0.0
+        self._awaited_s = 0.0
         self._memory_mib = 0.0
         self._own_pids: list[int] = []
         self._notices: list[str] = []
@@ -200,7 +198,7 @@ class Run:
             ready += {cell.subject.id: cell.subject for cell in measurable if cell.subject.responder}.values()
             plan = make_plan(measurable, request.profile, request.seed)
             whole = replace(request, workloads=workloads, subjects=(*request.subjects, *filter(None, [twin])))
-            self._warn_of_few_rounds(plan)
+            self._tell_of_the_budget(plan)
             description = describe_run(
                 whole,
                 plan,
@@ -274,7 +272,7 @@ class Run:
         servers = [subject for subject in ready if not subject.responder]
         sources = Sources((), ()) if self._containers else Sources(servers, request.workloads)
         known = Known()
-        began = time.monotonic()
+        began = reported = time.monotonic()
         for done, turn in enumerate(turns, start=1):
             block_began = time.monotonic()
             record.event("block-started", block=turn.block)
@@ -290,6 +288,7 @@ class Run:
                 means,
                 record=record,
                 observer=self._observer,
+                first=done == 1,
                 asks_interfaces=done == 1 and not asked,
                 known=known,
             )
@@ -304,7 +303,9 @@ class Run:
                 block=turn.block,
                 wall_s=round(wall_s, 3),
                 started_s=round(block.spent.started_s, 3),
+                warmed_s=round(block.spent.warmed_s, 3),
                 load_s=round(block.spent.load_s, 3),
+                ended_s=round(block.spent.ended_s, 3),
             )
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids))
             self._observer.block_finished(named, done, len(turns), time.monotonic() - began)
@@ -313,7 +314,8 @@ class Run:
                 break
             self._tell_of_others(block.spent)
             ready = self._without(block.never_ready, ready)
-            if wall_s >= INTERIM_REPORT_FROM_S:
+            if is_due(time.monotonic() - reported, self._awaited_s):
+                reported, self._awaited_s = time.monotonic(), 0.0
                 self._reporter.start(interim=True)
             if part == plan:  # a block of some levels does not tell what a whole one costs
                 left_s = budget_s - (time.monotonic() - began)
@@ -368,19 +370,19 @@ class Run:
         self._observer.note(text)
         self._notices.append(text)
 
-    def _warn_of_few_rounds(self, plan: Plan) -> None:
-        single = [level.id for level in plan.levels if level.rounds == 1]
-        if not single or plan.profile.max_rounds is not None:
-            return
-        needed_s = least_s(plan)
-        longer = f", and the run takes about {needed_s:.0f} s" if needed_s > plan.profile.budget_s else ""
-        self._note(
-            f"the budget leaves a single round a block for {', '.join(single)}: one stray slice then decides"
-            f"{longer}. Give it more time (--budget), or fewer servers or workloads"
-        )
+    def _tell_of_the_budget(self, plan: Plan) -> None:
+        if plan.profile.blocks < self._request.profile.blocks:
+            self._note(
+                f"the budget pays for {plan.profile.blocks} blocks of fresh servers and not for "
+                f"{self._request.profile.blocks}: intervals are wider"
+            )
+        if text := few_rounds(plan):
+            self._note(text)
 
     def _await_report(self) -> None:
+        began = time.monotonic()
         if report_mib := self._reporter.wait():
+            self._awaited_s = max(self._awaited_s, time.monotonic() - began)
             self._memory_mib = max(self._memory_mib, memory_mib(self._own_pids) + report_mib)
 
     def _finish(self, outcome: str, text: str) -> bool:

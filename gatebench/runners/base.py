@@ -139,7 +139,17 @@ class Runner(Protocol):
     """Starts servers and ends them."""
 
     def start(self, launches: Sequence[Launch]) -> list[Instance | ServerFailure]:
-        """Starts servers, each on a fresh port, and returns at once: for each the server, or why not."""
+        """Starts servers, each on a fresh port, and returns at once: for each the server, or why not.
+
+        Several may start on all of the machine's cores, each on as many as it will have; see `place`.
+        """
+
+    def place(self, instances: Sequence[Instance]) -> list[tuple[Instance, ServerFailure]]:
+        """Puts servers that were started side by side on the servers' cores, where the load is to meet them.
+
+        Returns:
+            Those of which that is not certain, and why.
+        """
 
     def stop(self, instances: Sequence[Instance]) -> None:
         """Ends servers and waits until they have ended, by force where they do not obey."""

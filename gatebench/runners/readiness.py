@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gatebench.contract.rules import Contract, Scope
 from gatebench.contract.site import Check, Fetched, Listening, Site
 from gatebench.contract.verify import Difference
 from gatebench.runners.base import Around, Instance
 from gatebench.words.errors import ServerFailure
 from gatebench.words.interface_keys import need
-from gatebench.words.model import Interface
+from gatebench.words.model import Cell, Interface, Workload
 
 LOOK_S = 0.3
 IDLE_SHARE = 0.02
@@ -106,24 +107,44 @@ def describe(differences: Sequence[Difference]) -> str:
     )
 
 
-def hold_to_contract(instance: Instance, site: Site, *, thorough: bool) -> None:
-    """Waits until a server answers, and holds it to the contract.
+def scopes_of(cells: Iterable[Cell], contract: Contract) -> dict[str, Scope]:
+    """ID of a subject → the part of the contract that its cells use; without those that may use all of it."""
+    workloads: dict[str, list[Workload]] = {}
+    for cell in cells:
+        workloads.setdefault(cell.subject.id, []).append(cell.workload)
+    found = {subject: contract.scope_of(used) for subject, used in workloads.items()}
+    return {subject: scope for subject, scope in found.items() if scope is not None}
+
+
+def hold_to_contract(instance: Instance, site: Site, *, thorough: bool, scope: Scope | None = None) -> None:
+    """Waits until a server answers, and holds it to the contract, or to the part of it that `scope` names.
 
     Raises:
         ServerFailure: it never got ready, ended, or differs from the contract; with its last log lines.
     """
-    for _, failure in hold_all_to_contract([instance], site, thorough=thorough):
+    scopes = {instance.subject.id: scope} if scope else None
+    for _, failure in hold_all_to_contract([instance], site, thorough=thorough, scopes=scopes):
         raise failure
 
 
 def hold_all_to_contract(
-    instances: Sequence[Instance], site: Site, *, thorough: bool
+    instances: Sequence[Instance],
+    site: Site,
+    *,
+    thorough: bool,
+    scopes: Mapping[str, Scope] | None = None,
 ) -> list[tuple[Instance, ServerFailure]]:
-    """Holds several servers to the contract at the same time; returns those that fail."""
+    """Holds several servers to the contract at the same time; returns those that fail.
+
+    Args:
+        instances: the servers.
+        site: asks them.
+        thorough: also asks what is left out before a block.
+        scopes: ID of a subject → the part of the contract that it is held to; all of it where none is named.
+    """
     answering, failures = _wait_until_ready(instances, site)
-    differences = site.verify(
-        [_check(each) for each in answering], thorough=thorough, timeout_s=CASE_TIMEOUT_S
-    )
+    checks = [_check(each, (scopes or {}).get(each.subject.id)) for each in answering]
+    differences = site.verify(checks, thorough=thorough, timeout_s=CASE_TIMEOUT_S)
     restless = await_rest([each for each in answering if each.workers > 1])
     for instance, found in zip(answering, differences, strict=True):
         # First of all whether it is this server that answered: a port can be somebody else's by now.
@@ -182,9 +203,9 @@ def _wait_until_ready(
     return answering, failures
 
 
-def _check(instance: Instance) -> Check:
+def _check(instance: Instance, scope: Scope | None = None) -> Check:
     variant = instance.subject.variant
-    return Check(instance.host, instance.port, variant.interface, variant.supports, instance.workers)
+    return Check(instance.host, instance.port, variant.interface, variant.supports, instance.workers, scope)
 
 
 def failed(instance: Instance, code: str, text: str) -> ServerFailure:

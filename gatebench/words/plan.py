@@ -17,11 +17,13 @@ from loadtests.engine.tally import MIN_SAMPLES, SliceResult
 
 SLICE_OVERHEAD_S = 0.007
 """First guess of what a slice costs beside its window and its drain; measured values replace it."""
-START_COST_S = 0.8
-"""First guess of what starting, verifying and stopping one subject costs in a block."""
+START_COST_S = 0.4
+"""First guess of what starting, verifying and stopping one subject costs in a block, all side by side."""
 SEARCH_ROUNDS = 14
 """Rounds that a search gets in every block, whatever that costs: with fewer it seldom finds anything."""
 RANKED_BLOCKS = 3
+MANY_BLOCKS = 10
+"""Of which one with a stray slice is an outlier among the others, and no more."""
 TAIL_LATENCIES = MIN_SAMPLES["p99"] * 130 // 100
 """Over what p99 needs: a fifth may be left out, as disturbed slices or because the engine was late."""
 OPEN_COST_S = 0.001
@@ -36,17 +38,20 @@ class Profile:
         blocks: fresh starts of every server.
         budget_s: wall time of the run after set-up.
         max_rounds: upper limit of rounds in a level, or None.
+        least_blocks: as few as these, where the budget pays for a round of everything in no more; 0 for
+            `blocks`, whatever they cost.
     """
 
     name: str
     blocks: int
     budget_s: float
     max_rounds: int | None = None
+    least_blocks: int = 0
 
 
 PROFILES = {
     "smoke": Profile("smoke", blocks=1, budget_s=60.0, max_rounds=3),
-    "standard": Profile("standard", blocks=5, budget_s=780.0),
+    "standard": Profile("standard", blocks=10, budget_s=780.0, least_blocks=5),
     "full": Profile("full", blocks=10, budget_s=3600.0),
 }
 
@@ -67,15 +72,24 @@ class LevelPlan:
 
     @property
     def round_cost_s(self) -> float:
-        """First guess of a round's wall time.
-
-        Where the request waits by design, the drain depends on how many requests a server holds at once; half
-        of the cells are taken to be as slow as one at a time. Idle connections are opened step by step.
-        """
+        """First guess of a round's wall time. Idle connections are opened step by step."""
         if self.workload.steps:
             return len(self.cells) * (len(self.workload.steps) + sum(self.workload.steps) * OPEN_COST_S)
+        return self._turn_cost_s(self.workload.slice_s)
+
+    @property
+    def warmup_cost_s(self) -> float:
+        """First guess of the wall time that warming up takes in a block."""
+        return 0.0 if self.workload.steps else self._turn_cost_s(self.workload.warmup_s)
+
+    def _turn_cost_s(self, window_s: float) -> float:
+        """Of one slice of every cell.
+
+        Where the request waits by design, the drain depends on how many requests a server holds at once; half
+        of the cells are taken to be as slow as one at a time.
+        """
         drain_s = self.workload.service_s * self.level.connections / 4
-        return len(self.cells) * (self.workload.slice_s + drain_s + SLICE_OVERHEAD_S)
+        return len(self.cells) * (window_s + drain_s + SLICE_OVERHEAD_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +101,64 @@ class Plan:
     levels: tuple[LevelPlan, ...]
 
 
+def _beside_load_s(plan: Plan) -> float:
+    """First guess of what a block takes beside its rounds."""
+    total_s = START_COST_S * len({cell.subject.id for level in plan.levels for cell in level.cells})
+    warm: set[object] = set()
+    for level in plan.levels:
+        if needs_warmup(level, after=bool(warm & {_connections_of(level)})):
+            total_s += level.warmup_cost_s
+        warm.add(_connections_of(level))
+    return total_s
+
+
 def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
-    """Groups cells by workload and level and divides the profile's budget between them."""
+    """Groups cells by workload and level and divides the profile's budget between them.
+
+    Each block costs a start and a warm-up of everything. Where the budget does not pay for those and a round
+    of every level, there are fewer blocks, down to the profile's least.
+    """
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.workload.name, cell.level.id), []).append(cell)
     levels = tuple(LevelPlan(group[0].workload, group[0].level, tuple(group)) for group in groups.values())
-    subjects = {cell.subject.id for cell in cells}
-    warmup_s = sum(len(level.cells) * level.workload.warmup_s for level in levels)
-    block_s = profile.budget_s / profile.blocks - len(subjects) * START_COST_S - warmup_s
     costs = {level.id: level.round_cost_s for level in levels}
-    return Plan(profile, seed, divide_rounds(levels, block_s, costs, profile))
+    plan = Plan(profile, seed, levels)
+    load_s = profile.budget_s / profile.blocks - _beside_load_s(plan)
+    plan = replace(plan, levels=divide_rounds(levels, load_s, costs, profile))
+    least_blocks = profile.least_blocks or profile.blocks
+    if profile.blocks > least_blocks and least_s(plan) > profile.budget_s:
+        return make_plan(cells, replace(profile, blocks=profile.blocks - 1), seed)
+    return plan
 
 
 def least_s(plan: Plan) -> float:
     """First guess of a run's wall time after set-up; over the budget where that is too small for the plan."""
-    subjects = {cell.subject.id for level in plan.levels for cell in level.cells}
-    levels_s = sum(
-        len(level.cells) * level.workload.warmup_s + level.rounds * level.round_cost_s
-        for level in plan.levels
+    rounds_s = sum(level.rounds * level.round_cost_s for level in plan.levels)
+    return plan.profile.blocks * (_beside_load_s(plan) + rounds_s)
+
+
+def few_rounds(plan: Plan) -> str:
+    """What is too little of a plan, and what helps; empty where every level has slices enough.
+
+    Over many blocks a stray slice is one of as many numbers; over few it decides.
+    """
+    blocks = plan.profile.blocks
+    single = [level.id for level in plan.levels if level.rounds == 1]
+    if not single or plan.profile.max_rounds is not None:
+        return ""
+    needed_s = least_s(plan)
+    found = []
+    if blocks < MANY_BLOCKS:
+        found.append("one stray slice then decides")
+    if needed_s > plan.profile.budget_s:
+        found.append(f"{'and ' if found else ''}the run takes about {needed_s:.0f} s")
+    if not found:
+        return ""
+    return (
+        f"the budget leaves a single round a block for {', '.join(single)}: {', '.join(found)}. "
+        "Give it more time (--budget), or fewer servers or workloads"
     )
-    return plan.profile.blocks * (len(subjects) * START_COST_S + levels_s)
 
 
 def least_rounds(level: LevelPlan, profile: Profile) -> int:
@@ -126,23 +177,48 @@ def least_rounds(level: LevelPlan, profile: Profile) -> int:
 def divide_rounds(
     levels: Sequence[LevelPlan], seconds: float, round_costs_s: dict[str, float], profile: Profile
 ) -> tuple[LevelPlan, ...]:
-    """Gives each level as many rounds as its share of `seconds` pays for, within what the profile allows."""
-    most = profile.max_rounds
+    """Gives each level as many rounds as its share of `seconds` pays for, within what the profile allows.
+
+    A level that must have more than its share pays for has them at the cost of the others, down to half of
+    their shares; what that does not pay for takes longer.
+    """
     # A workload's share is divided between its levels, so that one more rate costs the others nothing.
     levels_of = Counter(level.workload.name for level in levels)
-    shares = sum({level.workload.name: level.workload.share for level in levels}.values())
-    planned = []
-    for level in levels:
-        share = level.workload.share / levels_of[level.workload.name] / shares
-        seconds_here = max(0.0, seconds) * share
-        rounds = max(least_rounds(level, profile), int(seconds_here / max(round_costs_s[level.id], 1e-6)))
-        if level.workload.steps:
-            rounds = 1
-        if level.level.objective is not None:
-            planned.append(replace(level, rounds=max(SEARCH_ROUNDS, rounds)))
-            continue
-        planned.append(replace(level, rounds=rounds if most is None else min(most, rounds)))
-    return tuple(planned)
+    share_of = {level.id: level.workload.share / levels_of[level.workload.name] for level in levels}
+    seconds = max(0.0, seconds)
+    half_s = seconds / max(sum(share_of.values()), 1e-6) / 2
+    left_s = seconds
+    rounds: dict[str, int] = {}
+    unsettled = list(levels)
+    while unsettled:
+        shares = {level.id: share_of[level.id] for level in unsettled}
+        each_s = max(half_s, left_s / sum(shares.values()))
+        paid = {id_: int(each_s * share / max(round_costs_s[id_], 1e-6)) for id_, share in shares.items()}
+        least = {level.id: _must_have(level, profile) for level in unsettled}
+        poor = [level for level in unsettled if paid[level.id] <= least[level.id] or level.workload.steps]
+        if not poor:
+            rounds |= paid
+            break
+        rounds |= {level.id: least[level.id] for level in poor}
+        left_s -= sum(least[level.id] * round_costs_s[level.id] for level in poor)
+        unsettled = [level for level in unsettled if level.id not in rounds]
+    most = profile.max_rounds
+    return tuple(
+        replace(
+            level,
+            rounds=rounds[level.id]
+            if most is None or level.level.objective is not None
+            else min(most, rounds[level.id]),
+        )
+        for level in levels
+    )
+
+
+def _must_have(level: LevelPlan, profile: Profile) -> int:
+    """Rounds of a level in every block, whatever they cost; of idle connections it is one, and no more."""
+    if level.workload.steps:
+        return 1
+    return SEARCH_ROUNDS if level.level.objective is not None else least_rounds(level, profile)
 
 
 def replan(plan: Plan, block_s: float, wall_s: float, round_s: dict[str, list[float]]) -> Plan:
@@ -171,11 +247,40 @@ def every_level(workloads: Sequence[Workload], plan: Plan) -> tuple[LevelPlan, .
     return tuple(planned.get(level.id, level) for level in asked)
 
 
-def level_order(plan: Plan, block: int) -> tuple[LevelPlan, ...]:
-    """The levels in this block's order."""
-    levels = list(plan.levels)
-    _random(plan.seed, block, "levels").shuffle(levels)
-    return tuple(levels)
+def level_groups(plan: Plan, block: int) -> tuple[tuple[LevelPlan, ...], ...]:
+    """The levels in this block's order; those of a group use the same connections one after the other."""
+    groups: dict[object, list[LevelPlan]] = {}
+    for level in plan.levels:
+        groups.setdefault(_connections_of(level), []).append(level)
+    random = _random(plan.seed, block, "levels")
+    order = list(groups.values())
+    random.shuffle(order)
+    for group in order:
+        random.shuffle(group)
+    return tuple(map(tuple, order))
+
+
+def _connections_of(level: LevelPlan) -> object:
+    """What is the same of levels that can use the same connections, with equal warm-ups.
+
+    A Locust file's users and idle connections are a level's own.
+    """
+    workload = level.workload
+    if workload.steps or workload.locustfile is not None:
+        return level.id
+    subjects = frozenset(cell.subject.id for cell in level.cells)
+    load = workload.transport, workload.request, level.level.connections, level.level.window
+    return *load, workload.warmup_s, subjects
+
+
+def needs_warmup(level: LevelPlan, *, after: bool) -> bool:
+    """Whether a level is warmed up: a search begins with what its warm-up finds.
+
+    Args:
+        level: which.
+        after: whether it follows another one on the same connections.
+    """
+    return not after or level.level.objective is not None
 
 
 def round_order(plan: Plan, block: int, level: LevelPlan, round_number: int) -> tuple[Cell, ...]:

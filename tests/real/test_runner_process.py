@@ -17,9 +17,10 @@ from gatebench.contract.file import load_contract
 from gatebench.contract.site import LocalSite
 from gatebench.machine.processes import OWNER_VARIABLE, Owner
 from gatebench.runners import readiness
+from gatebench.runners.base import Launch
 from gatebench.runners.process import runner as processes
 from gatebench.runners.process.runner import ProcessInstance, ProcessRunner
-from gatebench.runners.readiness import hold_to_contract
+from gatebench.runners.readiness import hold_all_to_contract, hold_to_contract
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject
 from gatebench.words.options import Budget
@@ -112,6 +113,55 @@ def test_a_server_runs_on_the_servers_cores_and_the_lab_on_its_own(
         assert len(threads) > 1
         assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {frozenset({CORE})}
         assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores to tell them apart")
+def test_servers_start_on_all_cores_and_meet_their_load_on_the_servers_own(tmp_path: Path) -> None:
+    other = min(os.sched_getaffinity(0))
+    runner = ProcessRunner(
+        budget=Budget((CORE,)),
+        owner=Owner.this(),
+        scratch=tmp_path,
+        cache=CACHE,
+        report=lambda _: None,
+        places=((CORE,), (other,)),
+    )
+    subject = SUBJECTS["honest-wsgi"]
+    runner.prepare([subject])
+    instances = runner.start([Launch(subject, tmp_path / f"{number}.log", 7) for number in range(3)])
+    up = [each for each in instances if isinstance(each, ProcessInstance)]
+    try:
+        assert len(up) == len(instances)
+        assert [cores(each) for each in up] == [{CORE}, {other}, {CORE}]
+        assert hold_all_to_contract(up, LocalSite(load_contract()), thorough=False) == []
+        assert runner.place(up) == []
+        assert [cores(each) for each in up] == [{CORE}] * 3
+    finally:
+        runner.stop(up)
+    assert all(each.fault() for each in up)
+
+
+def cores(instance: ProcessInstance) -> set[int]:
+    """Every core that one of the server's threads may run on."""
+    threads = process(instance).threads()
+    return set().union(*(os.sched_getaffinity(thread.id) for thread in threads))
+
+
+def test_a_server_that_cannot_be_put_on_its_cores_gets_no_load(
+    runner: ProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(processes, "move", refused)
+    sleeper = running("python", "-c", "import time; time.sleep(600)")
+    with started(runner, sleeper, tmp_path / "log") as instance:
+        assert runner.place([instance]) == []
+        instance._cores = (CORE + 1,)
+        ((found, failure),) = runner.place([instance])
+    assert found is instance
+    assert failure.code == "start"
+    assert failure.text == "it cannot be put on the servers' cores: Operation not permitted"
 
 
 def test_a_server_that_listens_and_never_answers_is_not_ready(

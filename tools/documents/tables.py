@@ -15,7 +15,7 @@ from gatebench.runners import readiness
 from gatebench.words.model import CAPABILITIES, Workload
 from gatebench.words.options import Budget
 from gatebench.words.paths import ROOT
-from gatebench.words.plan import PROFILES
+from gatebench.words.plan import PROFILES, Profile
 from loadtests.engine.group import LINE_PATIENCE_NS, REMEMBERED_BYTES
 from loadtests.engine.protocol import Target
 from loadtests.engine.slot import ERROR_PAUSE_NS
@@ -45,10 +45,15 @@ def targets_table() -> str:
 def profiles_table() -> str:
     """The profiles, with blocks, budget and rounds."""
     rows = [
-        (f"`{each.name}`", str(each.blocks), f"{each.budget_s / 60:g} min", str(each.max_rounds or "–"))
+        (f"`{each.name}`", blocks_of(each), f"{each.budget_s / 60:g} min", str(each.max_rounds or "–"))
         for each in PROFILES.values()
     ]
     return table(("profile", "blocks", "budget after set-up", "most rounds of a level in a block"), rows)
+
+
+def blocks_of(profile: Profile) -> str:
+    """`10`, or `5 to 10` where that depends on the budget."""
+    return f"{profile.least_blocks} to {profile.blocks}" if profile.least_blocks else str(profile.blocks)
 
 
 def subjects_table() -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from gatebench.contract.file import load_contract
+from gatebench.contract.rules import Scope
 from gatebench.contract.site import Check, fetch_all, ready, verify_all
 from gatebench.machine import cgroup
 from gatebench.machine.cores import available_cores, hyper_threads
@@ -178,12 +179,16 @@ class Agent:
 
 
 def _check(values: Message) -> Check:
+    scope = values["scope"]
     return Check(
         values["host"],
         values["port"],
         values["interface"],
         frozenset(values["supports"]),
         values["workers"],
+        None
+        if scope is None
+        else Scope(frozenset(scope["routes"]), scope["keeps"], frozenset(scope["sockets"])),
     )
 
 

@@ -269,6 +269,10 @@ class DockerRunner:
             for launch, port, failure in zip(launches, ports, said, strict=True)
         ]
 
+    def place(self, instances: Sequence[Instance]) -> list[tuple[Instance, ServerFailure]]:  # noqa: ARG002
+        """Nothing: containers are on the servers' cores from their start."""
+        return []
+
     def stop(self, instances: Sequence[Instance]) -> None:
         """Ends servers and waits until they have ended, by force where they do not obey; keeps their logs."""
         ours = [each for each in instances if isinstance(each, DockerInstance)]
@@ -278,8 +282,8 @@ class DockerRunner:
             with ThreadPoolExecutor(len(of_batch)) as pool:
                 list(pool.map(DockerInstance.note_use, of_batch))
             self._compose(batch, "stop", "--timeout", str(STOP_GRACE_S), *names)
-            for each in of_batch:
-                each.keep_log()
+            with ThreadPoolExecutor(len(of_batch)) as pool:
+                list(pool.map(DockerInstance.keep_log, of_batch))
             self._compose(batch, "rm", "--force", *names)
 
     def run_service(self, service: Service, logs: Path) -> tuple[Container, Batch]:

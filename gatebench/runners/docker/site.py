@@ -111,10 +111,14 @@ class ContainerSite:
 
 
 def _values(check: Check) -> dict[str, Any]:
+    scope = check.scope
     return {
         "host": check.host,
         "port": check.port,
         "interface": check.interface,
         "supports": sorted(check.supports),
         "workers": check.workers,
+        "scope": None
+        if scope is None
+        else {"routes": sorted(scope.routes), "keeps": scope.keeps, "sockets": sorted(scope.sockets)},
     }

@@ -15,7 +15,7 @@ from gatebench.load.backend import Circumstances, Ground, Responder
 from gatebench.load.calibration import null_responder
 from gatebench.load.process import LOCUST_PORT, MasterOptions, local_load
 from gatebench.load.responders import OWN_COMMAND, responder_subject
-from gatebench.machine.cores import Cores
+from gatebench.machine.cores import Cores, available_cores, memory_nodes, starting_places
 from gatebench.results.schema import NULL_RESPONDER
 from gatebench.runners.base import Readiness
 from gatebench.runners.process.runner import ProcessRunner
@@ -48,6 +48,7 @@ class ProcessBackend:
             scratch=circumstances.scratch,
             cache=cache,
             report=circumstances.report,
+            places=starting_places(cores, memory_nodes(available_cores())),
         )
 
     def prepare(self, subjects: Sequence[Subject]) -> dict[str, Readiness]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from gatebench.machine.processes import (
     cpu_s,
     ended_children_s,
     kill,
+    move,
     signal_number,
     sweep,
     tree,
@@ -93,6 +95,7 @@ class ProcessInstance:
         argv: tuple[str, ...],
         log: Path,
         process: subprocess.Popen[bytes],
+        cores: Sequence[int],
     ) -> None:
         self.subject = subject
         self.host = HOST
@@ -101,6 +104,7 @@ class ProcessInstance:
         self.argv = argv
         self.log = log
         self._process = process
+        self._cores = cores
         self._pids: tuple[int, ...] = (process.pid,)
 
     def settle(self) -> None:
@@ -162,16 +166,31 @@ class ProcessInstance:
         """Nothing: what a process used is known while it runs."""
         return {}
 
+    def place(self, cores: Sequence[int]) -> None:
+        """Puts all of the server's threads on these cores, as many as it was started on.
+
+        Raises:
+            ServerFailure: that cannot be done.
+        """
+        if {*cores} == {*self._cores}:
+            return
+        try:
+            move(self._process.pid, self._cores, cores)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ServerFailure("start", f"it cannot be put on the servers' cores: {why}") from error
+        self._cores = cores
+
     def begin_stop(self) -> None:
         """Asks the server to end."""
         self._pids = tuple({*self._pids, *tree(self._process.pid)})
         if self._process.poll() is None:
             self._process.send_signal(signal_number(self.subject.variant.stop))
 
-    def finish_stop(self) -> None:
-        """Waits until the server has ended, or ends it with everything in its process group."""
+    def finish_stop(self, within_s: float | None = None) -> None:
+        """Waits until the server has ended, or then ends it with everything in its process group."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_GRACE_S)
+            self._process.wait(STOP_GRACE_S if within_s is None else within_s)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -187,14 +206,24 @@ class ProcessRunner:
         scratch: folder for the servers' working folders; its owner removes it.
         cache: folder for the servers' environments.
         report: called with a line of progress.
+        places: the cores, as many as a server gets, that several servers may start on side by side; none for
+            the servers' own alone.
     """
 
     name = "process"
 
     def __init__(
-        self, *, budget: Budget, owner: Owner, scratch: Path, cache: Path, report: Callable[[str], None]
+        self,
+        *,
+        budget: Budget,
+        owner: Owner,
+        scratch: Path,
+        cache: Path,
+        report: Callable[[str], None],
+        places: Sequence[tuple[int, ...]] = (),
     ) -> None:
         self._budget = budget
+        self._places = places or (budget.cores,)
         self._owner = owner
         self._scratch = scratch
         self._cache = cache
@@ -221,25 +250,46 @@ class ProcessRunner:
     def start(self, launches: Sequence[Launch]) -> list[Instance | ServerFailure]:
         """Starts servers, each on a fresh port, and returns at once: for each the server, or why not."""
         started: list[Instance | ServerFailure] = []
-        for launch in launches:
+        places = itertools.cycle(self._places if len(launches) > 1 else [self._budget.cores])
+        for launch, cores in zip(launches, places, strict=False):
             try:
-                started.append(self.launch(launch.subject, log=launch.log, hash_seed=launch.hash_seed))
+                started.append(
+                    self.launch(launch.subject, log=launch.log, hash_seed=launch.hash_seed, cores=cores)
+                )
             except ServerFailure as failure:
                 started.append(failure)
         return started
+
+    def place(self, instances: Sequence[Instance]) -> list[tuple[Instance, ServerFailure]]:
+        """Puts servers on the servers' cores, with all threads that they have and will have."""
+        failures: list[tuple[Instance, ServerFailure]] = []
+        for instance in instances:
+            if isinstance(instance, ProcessInstance):
+                try:
+                    instance.place(self._budget.cores)
+                except ServerFailure as failure:
+                    failures.append((instance, failure))
+        return failures
 
     def stop(self, instances: Sequence[Instance]) -> None:
         """Ends servers and waits until they have ended, by force where they do not obey."""
         ours = [each for each in instances if isinstance(each, ProcessInstance)]
         for instance in ours:
             instance.begin_stop()
+        end_s = time.monotonic() + STOP_GRACE_S
         for instance in ours:
-            instance.finish_stop()
+            instance.finish_stop(max(0.0, end_s - time.monotonic()))
 
     def launch(
-        self, subject: Subject, *, log: Path, hash_seed: int, port: int | None = None
+        self,
+        subject: Subject,
+        *,
+        log: Path,
+        hash_seed: int,
+        port: int | None = None,
+        cores: Sequence[int] = (),
     ) -> ProcessInstance:
-        """Starts a server and returns at once; `port` None takes a fresh one.
+        """Starts a server and returns at once; `port` None takes a fresh one, no `cores` the servers' own.
 
         Raises:
             ServerFailure: the port is taken, or the command cannot be run.
@@ -287,20 +337,22 @@ class ProcessRunner:
             workers=self._budget.workers,
             argv=argv,
             log=log,
-            process=self._launch(argv, variables, work, log),
+            process=self._launch(argv, variables, work, log, cores or self._budget.cores),
+            cores=cores or self._budget.cores,
         )
 
+    @staticmethod
     def _launch(
-        self, argv: tuple[str, ...], variables: dict[str, str], work: Path, log: Path
+        argv: tuple[str, ...], variables: dict[str, str], work: Path, log: Path, cores: Sequence[int]
     ) -> subprocess.Popen[bytes]:
-        """Starts a process on the servers' cores.
+        """Starts a process on these cores.
 
-        A child inherits the affinity of the thread that starts it, so that thread borrows the servers' cores
-        for a moment; the server then never sees any others.
+        A child inherits the affinity of the thread that starts it, so that thread borrows the cores for a
+        moment; the server then never sees more of them.
         """
         before = os.sched_getaffinity(0)
         with log.open("ab") as output:
-            os.sched_setaffinity(0, self._budget.cores)
+            os.sched_setaffinity(0, cores)
             try:
                 return subprocess.Popen(
                     argv,

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from apps.plain import routes
 from gatebench.contract.file import CONTRACT_FILE, load_contract
-from gatebench.contract.rules import parse_body, parse_literal
+from gatebench.contract.rules import Scope, parse_body, parse_literal
 from gatebench.registry.contract import read_contract
 from gatebench.words.errors import ConfigurationError
+from tests.support.plans import REGISTRY
 
 CONTRACT = load_contract()
 TEXT = CONTRACT_FILE.read_text(encoding="utf-8")
@@ -118,6 +119,29 @@ def test_a_case_needs_what_it_uses() -> None:
     assert needs["GET /json"] == frozenset()
     assert needs["GET /stream/20"] == {"streaming"}
     assert needs["POST /echo (bytes:100000, chunked)"] == {"chunked-request"}
+
+
+def test_a_scope_names_the_routes_and_the_sockets_that_workloads_use() -> None:
+    scope = CONTRACT.scope_of(REGISTRY.workloads[name] for name in ("close", "wait", "websocket-echo"))
+    assert scope == Scope(
+        frozenset({"/plaintext", "/wait/{ms}"}), keeps=False, sockets=frozenset({"/ws/echo"})
+    )
+    kept = CONTRACT.scope_of([REGISTRY.workloads["keep-alive"]])
+    assert kept == Scope(frozenset({"/plaintext"}), keeps=True)
+
+
+def test_a_locust_file_may_ask_for_all_of_the_contract() -> None:
+    visit = REGISTRY.workloads["visit"]
+    assert visit.locustfile is not None
+    assert CONTRACT.scope_of([REGISTRY.workloads["close"], visit]) is None
+
+
+def test_every_workload_has_a_case_within_its_scope() -> None:
+    for workload in REGISTRY.workloads.values():
+        if (scope := CONTRACT.scope_of([workload])) is not None:
+            part = CONTRACT.within(scope)
+            assert part.websockets or not all(case.thorough for case in part.cases), workload.name
+            assert bool(part.connection) == (workload.transport == "keep-alive")
 
 
 def test_all_problems_are_reported_at_once_with_their_keys(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gatebench.contract.file import load_contract
+from gatebench.contract.rules import Scope
 from gatebench.contract.site import Check, LocalSite, Site
 from gatebench.load.process import LoadError, LoadProcess
 from gatebench.machine.cgroup import Usage
@@ -85,6 +87,19 @@ def test_every_server_gets_its_own_differences(site: Site) -> None:
     assert none == ()
     assert {each.aspect for each in differing} == {"body"}
     assert all(each.case.startswith("GET /json") for each in differing)
+
+
+def test_each_server_is_held_to_its_own_part_of_the_contract(site: Site) -> None:
+    wrong = Faults(spoil={"GET /json": lambda data: data[:-1] + b"!"})
+    with ContractServer(wrong) as server:
+        scopes = (
+            Scope(frozenset({"/json"})),
+            Scope(frozenset({"/plaintext"}), sockets=frozenset({"/ws/echo"})),
+        )
+        checks = [replace(check(server.port), scope=scope) for scope in scopes]
+        differing, none = site.verify(checks, thorough=False, timeout_s=5)
+    assert [each.case for each in differing] == ["GET /json"]
+    assert none == ()
 
 
 def test_no_server_at_all_is_no_error(site: Site) -> None:

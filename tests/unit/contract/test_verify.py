@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gatebench.contract.rules import Scope
 from gatebench.contract.verify import Difference, abbreviate, body_difference, verify
 from gatebench.words.model import CAPABILITIES, Capability
 from tests.support.contract_server import CONTRACT, HANG, ContractServer, Faults
@@ -20,6 +21,7 @@ def check(
     thorough: bool = False,
     timeout_s: float = 5.0,
     workers: int = 1,
+    scope: Scope | None = None,
 ) -> tuple[Difference, ...]:
     with ContractServer(faults) as server:
         return verify(
@@ -27,7 +29,7 @@ def check(
             supports,
             "127.0.0.1",
             server.port,
-            CONTRACT,
+            CONTRACT if scope is None else CONTRACT.within(scope),
             thorough=thorough,
             timeout_s=timeout_s,
             workers=workers,
@@ -222,3 +224,18 @@ def test_long_bodies_are_shown_from_shortly_before_their_first_difference() -> N
     assert "differs from 500 on" in got
     assert "y" in got
     assert abbreviate(b"z" * 1000).endswith("… (1,000 bytes)")
+
+
+def test_within_a_scope_only_its_routes_and_sockets_are_asked() -> None:
+    def spoilt(answer: bytes) -> bytes:
+        return answer[:-1] + b"\xff"
+
+    wrong = dict.fromkeys(("GET /plaintext", "GET /cpu/10", "GET /missing"), spoilt)
+    faults = Faults(spoil=wrong, reply=lambda message: message[:1])
+    assert check(faults, scope=Scope(frozenset({"/wait/{ms}"}))) == ()
+    plain = check(faults, scope=Scope(frozenset({"/plaintext", "/cpu/{rounds}"})))
+    assert {each.case for each in plain} == {"GET /plaintext", "GET /cpu/10"}
+    kept = check(faults, scope=Scope(keeps=True))
+    assert {each.case.partition(" (")[0] for each in kept} == {"GET /plaintext", "GET /missing"}
+    sockets = check(faults, scope=Scope(sockets=frozenset({"/ws/echo"})))
+    assert {each.case for each in sockets} == {"WS /ws/echo"}

@@ -194,21 +194,35 @@ def test_the_same_server_measured_again_stays_within_the_noise_band_19_times_in_
     assert 0.93 < np.mean(within) < 0.98
 
 
-@pytest.mark.parametrize(("subjects", "rounds"), [(1, 6), (2, 9), (5, 6), (5, 20), (18, 9)])
-def test_chance_calls_fewer_than_one_steady_server_in_a_hundred_unsteady(subjects: int, rounds: int) -> None:
+@pytest.mark.parametrize(
+    ("subjects", "blocks", "rounds"),
+    [
+        *[(1, 5, 6), (2, 5, 9), (5, 5, 6), (5, 5, 20), (18, 5, 9)],
+        *[(1, 10, 3), (5, 10, 3), (18, 10, 2), (18, 10, 3), (18, 10, 5), (1, 5, 2), (5, 5, 3), (5, 3, 2)],
+    ],
+)
+def test_chance_calls_fewer_than_one_steady_server_in_a_hundred_unsteady(
+    subjects: int, blocks: int, rounds: int
+) -> None:
     runs = 1_000 // subjects
-    rates = simulated(np.random.default_rng(subjects), runs, subjects, 5, rounds)
+    rates = simulated(np.random.default_rng(subjects), runs, subjects, blocks, rounds)
 
     assert np.mean(_unsteady(rates)) < 0.01
 
 
-def test_a_server_that_loses_a_fifth_within_each_block_is_called_unsteady_and_its_company_is_not() -> None:
-    rates = simulated(np.random.default_rng(4), 150, 16, 5)
-    rates[:, 3] += np.log(0.8) * np.linspace(-0.25, 1.25, 9).clip(0, 1)
+@pytest.mark.parametrize(
+    ("blocks", "fall", "least"),
+    [(5, np.linspace(-0.25, 1.25, 9).clip(0, 1), 0.9), (10, np.arange(3) / 2, 0.75)],
+)
+def test_a_server_that_loses_a_fifth_within_each_block_is_called_unsteady_and_its_company_is_not(
+    blocks: int, fall: Array, least: float
+) -> None:
+    rates = simulated(np.random.default_rng(4), 150, 16, blocks, len(fall))
+    rates[:, 3] += np.log(0.8) * fall
 
     found = _unsteady(rates)
 
-    assert found[:, 3].mean() > 0.9
+    assert found[:, 3].mean() > least
     assert np.delete(found, 3, axis=1).mean() < 0.01
 
 

@@ -7,10 +7,13 @@ import pytest
 from gatebench.machine.cores import (
     Cores,
     _parse_core_list,
+    available_cores,
     cores_of_users,
     cores_to_try,
     divide,
     divide_evenly,
+    memory_nodes,
+    starting_places,
 )
 from gatebench.words.errors import ConfigurationError
 
@@ -83,7 +86,9 @@ def test_too_many_server_cores_are_refused_with_how_many_there_are_and_what_to_d
         divide_evenly(range(4), None, {}, 4)
 
 
-@pytest.mark.parametrize(("text", "cores"), [("0", {0}), ("0-2,8\n", {0, 1, 2, 8}), ("1,3", {1, 3})])
+@pytest.mark.parametrize(
+    ("text", "cores"), [("0", {0}), ("0-2,8\n", {0, 1, 2, 8}), ("1,3", {1, 3}), ("\n", set())]
+)
 def test_the_kernels_core_lists_are_read(text: str, cores: set[int]) -> None:
     assert _parse_core_list(text) == cores
 
@@ -91,3 +96,19 @@ def test_the_kernels_core_lists_are_read(text: str, cores: set[int]) -> None:
 def test_a_single_core_is_shared_where_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatebench.machine.cores.available_cores", lambda: (3,))
     assert cores_to_try() == Cores(server=(3,), engine=(3,), lab=(3,))
+
+
+def test_servers_start_on_every_core_each_on_as_many_as_it_will_have() -> None:
+    assert starting_places(Cores((1,), (0,), (0,)), {}) == ((1,), (0,))
+    assert starting_places(Cores((3,), (1, 2), (0,)), {}) == ((3,), (0,), (1,), (2,))
+    assert starting_places(Cores((5, 7), (3,), (0, 1, 2)), {}) == ((5, 7), (0, 1), (2, 3))
+
+
+def test_no_server_starts_on_another_memory_node_than_its_own() -> None:
+    nodes = {0: 0, 1: 0, 2: 1, 3: 1}
+    assert starting_places(Cores((3,), (1, 2), (0,)), nodes) == ((3,), (2,))
+
+
+def test_a_core_is_of_one_memory_node() -> None:
+    cores = available_cores()
+    assert set(memory_nodes(cores)) in ({*cores}, set())

@@ -22,6 +22,8 @@ from gatebench.machine.processes import (
     cpu_s,
     marked_processes,
     memory_mib,
+    move,
+    moved,
     sweep,
     tree,
 )
@@ -218,3 +220,62 @@ def test_peak_memory_is_a_process_s_own_and_not_that_of_who_started_it() -> None
         process.kill()
     assert len(ballast) > 0
     assert processes.peak_memory_mib(process.pid) == 0
+
+
+CROWD_CODE = """
+import os, subprocess, sys, threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def affinities(pid: int) -> set[frozenset[int]]:
+    """Of every thread of a process and its descendants."""
+    return {
+        frozenset(os.sched_getaffinity(thread.id))
+        for each in tree(pid)
+        for thread in psutil.Process(each).threads()
+    }
+
+
+@contextmanager
+def crowd(cores: set[int]) -> Iterator[int]:
+    """A process with a second thread and a child, started on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        process = subprocess.Popen([sys.executable, "-c", CROWD_CODE], stdout=subprocess.PIPE)
+    finally:
+        os.sched_setaffinity(0, before)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            processes.kill(tree(process.pid))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores to tell them apart")
+def test_a_process_is_moved_with_all_its_threads_and_children() -> None:
+    first, *_, last = sorted(os.sched_getaffinity(0))
+    with crowd({first}) as pid:
+        assert len(tree(pid)) == 2
+        assert affinities(pid) == {frozenset({first})}
+        move(pid, [first], [last])
+        assert affinities(pid) == {frozenset({last})}
+
+
+@pytest.mark.parametrize(
+    ("found", "then"), [({0, 1}, {2, 3}), ({0}, {2}), ({1}, {3}), ({1, 3}, {3}), ({4}, {2, 3})]
+)
+def test_a_thread_that_chose_among_its_cores_keeps_its_choice(found: set[int], then: set[int]) -> None:
+    assert moved(found, [0, 1], [2, 3]) == then
+
+
+def test_a_process_that_has_ended_needs_no_move() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        move(process.pid, [0], [0])

@@ -11,10 +11,12 @@ from gatebench.words.plan import (
     SEARCH_ROUNDS,
     START_COST_S,
     divide_rounds,
+    few_rounds,
     hash_seed,
     least_s,
-    level_order,
+    level_groups,
     make_plan,
+    needs_warmup,
     replan,
     round_order,
     subject_groups,
@@ -24,6 +26,8 @@ from tests.support.plans import CELLS, SUBJECTS
 DIVIDED = [cell for cell in CELLS if cell.level.objective is None and cell.level.rate_per_s is None]
 """The cells of levels that share the time; a search and a tail get the rounds that they need."""
 STANDARD = PROFILES["standard"]
+DEFAULT = [cell for cell in CELLS if STANDARD.name in cell.workload.profiles]
+"""The cells of a run that nobody gave options to."""
 
 
 def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
@@ -55,8 +59,45 @@ def test_rounds_and_blocks_differ_in_their_order() -> None:
 def test_every_level_comes_once_in_each_block() -> None:
     plan = make_plan(CELLS, STANDARD, 7)
     for block in range(5):
-        order = level_order(plan, block)
-        assert sorted(level.id for level in order) == sorted(level.id for level in plan.levels)
+        order = [level.id for group in level_groups(plan, block) for level in group]
+        assert sorted(order) == sorted(level.id for level in plan.levels)
+    orders = {tuple(level.id for group in level_groups(plan, block) for level in group) for block in range(5)}
+    assert len(orders) == 5
+
+
+def test_levels_that_ask_the_same_over_as_many_connections_share_them() -> None:
+    default, every = (
+        {frozenset(level.id for level in group) for group in level_groups(make_plan(cells, STANDARD, 7), 0)}
+        for cells in (DEFAULT, CELLS)
+    )
+    assert default == {
+        frozenset({"keep-alive/c64", "keep-alive-rate/r2000", "keep-alive-rate/r5000"}),
+        frozenset({"websocket-echo/c64", "websocket-rate/r2000"}),
+        frozenset({"close/c64"}),
+        frozenset({"wait/c64"}),
+    }
+    for alone in ("visit/users16", "websocket-idle/idle5000", "keep-alive-objective/p99-10ms"):
+        assert {alone} in every
+
+
+def test_levels_of_other_subjects_or_with_another_warm_up_share_no_connections() -> None:
+    paced = [cell for cell in CELLS if cell.workload.name in {"keep-alive", "keep-alive-rate"}]
+    fewer = [cell for cell in paced if (cell.workload.name, cell.subject.id) != ("keep-alive", "uvicorn")]
+    assert len(level_groups(make_plan(fewer, STANDARD, 7), 0)) == 2
+    longer = [
+        replace(cell, workload=replace(cell.workload, warmup_s=2.0))
+        if cell.workload.name == "keep-alive"
+        else cell
+        for cell in paced
+    ]
+    assert len(level_groups(make_plan(longer, STANDARD, 7), 0)) == 2
+
+
+def test_connections_are_warmed_up_once_and_a_search_learns_from_a_warm_up_of_its_own() -> None:
+    levels = {level.id: level for level in make_plan(CELLS, STANDARD, 7).levels}
+    paced, searching = levels["keep-alive-rate/r2000"], levels["keep-alive-objective/p99-10ms"]
+    assert [needs_warmup(paced, after=after) for after in (False, True)] == [True, False]
+    assert needs_warmup(searching, after=True)
 
 
 def test_hash_seeds_differ_between_blocks_and_are_what_python_accepts() -> None:
@@ -66,9 +107,43 @@ def test_hash_seeds_differ_between_blocks_and_are_what_python_accepts() -> None:
     assert all(1 <= seed < 2**32 for seed in seeds)
 
 
-def test_a_standard_run_has_at_least_five_blocks_and_a_smoke_run_one() -> None:
-    assert STANDARD.blocks >= 5
-    assert PROFILES["smoke"].blocks == 1
+def test_a_standard_run_has_ten_blocks_and_a_smoke_run_one() -> None:
+    assert make_plan(DEFAULT, STANDARD, 7).profile.blocks == 10
+    assert make_plan(DEFAULT, PROFILES["smoke"], 7).profile.blocks == 1
+
+
+def test_the_shipped_standard_run_keeps_to_its_budget() -> None:
+    plan = make_plan(DEFAULT, STANDARD, 7)
+    assert 0.8 * STANDARD.budget_s < least_s(plan) <= STANDARD.budget_s
+    assert few_rounds(plan) == ""
+
+
+def test_a_budget_that_does_not_pay_for_a_round_of_everything_in_each_block_gives_fewer_blocks() -> None:
+    blocks = [
+        make_plan(DEFAULT, replace(STANDARD, budget_s=budget_s), 7).profile.blocks
+        for budget_s in (10, 500, 780, 10_000)
+    ]
+    assert blocks == sorted(blocks)
+    assert (blocks[0], blocks[-1]) == (5, 10)
+    assert set(blocks) - {5, 10}
+    fixed = replace(STANDARD, budget_s=10, least_blocks=0)
+    assert make_plan(DEFAULT, fixed, 7).profile.blocks == 10
+
+
+def test_a_single_round_a_block_is_told_where_there_are_few_blocks_or_it_takes_longer_than_the_budget() -> (
+    None
+):
+    plan = make_plan(DIVIDED, STANDARD, 7)
+    single = replace(plan, levels=tuple(replace(level, rounds=1) for level in plan.levels))
+    few = replace(STANDARD, blocks=5)
+    assert few_rounds(replace(single, profile=replace(STANDARD, budget_s=1e6))) == ""
+    assert "one stray slice then decides. Give" in few_rounds(
+        replace(single, profile=replace(few, budget_s=1e6))
+    )
+    assert "decides, and the run takes about" in few_rounds(replace(single, profile=replace(few, budget_s=1)))
+    assert ": the run takes about" in few_rounds(replace(single, profile=replace(STANDARD, budget_s=1)))
+    several = replace(plan, levels=tuple(replace(level, rounds=2) for level in plan.levels))
+    assert few_rounds(replace(several, profile=replace(few, budget_s=1))) == ""
 
 
 def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> None:
@@ -76,7 +151,7 @@ def test_a_larger_budget_gives_more_rounds_and_no_budget_still_gives_one() -> No
     costs = {level.id: level.round_cost_s for level in plan.levels}
     few, many = (
         divide_rounds(plan.levels, 10, costs, STANDARD),
-        divide_rounds(plan.levels, 100, costs, STANDARD),
+        divide_rounds(plan.levels, 400, costs, STANDARD),
     )
     assert all(less.rounds <= more.rounds for less, more in zip(few, many, strict=True))
     assert sum(level.rounds for level in many) > sum(level.rounds for level in few)
@@ -91,12 +166,25 @@ def test_the_rounds_cost_no_more_than_the_time_they_were_given(seconds: float) -
     assert sum(level.rounds * costs[level.id] for level in planned if level.rounds > 1) <= seconds
 
 
+def test_what_one_level_must_have_comes_from_the_others_down_to_half_of_their_shares() -> None:
+    close, waiting = (
+        level for level in make_plan(DEFAULT, STANDARD, 7).levels if level.id in {"close/c64", "wait/c64"}
+    )
+    shares = close.workload.share, waiting.workload.share
+    costs = {close.id: 1.0, waiting.id: 60.0}
+    share = shares[0] / sum(shares)
+    for seconds, rounds in ((70.0, 14), (80.0, 20), (1_000.0, int(1_000 * share))):
+        planned = divide_rounds([close, waiting], seconds, costs, STANDARD)
+        assert planned[0].rounds == max(rounds, int(seconds * share / 2)), seconds
+    assert planned[1].rounds == 10
+
+
 def test_an_open_loop_gets_what_p99_needs_with_a_fifth_left_out_where_runs_are_ranked() -> None:
     paced = [cell for cell in CELLS if cell.level.rate_per_s is not None]
     plan = make_plan(paced, replace(STANDARD, budget_s=1.0), 7)
     for level in plan.levels:
         rate_per_s = level.level.rate_per_s or 0.0
-        planned = level.rounds * STANDARD.blocks * rate_per_s * level.workload.slice_s
+        planned = level.rounds * plan.profile.blocks * rate_per_s * level.workload.slice_s
         assert 0.8 * planned >= 10_000
     assert {
         level.rounds for level in make_plan(paced, replace(STANDARD, blocks=1, budget_s=1.0), 7).levels
@@ -134,8 +222,9 @@ def test_a_budget_that_is_too_small_for_the_plan_shows_in_what_the_run_takes() -
         make_plan(waiting, replace(STANDARD, budget_s=budget_s), seed=7) for budget_s in (10, 900)
     )
     assert [level.rounds for level in small.levels] == [1]
-    one_block_s = len(waiting) * (START_COST_S + waiting[0].workload.warmup_s)
-    assert least_s(small) == pytest.approx(5 * (one_block_s + small.levels[0].round_cost_s))
+    (level,) = small.levels
+    one_block_s = len(waiting) * START_COST_S + level.warmup_cost_s + level.round_cost_s
+    assert least_s(small) == pytest.approx(small.profile.blocks * one_block_s)
     assert least_s(small) > 2 * small.profile.budget_s
     assert 0.9 * 900 < least_s(large) <= 900
 
