@@ -13,8 +13,10 @@ from analysis.charts.style import (
     GREY,
     INK,
     MARKERS,
+    MUTED,
     PAPER,
     QUIET,
+    SMALL_PT,
     STRONG,
     Column,
     beside,
@@ -116,6 +118,23 @@ def apart(axes: Axes, number: int, reach: float, reason: str, farthest: float = 
         (box,) = axes.barh(number, reach - start, left=start, height=_THICK, zorder=1.5)
         box.set(facecolor=PAPER, edgecolor=GREY, hatch="////", linewidth=1.2)
     beside(axes, min(max(reach, start), farthest), number, reason, QUIET)
+
+
+def dashed(axes: Axes, value: float, text: str) -> None:
+    """A line across all rows at what the instrument itself does, with a word above it."""
+    axes.axvline(value, color=MUTED, linewidth=1.6, linestyle="--", zorder=1)
+    axes.annotate(
+        text,
+        (value, 1),
+        (0, 6),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=SMALL_PT,
+        color=MUTED,
+        annotation_clip=False,
+    )
 
 
 FILLED, PALE, HOLLOW = 1.0, 0.4, 0.0
