@@ -10,6 +10,7 @@ from analysis.figures.leads import RPS
 from analysis.figures.results import compared, standings, verdict_on
 from analysis.figures.statistics import MIN_BLOCKS
 from gatebench.results.details import visible
+from gatebench.results.schema import responder_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,6 +71,18 @@ def times(pair: Comparison, left: str) -> str:
 def names(subjects: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return subjects[0] if len(subjects) == 1 else f"{', '.join(subjects[:-1])} and {subjects[-1]}"
+
+
+def instrument_in_words(level: LevelResult) -> str:
+    """What the instrument itself does in a level, for a caption; empty where no null responder showed it."""
+    limit = level.limit
+    if limit is None or limit.status != "ok" or limit.lead is None:
+        return ""
+    figure = f"{level.metric.show(limit.lead.estimate)} {level.metric.unit}"
+    whom = responder_in_words(limit.server)
+    if level.plan.paced:
+        return f"this machine's floor: the {level.metric.name} of {whom} at the same rate, {figure}"
+    return f"the limit of this instrument here: {figure} against {whom} in the same rounds"
 
 
 def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:

@@ -81,6 +81,7 @@ def _from_zero(axes: Axes, low: float, high: float, reach: float) -> None:
 
 
 _RATES_NOTE = "Response times run from the moment a request was to be sent."
+_FLOOR_NOTE = " Dashed: this machine's floor, the null responder at the same rates."
 _RATES_STRIP = (
     " In the hatched strip: rates without a figure, such as those at which a server is overloaded, so "
     "that its response time would only grow."
@@ -101,6 +102,12 @@ def rate_charts(view: View) -> Iterator[Chart]:
     for level in levels:
         for cell in level.cells:
             points[cell.subject].append(point(level.plan.rate_per_s or 0.0, cell, metric.scale))
+    floor = [
+        point(level.plan.rate_per_s or 0.0, level.limit, metric.scale)
+        for level in levels
+        if level.limit is not None
+    ]
+    dashed = _FLOOR_NOTE if any(each.y is not None for each in floor) else ""
     panels, without = by_server(view.meta, ordered(levels[0]), *(level.cells for level in levels))
     for part in parts(panels, MOST_PANELS):
         strip = _RATES_STRIP if has_strip(part.items, points) else ""
@@ -108,9 +115,9 @@ def rate_charts(view: View) -> Iterator[Chart]:
             part.title(f"Response time against the offered rate: {name}"),
             f"p99 in {metric.unit}, logarithmic, lower is better; from left to right: requests/s offered; "
             "line: 95 % interval; grey: the others",
-            f"{_RATES_NOTE}{strip}{without}\n{conditions_of_all(view)}",
+            f"{_RATES_NOTE}{dashed}{strip}{without}\n{conditions_of_all(view)}",
         )
-        figure = draw(words, part.items, points, _milliseconds)
+        figure = draw(words, part.items, points, _milliseconds, floor)
         alt = " ".join(_sentences(levels)) or f"p99 of {len(points)} subjects at {len(levels)} offered rates."
         yield Chart(part.stem(f"rate-{name}"), words.title, alt, figure)
 

@@ -356,6 +356,7 @@ def draw(
     panels: Sequence[Panel],
     points: Mapping[str, Sequence[Point]],
     scale: Callable[[Axes, float, float, float], None],
+    floor: Sequence[Point] = (),
 ) -> Figure:
     """A page of panels.
 
@@ -365,12 +366,17 @@ def draw(
         points: subject → its points in ascending order, of all pages.
         scale: makes the y axis of one panel; gets the lowest and the highest end of any interval, and how
             high in the panel (0 to 1) the highest is to be.
+        floor: what the machine does without a server, for a dashed line in every panel.
     """
+    known = _valid(floor)
     with mpl.rc_context(STYLE):
         figure, every = grid(words, len(panels))
         for axes, panel in zip(every, panels, strict=True):
-            _scales(axes, points, scale)
+            _scales(axes, points, scale, known)
             _panel(axes, panel, points)
+            if known:
+                x, y = [each.x for each in known], [each.y or 0.0 for each in known]
+                axes.plot(x, y, color=MUTED, linewidth=1.6, linestyle="--", zorder=1)
         return figure
 
 
@@ -401,10 +407,14 @@ def _valid(line: Sequence[Point]) -> list[Point]:
 
 
 def _scales(
-    axes: Axes, points: Mapping[str, Sequence[Point]], scale: Callable[[Axes, float, float, float], None]
+    axes: Axes,
+    points: Mapping[str, Sequence[Point]],
+    scale: Callable[[Axes, float, float, float], None],
+    floor: Sequence[Point],
 ) -> None:
     every = [each for line in points.values() for each in line]
     ends = [end for each in every for end in (each.y, each.low, each.high) if end is not None]
+    ends += [each.y for each in floor if ends and each.y is not None]
     levels = sorted({each.x for each in every})
     if levels[-1] >= _WIDE * levels[0]:
         axes.set_xscale("log")

@@ -27,7 +27,7 @@ from analysis.charts.style import (
 )
 from analysis.figures.leads import CONNECTION_MEMORY, RPS, WITHIN_OBJECTIVE
 from analysis.figures.results import ordered, standings
-from analysis.words import conditions, findings, interval, short_reason
+from analysis.words import conditions, findings, instrument_in_words, interval, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from analysis.charts.view import View
     from analysis.figures.leads import Metric
-    from analysis.figures.results import CellResult, Standing
+    from analysis.figures.results import CellResult, LevelResult, Standing
     from analysis.figures.statistics import Estimate
     from gatebench.results.schema import RunMeta
 
@@ -72,14 +72,17 @@ def leading_charts(view: View) -> Iterator[Chart]:
 def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
     limited = [row.cell for row in part.items if row.cell.lead_status == "limited"]
+    why = rows.why_limited(limited, metric.figure)
     words = Words(
         part.title(f"{metric.label}: {level.title}"),
         f"{metric.unit}, {metric.better} is better; {_LEGEND}{HATCHED if limited else ''}",
-        f"{_note(meta, metric)}{rows.why_limited(limited, level.metric.figure)}\n{conditions(meta, level)}",
+        f"{_note(meta, metric)}{_limit_note(level, highest)}{why}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     axes.set_xlim(0, (highest or 1.0) * _ROOM)
+    if (limit := _limit(level)) and limit < highest * _ROOM:
+        rows.dashed(axes, limit, "limit here")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value * metric.scale:,.6g}")
     if not highest:
         nothing_valid(axes)
@@ -96,6 +99,20 @@ def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
     alt = " ".join(findings(level, view.workload))
     stem = part.stem(f"{_STEMS[metric.name]}-{level.workload}-{level.level}")
     return Chart(stem, words.title, alt, figure)
+
+
+def _limit(level: LevelResult) -> float:
+    """What the instrument does at most in the level; 0 where that is not known."""
+    known = instrument_in_words(level) and level.limit and level.limit.lead
+    return known.estimate if known else 0.0
+
+
+def _limit_note(level: LevelResult, highest: float) -> str:
+    limit = _limit(level)
+    if not limit:
+        return ""
+    where = "Dashed" if limit < highest * _ROOM else "Beyond this axis"
+    return f" {where}: {instrument_in_words(level)}."
 
 
 def _note(meta: RunMeta, metric: Metric) -> str:

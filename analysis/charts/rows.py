@@ -13,8 +13,10 @@ from analysis.charts.style import (
     GREY,
     INK,
     MARKERS,
+    MUTED,
     PAPER,
     QUIET,
+    SMALL_PT,
     STRONG,
     Column,
     beside,
@@ -130,6 +132,23 @@ def _figure(axes: Axes, number: int, figure: Estimate, text: str, subject: Subje
 def apart(axes: Axes, number: int, reason: str) -> None:
     """A row without a figure: the reason alone."""
     beside(axes, axes.get_xlim()[0], number, reason, QUIET)
+
+
+def dashed(axes: Axes, value: float, text: str) -> None:
+    """A line across all rows at what the instrument itself does, with a word above it."""
+    axes.axvline(value, color=MUTED, linewidth=1.6, linestyle="--", zorder=1)
+    axes.annotate(
+        text,
+        (value, 1),
+        (0, 6),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=SMALL_PT,
+        color=MUTED,
+        annotation_clip=False,
+    )
 
 
 FILLED, PALE, HOLLOW = 1.0, 0.4, 0.0

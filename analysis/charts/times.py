@@ -46,7 +46,7 @@ from analysis.figures.leads import LAST_P50, LAST_P99, P50, P90, P99, Metric
 from analysis.figures.percentiles import Tail, tails
 from analysis.figures.results import ordered, standings
 from analysis.figures.statistics import Array
-from analysis.words import conditions, findings, short_reason
+from analysis.words import conditions, findings, instrument_in_words, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from analysis.charts.view import View
     from analysis.figures.leads import Metric
-    from analysis.figures.results import CellResult, Standing
+    from analysis.figures.results import CellResult, LevelResult, Standing
     from gatebench.results.schema import LevelPlan, SubjectMeta, WorkloadMeta
 
 
@@ -157,6 +157,8 @@ def response_charts(view: View) -> Iterator[Chart]:
     rows = standings(view.level)
     shown = [row.cell for row in rows if row.cell.shown]
     values = [value for cell in shown for value in _values_us(cell, with_interval=True) if value]
+    if values and (floor_us := _floor_us(view.level)):
+        values.append(floor_us)
     for part in parts(rows):
         yield _response_page(view, part, values)
 
@@ -167,14 +169,18 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
     limited = [cell for cell in shown if not cell.valid]
     dash = TOO_FEW if any(None in _values_us(cell) for cell in shown) else ""
     why = rows.why_limited(limited, metric.figure, "Grey")
+    floor_us = _floor_us(level) if values_us else 0.0
+    floor = f" Dashed: {instrument_in_words(level)}." if floor_us else ""
     words = Words(
         part.title(f"Response time: {level.title}"),
         f"{LEGEND} with its 95 % interval; bracket: cannot be told apart",
-        f"{_RESPONSE_NOTE}{why}{dash}\n{conditions(meta, level)}",
+        f"{_RESPONSE_NOTE}{floor}{why}{dash}\n{conditions(meta, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN + _COLUMNS_PT / 72)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     milliseconds_axis(axes, values_us)
+    if floor_us:
+        rows.dashed(axes, floor_us * metric.scale, "floor")
     for number, row in enumerate(part.items):
         if row.cell.shown:
             paint = color(meta.subject(row.cell.subject)) if row.cell.valid else GREY
@@ -186,6 +192,12 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
     rows.write_places(axes, part.items, metric, _COLUMNS_PT)
     alt = " ".join(findings(level, view.workload))
     return Chart(part.stem(f"response-{level.workload}-{level.level}"), words.title, alt, figure)
+
+
+def _floor_us(level: LevelResult) -> float:
+    """The null responder's leading percentile; 0 where it has none."""
+    known = instrument_in_words(level) and level.limit and level.limit.lead
+    return known.estimate if known else 0.0
 
 
 def _values_us(cell: CellResult, *, with_interval: bool = False) -> list[float | None]:

@@ -19,6 +19,7 @@ from analysis.page.pictures import Picture, placed
 from analysis.page.sections import costs, overview, refused, status, workload_names, workload_sections
 from analysis.words import (
     container_facts,
+    instrument_in_words,
     interval,
     machine_facts,
     memory_note,
@@ -89,6 +90,7 @@ def render(
         "apart": _apart(summary),
         "noted": [cell for cell in summary.cells if cell.valid and (cell.reasons or cell.details.examples)],
         "cells": len(summary.cells),
+        "limits": {level.plan.id: instrument_in_words(level) for level in summary.levels},
         "gates": GATES,
         "runner": runner_in_words(run.meta),
         "memory_note": memory_note(run.meta),

@@ -220,6 +220,16 @@ def test_a_ceiling_is_listed_with_what_the_engine_drove(tmp_path: Path) -> None:
     assert "the engine alone did 40,000 a second against a responder that does nothing" in html
 
 
+def test_the_limit_of_the_instrument_stands_with_the_conditions_of_its_level(tmp_path: Path) -> None:
+    null = Truth("nginx~limit", "nginx", "default", "wsgi", {"keep-alive": 9e4})
+    html = page(make_run(tmp_path / "run", PLAN, [UVICORN], LOADS[:2], responder=null))
+
+    (told,) = re.findall(
+        r"limit of this instrument here: ([\d,]+) requests/s against nginx in the same", html
+    )
+    assert float(told.replace(",", "")) == pytest.approx(9e4, rel=0.1)
+
+
 def test_nothing_that_an_engine_or_an_image_says_gets_into_the_page_as_markup(tmp_path: Path) -> None:
     odd = dict.fromkeys(("id", "name", "base", "base_id", "python", "libc"), HOSTILE)
     hostile = {**dict.fromkeys(ENGINE, HOSTILE), "remote": True}
