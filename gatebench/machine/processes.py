@@ -23,6 +23,8 @@ OWNER_VARIABLE = "GATEBENCH_OWNER"
 SCRATCH_PREFIX = "gatebench-"
 EXEC_CHECKS = 20
 EXEC_CHECK_S = 0.001
+KILL_TIMEOUT_S = 2.0
+KILL_CHECK_S = 0.01
 MOST_LOOKS = 50
 """At the threads of a server that is moved; one that starts threads all the time has as many chances."""
 
@@ -151,7 +153,10 @@ def sweep(*, also: Owner | None = None) -> tuple[int, ...]:
 
 
 def kill(pids: Iterable[int]) -> None:
-    """Kills processes at once and waits until they are gone, two seconds at most."""
+    """Kills processes at once and waits until they have ended, two seconds at most.
+
+    One whose parent is gone may stay as a zombie until init looks after it, which some take seconds for.
+    """
     processes = []
     for pid in pids:
         try:
@@ -160,7 +165,15 @@ def kill(pids: Iterable[int]) -> None:
         except psutil.NoSuchProcess:
             continue
         processes.append(process)
-    psutil.wait_procs(processes, timeout=2)
+    end_s = time.monotonic() + KILL_TIMEOUT_S
+    while processes and time.monotonic() < end_s:
+        _, there = psutil.wait_procs(processes, timeout=KILL_CHECK_S)
+        processes = [process for process in there if _lives(process.pid)]
+
+
+def _lives(pid: int) -> bool:
+    stat = _stat(pid)
+    return bool(stat) and stat[1] not in {"Z", "X"}
 
 
 def tree(pid: int) -> tuple[int, ...]:

@@ -237,18 +237,16 @@ class Block:
         self._observer.stage(f"{first.id}: warming up")
         try:
             self._load.spawn([self._load_cell(cell) for cell in cells[first.id]])
+            # A closed loop warms up as much in less time: after it, slow servers have no line to work off.
+            paced = all(level.level.rate_per_s is not None for level in levels)
             for level in levels:
-                self._measure_level(level, cells[level.id], after=level is not first)
+                if needs_warmup(level, after=level is not first):
+                    self._warm_up(level, cells[level.id], paced=paced)
+                self._measure_rounds(level, cells[level.id])
         finally:
             self._load.stop()
 
-    def _measure_level(self, level: LevelPlan, cells: Sequence[Cell], *, after: bool) -> None:
-        """Warms up and takes all rounds of a level whose connections are there."""
-        if needs_warmup(level, after=after):
-            for cell in cells:
-                if cell.subject.id in self._instances:
-                    self._warm_up(level, cell)
-            self._settle(cells)
+    def _measure_rounds(self, level: LevelPlan, cells: Sequence[Cell]) -> None:
         for round_number in range(level.rounds):
             self._observer.stage(f"{level.id}: round {round_number + 1} of {level.rounds}")
             self._round(level, round_number, cells, last=round_number == level.rounds - 1)
@@ -268,8 +266,7 @@ class Block:
                 self._observer.stage(f"{level.id}: {cell.subject.id} warming up")
                 self._load.spawn([self._load_cell(cell)])
                 self._check_sources()
-                self._warm_up(level, cell)
-                self._settle([cell])
+                self._warm_up(level, [cell], paced=False)
                 for round_number in range(level.rounds):
                     if (instance := self._instances.get(cell.subject.id)) is None:
                         break
@@ -290,19 +287,26 @@ class Block:
             self._flush_in_time()
         self.spent.round_s.setdefault(level.id, []).extend(rounds_s)
 
-    def _warm_up(self, level: LevelPlan, cell: Cell) -> None:
-        """Unmeasured load; a search learns from a closed loop where to begin."""
-        began = time.monotonic()
-        self._load.prepare(cell.subject.id)
-        arrivals = None if level.level.objective else self._arrivals(level, cell, -1)
-        result = self._load.run_slice(cell.subject.id, cell.workload.warmup_s, arrivals)
-        self.spent.warmed_s += time.monotonic() - began
-        if level.level.objective:
-            self._searches[cell.subject.id] = Search(result.counted / result.counted_s)
-        self._check_alive(cell)
+    def _warm_up(self, level: LevelPlan, cells: Sequence[Cell], *, paced: bool) -> None:
+        """Unmeasured load; a search learns from a closed loop where to begin.
 
-    def _settle(self, cells: Sequence[Cell]) -> None:
-        """Some servers start more processes under load, as Apache does; they belong to them from then on."""
+        Args:
+            level: which.
+            cells: those of it whose connections are there.
+            paced: whether the level's rate is kept to.
+        """
+        began = time.monotonic()
+        for cell in cells:
+            if cell.subject.id not in self._instances:
+                continue
+            self._load.prepare(cell.subject.id)
+            arrivals = self._arrivals(level, cell, -1) if paced else None
+            result = self._load.run_slice(cell.subject.id, cell.workload.warmup_s, arrivals)
+            if level.level.objective:
+                self._searches[cell.subject.id] = Search(result.counted / result.counted_s)
+            self._check_alive(cell)
+        self.spent.warmed_s += time.monotonic() - began
+        # Some servers start more processes under load, as Apache does; they belong to them from then on.
         for cell in cells:
             if (instance := self._instances.get(cell.subject.id)) is not None:
                 instance.settle()

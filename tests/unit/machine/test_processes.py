@@ -279,3 +279,21 @@ def test_a_process_that_has_ended_needs_no_move() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
         move(process.pid, [0], [0])
+
+
+def test_a_killed_process_that_nobody_has_asked_after_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "KILL_TIMEOUT_S", 600.0)
+    code = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen({SLEEPER!r})\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        processes.kill([child.pid])
+        assert child.status() == psutil.STATUS_ZOMBIE
+        parent.kill()
