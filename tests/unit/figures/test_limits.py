@@ -85,13 +85,13 @@ def test_a_figure_over_half_of_it_is_refused_where_the_server_is_not_shown_to_be
 def test_a_server_whose_core_is_full_is_not_held_against_it(tmp_path: Path) -> None:
     (level,) = levels(tmp_path, responder(keep_alive=13_000), BY_ID["uvicorn"], BY_ID["waitress"])
 
-    assert {cell.status for cell in level.cells} == {"ok"}
+    assert {cell.lead_status for cell in level.cells} == {"ok"}
 
 
 def test_a_responder_that_a_server_outdoes_refuses_nobody_and_says_so(tmp_path: Path) -> None:
     (level,) = levels(tmp_path, responder(keep_alive=8_000))
 
-    assert {cell.status for cell in level.cells} == {"ok"}
+    assert {cell.lead_status for cell in level.cells} == {"ok"}
     assert level.limit is not None
     assert level.limit.reasons[0].startswith("outdone: ")
 
@@ -101,15 +101,15 @@ def test_it_counts_in_place_of_a_calibration(tmp_path: Path) -> None:
     (old,) = levels(tmp_path / "old", None, loads=(calibrated,))
     (new,) = levels(tmp_path / "new", responder(keep_alive=60_000), loads=(calibrated,))
 
-    assert [cell.code for cell in old.cells if cell.status != "ok"] == ["ceiling"]
-    assert {cell.status for cell in new.cells} == {"ok"}
+    assert [cell.code for cell in old.cells if cell.lead_status != "ok"] == ["ceiling"]
+    assert {cell.lead_status for cell in new.cells} == {"ok"}
 
 
 def test_at_equal_rates_it_is_the_floor_of_the_response_times_and_refuses_nothing(tmp_path: Path) -> None:
     paced = [replace(BY_ID[name], rates={"steady": 9_000}) for name in ("uvicorn", "waitress")]
     (level,) = levels(tmp_path, responder(steady=50_000), *paced, loads=(STEADY,))
 
-    assert {cell.status for cell in level.cells} == {"ok"}
+    assert {cell.lead_status for cell in level.cells} == {"ok"}
     assert level.limit is not None
     floor_us = level.limit.figure("p99")
     assert floor_us == pytest.approx(400, rel=0.1)
@@ -131,14 +131,14 @@ def test_a_death_is_told_and_the_other_blocks_count(tmp_path: Path) -> None:
     assert limit is not None
     assert (limit.status, limit.blocks) == ("ok", 4)
     assert limit.reasons == ("died: block 4: the server was ended by SIGKILL",)
-    assert [cell.code for cell in level.cells if cell.status != "ok"] == ["ceiling"]
+    assert [cell.code for cell in level.cells if cell.lead_status != "ok"] == ["ceiling"]
 
 
 def test_one_that_never_answered_refuses_nobody(tmp_path: Path) -> None:
     null = responder(keep_alive=20_000)
     (level,) = levels(tmp_path, null, failures=[died(block) for block in range(QUIET.blocks)])
 
-    assert {cell.status for cell in level.cells} == {"ok"}
+    assert {cell.lead_status for cell in level.cells} == {"ok"}
     assert level.limit is not None
     assert (level.limit.status, level.limit.rps) == ("failed", None)
     assert len(level.limit.reasons) == QUIET.blocks + 1
