@@ -179,3 +179,23 @@ def test_pauses_that_are_too_short_to_be_noted_move_p99_by_their_length_at_most(
     seen, truth_ns = simulated(5, pauses=pauses), simulated(5).p99_ns(NOTHING)
     assert seen.share_left_out(noted(pauses)) == 0
     assert truth_ns <= seen.p99_ns(NOTHING) <= truth_ns + PAUSE_NS
+
+
+@pytest.mark.parametrize(
+    ("work_ns", "wait_ns", "true_ms", "all_ms", "kept_ms"),
+    [
+        (300_000, 0, 1.9, 5.0, 1.9),
+        (500_000, 0, 4.4, 6.4, 4.9),
+        (700_000, 0, 10.3, 11.2, 11.1),
+        (300_000, 8 * MS, 9.9, 13.0, 9.9),
+        (300_000, 20 * MS, 21.9, 25.0, 24.5),
+    ],
+)
+def test_what_bias_is_left_is_what_the_method_says(
+    work_ns: int, wait_ns: int, true_ms: float, all_ms: float, kept_ms: float
+) -> None:
+    pauses = spans(1)
+    seen = simulated(1, pauses=pauses, work_ns=work_ns, wait_ns=wait_ns)
+    truth = simulated(1, work_ns=work_ns, wait_ns=wait_ns)
+    found_ns = truth.p99_ns(NOTHING), seen.p99_ns(NOTHING), seen.p99_ns(noted(pauses))
+    assert [each / MS for each in found_ns] == pytest.approx([true_ms, all_ms, kept_ms], abs=0.06)
