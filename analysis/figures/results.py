@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from analysis.figures.gates import FigureName
 from analysis.figures.leads import Metric
-from analysis.figures.statistics import Comparison, Estimate
+from analysis.figures.statistics import MIN_EFFECT, Comparison, Estimate
 from analysis.reading.tables import NONE, Details
 from gatebench.results.schema import LevelPlan
 
@@ -160,15 +160,26 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """A level's own noise: what the same server, measured twice, can differ by.
+    """The check of a level by one server that was measured twice, as two subjects.
 
     Attributes:
-        subject: the server that was measured twice.
-        band: as a ratio over 1.
+        subject: that server.
+        band: the ratio over 1 up to which no effect of the level is called a difference: 3 %, or more where
+            the two were told apart.
+        ratio: of the two copies; None without a common block.
+        low, high: its interval, which holds together with those of all pairs; None under three blocks.
     """
 
     subject: str
     band: float
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the run tells a server from itself: something other than chance differs by that much."""
+        return self.band > MIN_EFFECT
 
 
 @dataclass(frozen=True, slots=True)

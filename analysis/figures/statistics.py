@@ -1,13 +1,15 @@
 """Estimates, intervals and verdicts from slices: pure functions, with the block as the unit of replication.
 
-Slices and requests inside a block are not independent, so a block is first reduced to one number: the trimmed
-mean of its logarithms. Only these numbers, one a block, enter an interval or a test.
+Slices and requests inside a block are not independent, so a block is first reduced to one number. Only these
+numbers, one a block, enter an interval or a test.
 
-Why a trimmed mean with 10 % cut at each end, and one slice at the least: one slice hit by a neighbour on
-the machine can be ten times too slow, and a plain mean passes that on. A median throws away a third of the
-precision when nothing went wrong; this trimmed mean a few percent. Its price: it speaks of undisturbed
-slices. A server that stalls by itself in under a tenth of its slices shows it in p99 and max, whose
-histograms hold every slice.
+The number is the trimmed mean of the block's logarithms, with 10 % cut at each end, and one slice at the
+least: one slice hit by a neighbour on the machine can be ten times too slow, and a plain mean passes that on.
+A median throws away a third of the precision when nothing went wrong; this trimmed mean a few percent. Its
+price: it speaks of undisturbed slices. A server that stalls by itself in under a tenth of its slices shows it
+in p99 and max, whose histograms hold every slice.
+
+One model of the level tells from these numbers how far two subjects differ (`analysis.figures.model`).
 
 Why logarithms: a ratio and its inverse then weigh the same, and a common drift of the machine cancels by
 subtraction.
@@ -22,6 +24,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+
+from analysis.figures.model import fit, range_limit, range_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +43,15 @@ MIN_BLOCKS = 3
 """For an interval and a verdict. With one degree of freedom, t is 12.7, and intervals span powers of ten."""
 MIN_EFFECT = 1.03
 """Effects within 3 % are never called a difference, however narrow the interval."""
+MAD_TO_DEVIATION = 1.4826
+"""Of a normal distribution: standard deviation over median absolute deviation."""
+STEPS = 3
+ROUND_BOUND = 2.0
+"""Standard deviations by which one subject counts at most in what a round did to all (Huber's are 1 to 2)."""
+MIN_COMPANY = 8
+"""Subjects of which a robust estimate of what a round did to all of them takes little of any one's noise."""
+SWEEPS = 5
+"""The first medians of a subject that lacks rounds hold what the machine did in the others."""
 _LEAST_TO_CUT = 3
 _EMPTY_SLICE = 0.5
 """Stands for a slice without answers in a logarithm: half of the smallest count there is."""
@@ -56,13 +69,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Left over right, from the rounds that both were in.
+    """Left over right, from the blocks that both were in.
 
     Attributes:
         ratio: left/right; None without a common block.
-        low: lower end of the unadjusted 95 % interval of the ratio; None under two common blocks.
+        low: lower end of the ratio's simultaneous interval: those of all pairs of the level hold the truth
+            together in 95 % of runs. None under three common blocks.
         high: its upper end.
-        p: Holm-adjusted over all pairs of the same workload and level; None under three common blocks.
+        p: the chance that any two equal subjects of the level come out so far apart: it is under 0.05 where
+            the interval excludes 1. None under three common blocks.
         because: what made it a tie, or what data it lacks; empty for a difference.
     """
 
@@ -140,13 +155,8 @@ def log_rate_table(slices: pd.DataFrame) -> pd.DataFrame:
 
 def block_means(values: pd.Series[float]) -> Array:
     """The trimmed mean of each block, in the order of the blocks; `values` is indexed by (block, round)."""
-    return _means_of(np.asarray(part, dtype=np.float64) for _, part in values.groupby(level="block"))
-
-
-def _means_of(blocks: Iterable[Array]) -> Array:
-    """The trimmed mean of each block that has a value which is not NaN."""
-    present = (block[~np.isnan(block)] for block in blocks)
-    return np.array([trimmed_mean(block) for block in present if len(block)], dtype=np.float64)
+    blocks = (part.dropna().to_numpy(dtype=np.float64) for _, part in values.groupby(level="block"))
+    return np.array([trimmed_mean(block) for block in blocks if len(block)], dtype=np.float64)
 
 
 def rate(log_rates: pd.Series[float]) -> Estimate | None:
@@ -170,73 +180,135 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def block_numbers(table: pd.DataFrame) -> Array:
+    """One number a subject and block, shape (columns, blocks); NaN where there is no slice."""
+    rounds = _without_common(table.to_numpy(dtype=np.float64))
+    blocks, of_round = np.unique(table.index.get_level_values("block"), return_inverse=True)
+    numbers = np.full((table.shape[1], len(blocks)), np.nan)
+    for own, slices in zip(numbers, rounds.T, strict=True):
+        present = ~np.isnan(slices)
+        for block in np.unique(of_round[present]):
+            own[block] = trimmed_mean(slices[present & (of_round == block)])
+    return numbers
+
+
+def _without_common(rounds: Array) -> Array:
+    """Slices, shape (rounds, subjects), without what each round did to all of its subjects.
+
+    A subject that lacks rounds is then not taken for faster or slower by what the machine did in them, and
+    a block in which everything was slow has no slices that are far from the others. A round with one subject
+    tells nothing of this, and is left out.
+    """
+    if rounds.shape[1] < 2:
+        return rounds
+    rounds = np.where((~np.isnan(rounds)).sum(axis=1, keepdims=True) > 1, rounds, np.nan)
+    some_rounds, some_subjects = (~np.isnan(rounds).all(axis=axis) for axis in (1, 0))
+    known = rounds[np.ix_(some_rounds, some_subjects)]
+    common = np.zeros((len(known), 1))
+    for _ in range(SWEEPS if known.size else 0):
+        common = common_of(known - np.nanmedian(known - common, axis=0), axis=1)
+    rounds[np.ix_(some_rounds, some_subjects)] = known - common
+    return rounds
+
+
+def common_of(deviations: Array, axis: int) -> Array:
+    """What the subjects of a round have in common, from their deviations from themselves along `axis`.
+
+    Of few it is their mean: a median of three is one of them, which would then seem to have no noise. Of more
+    it is Huber's estimate, so that a stray slice of one is not in the others.
+    """
+    if deviations.shape[axis] < MIN_COMPANY:
+        return np.asarray(np.nanmean(deviations, axis=axis, keepdims=True))
+    centre = np.nanmedian(deviations, axis=axis, keepdims=True)
+    bound = ROUND_BOUND * MAD_TO_DEVIATION * np.nanmedian(np.abs(deviations - centre))
+    for _ in range(STEPS):
+        bounded = np.clip(deviations - centre, -bound, bound)
+        centre = centre + np.nanmean(bounded, axis=axis, keepdims=True)
+    return np.asarray(centre)
+
+
 def compare_all(
-    table: pd.DataFrame, subjects: Iterable[str], noise_band: float = MIN_EFFECT
-) -> list[Comparison]:
-    """Every pair of `subjects`, in alphabetical order, with Holm's adjustment over all of them.
+    table: pd.DataFrame, subjects: Iterable[str], twins: tuple[str, str] | None = None
+) -> tuple[list[Comparison], Comparison | None]:
+    """Every pair of `subjects`, in alphabetical order, and the pair of the twins.
 
     Args:
-        table: from `log_rate_table`.
+        table: from `log_rate_table` or `analysis.figures.leads.lead_table`.
         subjects: the columns to compare.
-        noise_band: the run's own A/A noise as a ratio over 1; effects in it are ties.
+        twins: the columns of one server that was measured twice. They check the model: where it tells them
+            apart, no difference of that size is called one.
     """
     ordered = sorted(subjects)
-    if len(ordered) < 2:
-        return []
-    # Plain arrays: a run may have thousands of pairs, and grouping a frame for each would take a minute.
-    blocks = [part.to_numpy(dtype=np.float64) for _, part in table[ordered].groupby(level="block")]
-    pairs = [
-        _compare(
-            ordered[left], ordered[right], _means_of(block[:, left] - block[:, right] for block in blocks)
-        )
-        for left, right in combinations(range(len(ordered)), 2)
-    ]
-    tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
-    for index, p in zip(tested, holm([pairs[index].p or 0.0 for index in tested]), strict=True):
-        pairs[index] = replace(pairs[index], p=p)
-    return [
-        replace(pair, verdict=verdict(pair, noise_band), because=explanation(pair, noise_band))
-        for pair in pairs
-    ]
+    columns = sorted({*ordered, *(twins or ())})
+    if len(columns) < 2:
+        return [], None
+    pairs = _compare(columns, block_numbers(table[columns]), family=max(2, len(ordered)))
+    of_twins = next((pair for pair in pairs if {pair.left, pair.right} == set(twins or ())), None)
+    bar = least_effect(of_twins)
+    competing = set(ordered)
+    judged = [judge(pair, bar) for pair in pairs if {pair.left, pair.right} <= competing]
+    return judged, None if of_twins is None else judge(of_twins)
 
 
-def _compare(left: str, right: str, means: Array) -> Comparison:
-    """One pair from its blocks' log ratios, with its p-value not adjusted yet and its verdict still open."""
-    ratio = float(np.exp(means.mean())) if len(means) else None
-    if len(means) < MIN_BLOCKS:
-        return Comparison(left, right, len(means), ratio, None, None, None, "not enough data")
-    _, low, high, p = mean_interval(means)
-    return Comparison(
-        left, right, len(means), ratio, float(np.exp(low)), float(np.exp(high)), float(p), "not enough data"
-    )
+def _compare(columns: Sequence[str], numbers: Array, family: int) -> list[Comparison]:
+    """Every pair with its interval among `family` subjects; verdicts are still open."""
+    fitted = fit(numbers)
+    half, p = np.full((2, len(fitted.mean)), np.nan)
+    for freedom in np.unique(fitted.freedom[~np.isnan(fitted.freedom)]):
+        those = fitted.freedom == freedom
+        half[those] = fitted.error[those] * range_limit(SIGNIFICANCE, family, float(freedom)) / np.sqrt(2)
+        distance = np.abs(fitted.mean[those])
+        no_spread = np.where(distance == 0, 0.0, np.inf)
+        errors = np.divide(distance, fitted.error[those], out=no_spread, where=fitted.error[those] > 0)
+        p[those] = range_tail(errors * np.sqrt(2), family, float(freedom))
+    found = []
+    for index, (left, right) in enumerate(combinations(columns, 2)):
+        blocks, mean = int(fitted.blocks[index]), fitted.mean[index]
+        if blocks < MIN_BLOCKS:
+            ratio = float(np.exp(mean)) if blocks else None
+            found.append(Comparison(left, right, blocks, ratio, None, None, None, "not enough data"))
+            continue
+        low, ratio, high = (float(np.exp(mean + side * half[index])) for side in (-1, 0, 1))
+        found.append(Comparison(left, right, blocks, ratio, low, high, float(p[index]), "not enough data"))
+    return found
 
 
-def verdict(pair: Comparison, noise_band: float = MIN_EFFECT) -> Verdict:
-    """What may be said of a pair: the interval, the adjusted p and the size of the effect must all agree."""
-    if pair.p is None or pair.ratio is None or pair.low is None or pair.high is None:
+def least_effect(twins: Comparison | None) -> float:
+    """The ratio over 1 that a difference must exceed: 3 %, or that of twins which were told apart."""
+    if twins is None or verdict(twins) not in {"higher", "lower"} or twins.ratio is None:
+        return MIN_EFFECT
+    return max(twins.ratio, 1 / twins.ratio)
+
+
+def judge(pair: Comparison, bar: float = MIN_EFFECT) -> Comparison:
+    """The pair with its verdict, and what made it a tie; `bar` is from `least_effect`."""
+    return replace(pair, verdict=verdict(pair, bar), because=explanation(pair, bar))
+
+
+def verdict(pair: Comparison, bar: float = MIN_EFFECT) -> Verdict:
+    """What may be said of a pair: the interval must exclude 1, and the effect be beyond `bar`."""
+    if pair.ratio is None or pair.low is None or pair.high is None:
         return "not enough data"
-    if explanation(pair, noise_band):
+    if explanation(pair, bar):
         return "tie"
     return "higher" if pair.ratio > 1 else "lower"
 
 
-def explanation(pair: Comparison, noise_band: float = MIN_EFFECT) -> str:
-    """Which of the three conditions made the pair a tie, or what data it lacks; empty for a difference."""
-    if pair.p is None or pair.ratio is None or pair.low is None or pair.high is None:
+def explanation(pair: Comparison, bar: float = MIN_EFFECT) -> str:
+    """Which of the two conditions made the pair a tie, or what data it lacks; empty for a difference."""
+    if pair.ratio is None or pair.low is None or pair.high is None:
         return f"a verdict needs {MIN_BLOCKS} blocks with both, and there are {pair.blocks}"
     if pair.low <= 1 <= pair.high:
         return "the interval holds 1"
-    if pair.p >= SIGNIFICANCE:
-        return f"p is {pair.p:.2g} once adjusted for all pairs, and {SIGNIFICANCE:g} is the limit"
-    if max(pair.ratio, 1 / pair.ratio) > max(noise_band, MIN_EFFECT):
+    if max(pair.ratio, 1 / pair.ratio) > bar:
         return ""
-    if noise_band > MIN_EFFECT:
-        return f"within this run's own noise of {noise_band - 1:.1%}"
+    if bar > MIN_EFFECT:
+        return f"within the {bar - 1:.1%} by which a server that was measured twice differs from itself here"
     return f"within {MIN_EFFECT - 1:.0%}, which is never called a difference"
 
 
 def noise_band(table: pd.DataFrame, subject: str, twin: str) -> float | None:
-    """The A/A noise of one level as a ratio over 1: an effect up to it may be no server's doing.
+    """The A/A noise of one level as a ratio over 1, for what compares two runs.
 
     The greater of two: the half-width of the 95 % interval of the twins' mean log ratio over blocks, which
     chance alone stays within in 19 of 20 runs; and the effect that was seen between them. Where the twins'

@@ -25,12 +25,11 @@ from analysis.figures.refusals import left_out_in_words, refusals
 from analysis.figures.results import LATENCY_NAMES, CellResult, Judged, LevelResult, Noise, Summary
 from analysis.figures.statistics import (
     MIN_BLOCKS,
-    MIN_EFFECT,
     Comparison,
     Estimate,
     compare_all,
+    least_effect,
     log_rate_table,
-    noise_band,
     rate,
 )
 from analysis.figures.steadiness import MIN_ROUNDS, drifts
@@ -94,28 +93,33 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     every = tuple(_cell(run, data, subject, added[subject.id], tables) for subject in run.meta.subjects)
     cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
     valid = [cell.subject for cell in cells if cell.valid and cell.subject in tables.leads]
-    noise = _noise(run, every, tables)
+    twins = _twins(run, every, tables.leads)
+    comparisons, of_twins = compare_all(tables.leads, valid, twins)
     return LevelResult(
         plan=plan,
         metric=metric,
         rounds=data.rounds,
         cells=cells,
-        comparisons=tuple(compare_all(tables.leads, valid, noise.band if noise else MIN_EFFECT)),
-        noise=noise,
+        comparisons=tuple(comparisons),
+        noise=_noise(twins[0], of_twins) if twins and of_twins else None,
         limit=limit,
     )
 
 
-def _noise(run: Run, cells: tuple[CellResult, ...], tables: _Tables) -> Noise | None:
-    """The level's own noise, from the subject measured twice; None where either copy is not valid."""
+def _twins(run: Run, cells: tuple[CellResult, ...], leads: pd.DataFrame) -> tuple[str, str] | None:
+    """The subject that was measured twice and its second copy; None where either has no valid figure."""
     twin = run.meta.twin
     if twin is None:
         return None
-    valid = {cell.subject for cell in cells if cell.valid}
-    if not {twin.id, twin.original} <= valid:
+    valid = {cell.subject for cell in cells if cell.valid and cell.subject in leads}
+    return (twin.original, twin.id) if {twin.id, twin.original} <= valid else None
+
+
+def _noise(subject: str, twins: Comparison) -> Noise | None:
+    """What the pair of the twins says of its level; None where they have too few blocks."""
+    if twins.verdict == "not enough data":
         return None
-    band = noise_band(tables.leads, twin.original, twin.id)
-    return None if band is None else Noise(twin.original, band)
+    return Noise(subject, least_effect(twins), twins.ratio, twins.low, twins.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +359,9 @@ def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, A
                 "level": level.level,
                 "subject": level.noise.subject,
                 "band": _rounded(level.noise.band),
+                "ratio": _rounded(level.noise.ratio),
+                "low": _rounded(level.noise.low),
+                "high": _rounded(level.noise.high),
             }
             for level in summary.levels
             if level.noise is not None

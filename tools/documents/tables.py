@@ -123,7 +123,7 @@ def numbers_table() -> str:
     rows = [
         ("cut off at each end of a block's slices", f"{statistics.TRIM:.0%}, at least one"),
         ("confidence of an interval", f"{statistics.CONFIDENCE:.0%}"),
-        ("adjusted p under which a difference may be one", f"{statistics.SIGNIFICANCE:g}"),
+        ("chance of any false difference in a level", f"{statistics.SIGNIFICANCE:g}"),
         ("effect up to which everything is a tie", f"{statistics.MIN_EFFECT - 1:.0%}"),
         ("blocks that an interval or a verdict needs", str(statistics.MIN_BLOCKS)),
         ("latencies that p50, p90, p99 and p99.9 need", ", ".join(f"{count:,}" for count in samples)),

@@ -1,4 +1,4 @@
-"""Estimates, intervals, Holm's adjustment, verdicts and percentiles, against known answers."""
+"""Estimates, intervals, verdicts and percentiles, against known answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from analysis.figures.percentiles import percentiles
 from analysis.figures.statistics import (
     Array,
     Comparison,
+    block_numbers,
     compare_all,
     explanation,
     holm,
+    least_effect,
     log_rate_table,
     mean_interval,
     noise_band,
@@ -98,7 +100,9 @@ def test_left_and_right_are_compared_only_in_rounds_that_both_were_in() -> None:
     slices = slices_of({"a": 2_000 * machine, "b": 1_000 * machine})
     early_only = slices[(slices["subject"] == "b") | (slices["round"] < 8)]
 
-    assert compare_all(log_rate_table(early_only), ["a", "b"])[0].ratio == pytest.approx(2.0)
+    (found,), _ = compare_all(log_rate_table(early_only), ["a", "b"])
+
+    assert found.ratio == pytest.approx(2.0)
 
 
 def test_an_absolute_rate_carries_an_interval_over_blocks() -> None:
@@ -128,7 +132,7 @@ def test_under_three_blocks_there_is_not_enough_data_for_an_interval_or_a_verdic
     noise = 1 + np.arange(blocks)[:, None] * 0.001 * np.ones((1, ROUNDS))
     table = log_rate_table(slices_of({"a": 2_000 * noise, "b": np.full((blocks, ROUNDS), 1_000.0)}))
 
-    (found,) = compare_all(table, ["b", "a"])
+    (found,), _ = compare_all(table, ["b", "a"])
 
     assert (found.low is not None, found.p is not None) == (enough, enough)
     assert found.verdict == ("higher" if enough else "not enough data")
@@ -140,51 +144,175 @@ def test_under_three_blocks_there_is_not_enough_data_for_an_interval_or_a_verdic
     [
         ({}, "higher"),
         ({"ratio": 0.8, "low": 0.7, "high": 0.9}, "lower"),
-        ({"p": 0.05}, "tie"),
         ({"low": 0.99}, "tie"),
         ({"ratio": 1.029, "low": 1.02, "high": 1.04}, "tie"),
         ({"ratio": 1 / 1.029, "low": 0.96, "high": 0.98}, "tie"),
-        ({"p": None}, "not enough data"),
+        ({"low": None, "high": None, "p": None}, "not enough data"),
     ],
 )
-def test_a_verdict_needs_the_interval_the_adjusted_p_and_the_size_to_agree(
+def test_a_verdict_needs_the_interval_and_the_size_to_agree(
     changes: dict[str, object], expected: str
 ) -> None:
     assert verdict(pair(**changes)) == expected
 
 
-def test_an_effect_within_the_runs_own_noise_band_is_a_tie() -> None:
-    assert verdict(pair(ratio=1.08, low=1.05), noise_band=1.10) == "tie"
-    assert verdict(pair(ratio=1.12, low=1.05), noise_band=1.10) == "higher"
-
-
-def test_a_noise_band_under_three_percent_does_not_lower_the_bar() -> None:
-    assert verdict(pair(ratio=1.02, low=1.01), noise_band=1.001) == "tie"
+def test_an_effect_within_what_tells_twins_apart_is_a_tie() -> None:
+    assert verdict(pair(ratio=1.08, low=1.05), bar=1.10) == "tie"
+    assert verdict(pair(ratio=1.12, low=1.05), bar=1.10) == "higher"
 
 
 @pytest.mark.parametrize(
-    ("changes", "band", "expected"),
+    ("changes", "bar", "expected"),
     [
         ({}, 1.03, ""),
-        ({"blocks": 2, "p": None}, 1.03, "a verdict needs 3 blocks with both, and there are 2"),
+        (
+            {"blocks": 2, "low": None, "high": None, "p": None},
+            1.03,
+            "a verdict needs 3 blocks with both, and there are 2",
+        ),
         ({"low": 0.99}, 1.5, "the interval holds 1"),
-        ({"p": 0.081}, 1.5, "p is 0.081 once adjusted for all pairs, and 0.05 is the limit"),
-        ({"ratio": 1.06, "low": 1.05}, 1.071, "within this run's own noise of 7.1%"),
-        ({"ratio": 1.02, "low": 1.01}, 1.021, "within 3%, which is never called a difference"),
+        (
+            {"ratio": 1.06, "low": 1.05},
+            1.071,
+            "within the 7.1% by which a server that was measured twice differs from itself here",
+        ),
+        ({"ratio": 1.02, "low": 1.01}, 1.03, "within 3%, which is never called a difference"),
     ],
 )
-def test_a_tie_names_what_made_it_one(changes: dict[str, object], band: float, expected: str) -> None:
-    assert explanation(pair(**changes), band) == expected
+def test_a_tie_names_what_made_it_one(changes: dict[str, object], bar: float, expected: str) -> None:
+    assert explanation(pair(**changes), bar) == expected
 
 
-def test_the_noise_band_decides_a_comparison_and_is_named_in_it() -> None:
-    blocks = 1 + np.arange(5)[:, None] * 0.002 * np.ones((1, ROUNDS))
-    table = log_rate_table(slices_of({"a": 1_060 * blocks, "b": np.full((5, ROUNDS), 1_000.0)}))
+@pytest.mark.parametrize(
+    ("changes", "bar"),
+    [
+        ({"ratio": 1.06, "low": 1.05}, 1.06),
+        ({"ratio": 0.8, "low": 0.7, "high": 0.9}, 1.25),
+        ({"ratio": 1.06, "low": 0.99}, 1.03),
+        ({"ratio": 1.01, "low": 1.005}, 1.03),
+    ],
+)
+def test_twins_raise_the_bar_to_their_effect_only_where_the_model_tells_them_apart(
+    changes: dict[str, object], bar: float
+) -> None:
+    assert least_effect(pair(**changes)) == pytest.approx(bar)
 
-    (free,), (bound,) = (compare_all(table, ["a", "b"], band) for band in (1.03, 1.10))
 
-    assert (free.verdict, free.because) == ("higher", "")
-    assert (bound.verdict, bound.because) == ("tie", "within this run's own noise of 10.0%")
+def wobbling(*names_and_rates: tuple[str, float], again: float = 1.0) -> pd.DataFrame:
+    """Five blocks of subjects that all wobble by 0.2 %; `a~again` is that many times `a`."""
+    blocks = 1 + np.random.default_rng(1).normal(0, 0.002, (5, ROUNDS))
+    rates = {name: rate * np.roll(blocks, turn, 0) for turn, (name, rate) in enumerate(names_and_rates, 1)}
+    return log_rate_table(slices_of({**rates, "a~again": again * names_and_rates[0][1] * blocks}))
+
+
+def test_twins_are_compared_beside_the_competitors_and_among_none_of_them() -> None:
+    pairs, of_twins = compare_all(wobbling(("a", 1_060.0), ("b", 1_000.0)), ["a", "b"], ("a", "a~again"))
+
+    assert [(each.left, each.right, each.verdict) for each in pairs] == [("a", "b", "higher")]
+    assert of_twins is not None
+    assert (of_twins.left, of_twins.right, of_twins.verdict) == ("a", "a~again", "tie")
+
+
+def test_twins_that_are_told_apart_make_ties_of_all_effects_up_to_theirs() -> None:
+    table = wobbling(("a", 1_060.0), ("b", 1_000.0), ("c", 1_200.0), again=0.9)
+
+    pairs, of_twins = compare_all(table, ["a", "b", "c"], ("a", "a~again"))
+
+    assert of_twins is not None
+    assert of_twins.verdict == "higher"
+    assert [each.verdict for each in pairs] == ["tie", "lower", "lower"]
+    assert "11.1% by which a server that was measured twice differs" in pairs[0].because
+
+
+def test_two_subjects_alone_have_the_interval_and_p_of_the_paired_t_test() -> None:
+    random = np.random.default_rng(2)
+    rates = {name: 1_000 * np.exp(random.normal(0, 0.05, (6, ROUNDS))) for name in "ab"}
+    table = log_rate_table(slices_of(rates))
+    numbers = block_numbers(table)
+    known = stats.ttest_rel(*numbers)
+
+    (found,), _ = compare_all(table, ["a", "b"])
+
+    assert (np.log(found.low or 0), np.log(found.high or 0)) == pytest.approx(
+        tuple(known.confidence_interval(0.95)), rel=1e-3
+    )
+    assert found.p == pytest.approx(known.pvalue, rel=1e-3)
+
+
+def test_p_is_under_five_percent_just_where_the_interval_excludes_one() -> None:
+    random = np.random.default_rng(3)
+    rates = {f"s{number}": 1_000 * np.exp(random.normal(0.03 * number, 0.08, (5, 6))) for number in range(8)}
+
+    pairs, _ = compare_all(log_rate_table(slices_of(rates)), list(rates))
+
+    excluded = [not (each.low or 0) <= 1 <= (each.high or 0) for each in pairs]
+    assert 0 < sum(excluded) < len(pairs) == 28
+    assert [(each.p or 0) < 0.05 for each in pairs] == excluded
+
+
+def test_blocks_are_paired_so_that_what_a_block_does_to_all_is_in_no_interval() -> None:
+    random = np.random.default_rng(4)
+    own = {name: np.exp(random.normal(0, 0.01, (5, ROUNDS))) for name in "abcd"}
+    swinging = np.array([1.0, 0.5, 2.0, 1.3, 0.8])[:, None]
+
+    steady, _ = compare_all(log_rate_table(slices_of({name: 1e5 * each for name, each in own.items()})), own)
+    moved, _ = compare_all(
+        log_rate_table(slices_of({name: 1e5 * each * swinging for name, each in own.items()})), own
+    )
+
+    assert [each.high for each in moved] == pytest.approx([each.high for each in steady], abs=1e-3)
+
+
+def test_a_subject_in_some_blocks_only_is_compared_in_these() -> None:
+    random = np.random.default_rng(5)
+    swinging = np.array([1.0, 1.0, 1.0, 0.5, 0.5, 0.5])[:, None]
+    rates = {name: 1_000 * swinging * np.exp(random.normal(0, 0.01, (6, ROUNDS))) for name in "abcd"}
+    slices = slices_of(rates)
+
+    pairs, _ = compare_all(
+        log_rate_table(slices[(slices["subject"] != "a") | (slices["block"] < 3)]), list(rates)
+    )
+
+    assert [each.blocks for each in pairs] == [3, 3, 3, 6, 6, 6]
+    assert [each.ratio for each in pairs] == pytest.approx([1.0] * 6, abs=0.01)
+    widths = [(each.high or 0) / (each.low or 1) for each in pairs]
+    assert min(widths[:3]) > max(widths[3:])
+
+
+def test_a_subject_that_shares_too_few_blocks_leaves_the_others_comparable() -> None:
+    random = np.random.default_rng(6)
+    slices = slices_of({name: 1_000 * np.exp(random.normal(0, 0.01, (5, ROUNDS))) for name in "abc"})
+
+    pairs, _ = compare_all(
+        log_rate_table(slices[(slices["subject"] != "a") | (slices["block"] == 0)]), ["a", "b", "c"]
+    )
+
+    assert [each.verdict for each in pairs] == ["not enough data", "not enough data", "tie"]
+    assert pairs[0].because == "a verdict needs 3 blocks with both, and there are 1"
+    assert pairs[0].ratio == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_subject_without_a_figure_has_no_number_and_is_compared_with_none() -> None:
+    table = log_rate_table(slices_of({"a": np.full((5, 3), 500.0), "b": np.full((5, 3), 400.0)}))
+    table["c"] = np.nan
+
+    pairs, _ = compare_all(table, ["a", "b", "c"])
+
+    assert np.isnan(block_numbers(table)[2]).all()
+    assert [(each.ratio, each.blocks) for each in pairs[1:]] == [(None, 0), (None, 0)]
+    assert pairs[0].verdict == "higher"
+
+
+def test_a_subject_alone_is_compared_with_none() -> None:
+    assert compare_all(log_rate_table(slices_of({"a": np.full((5, 3), 500.0)})), ["a"]) == ([], None)
+
+
+def test_a_figure_of_a_whole_block_is_its_number() -> None:
+    values = np.array([[500.0], [900.0], [510.0], [505.0]])
+
+    numbers = block_numbers(log_rate_table(slices_of({"a": values, "b": np.full((4, 1), 100.0)})))
+
+    assert numbers[0] - numbers[1] == pytest.approx(np.log(values[:, 0] / 100))
 
 
 def twins(*log_ratios: float) -> pd.DataFrame:

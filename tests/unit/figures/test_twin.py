@@ -34,16 +34,22 @@ def with_twin(run: Run, factor: float) -> Run:
     )
 
 
-def test_differences_up_to_what_a_twin_shows_are_ties(run: Run) -> None:
-    quiet, noisy = summarize(with_twin(run, 1.0)).levels[0], summarize(with_twin(run, 1.045)).levels[0]
-    assert quiet.noise is not None
-    assert quiet.noise.band == pytest.approx(1.0)
-    assert noisy.noise is not None
-    assert noisy.noise.subject == "uvicorn"
-    assert noisy.noise.band == pytest.approx(1.045)
-    told = [pair for pair in noisy.comparisons if pair.verdict in {"higher", "lower"}]
+def test_twins_that_are_told_apart_make_ties_of_differences_up_to_theirs(run: Run) -> None:
+    level = summarize(with_twin(run, 1.045)).levels[0]
+    noise, told = level.noise, [pair for pair in level.comparisons if pair.verdict in {"higher", "lower"}]
+    assert noise is not None
+    assert (noise.subject, noise.told_apart) == ("uvicorn", True)
+    assert noise.band == pytest.approx(1.045)
     assert told
     assert all(max(pair.ratio or 1, 1 / (pair.ratio or 1)) > 1.045 for pair in told)
+
+
+def test_twins_that_are_not_told_apart_leave_the_limit_where_it_was(run: Run) -> None:
+    noise = summarize(with_twin(run, 1.0)).levels[0].noise
+    assert noise is not None
+    assert (noise.told_apart, noise.band) == (False, 1.03)
+    assert noise.ratio == pytest.approx(1.0)
+    assert (noise.low or 0) <= 1 <= (noise.high or 0)
 
 
 def test_a_twin_that_is_not_valid_tells_no_noise(run: Run) -> None:

@@ -204,7 +204,7 @@ def test_the_second_copy_of_a_subject_is_explained(tmp_path: Path) -> None:
 
     text = words(pages.make_page(folder).read_text())
 
-    assert "That noise is what uvicorn differed by from itself" in text
+    assert "uvicorn was measured twice, as two subjects" in text
     assert "uvicorn once more, for the noise of the run" in text
 
 
