@@ -179,7 +179,7 @@ def _judge(cells: Sequence[CellComparison]) -> list[CellComparison]:
 
 
 def cell_verdict(ratio: Ratio, better: str, noise: float) -> CellVerdict:
-    """As within a run: the interval, the adjusted p and the size of the effect must agree.
+    """The interval, the adjusted p and the size of the effect must agree.
 
     Args:
         ratio: B over A, its p adjusted.
