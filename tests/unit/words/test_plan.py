@@ -121,7 +121,7 @@ def test_the_shipped_standard_run_keeps_to_its_budget() -> None:
 def test_a_budget_that_does_not_pay_for_a_round_of_everything_in_each_block_gives_fewer_blocks() -> None:
     blocks = [
         make_plan(DEFAULT, replace(STANDARD, budget_s=budget_s), 7).profile.blocks
-        for budget_s in (10, 500, 780, 10_000)
+        for budget_s in (10, 560, 780, 10_000)
     ]
     assert blocks == sorted(blocks)
     assert (blocks[0], blocks[-1]) == (5, 10)
