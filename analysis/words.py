@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from analysis.figures.gates import BY_CODE, CEILING, GENERATOR_BUSY, RATE_MISSED
 from analysis.figures.leads import RPS
+from analysis.figures.limits import refuses
 from analysis.figures.results import compared, standings, verdict_on
 from analysis.figures.statistics import MIN_BLOCKS
 from gatebench.results.details import visible
@@ -76,7 +77,7 @@ def names(subjects: list[str]) -> str:
 def instrument_in_words(level: LevelResult) -> str:
     """What the instrument itself does in a level, for a caption; empty where no null responder showed it."""
     limit = level.limit
-    if limit is None or limit.status != "ok" or limit.lead is None:
+    if limit is None or limit.lead is None or not refuses(limit):
         return ""
     figure = f"{level.metric.show(limit.lead.estimate)} {level.metric.unit}"
     whom = responder_in_words(limit.server)

@@ -64,7 +64,7 @@ def limit_of(run: Run, plan: LevelPlan, rates_per_s: Iterable[float]) -> CellRes
     estimate = rate(rates[responder.id])
     if estimate and plan.model == "closed" and max(rates_per_s, default=0.0) > estimate.estimate:
         reasons.append(
-            f"{OUTDONE}: a server of this level did more, so the responder is at its limit before the engine"
+            f"{OUTDONE}: a server of this level did more, so it does not show what the engine can do"
         )
     return CellResult(
         **identity,

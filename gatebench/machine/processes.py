@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -208,6 +208,23 @@ def move(pid: int, cores: Sequence[int], to: Sequence[int]) -> None:
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(task, moved(found, cores, to))
     raise TimeoutError(f"after {MOST_LOOKS} looks {len(elsewhere)} of its threads still run on other cores")
+
+
+@contextmanager
+def kept_to(cores: Iterable[int]) -> Iterator[None]:
+    """Keeps every thread of this process to these cores, as far as it may use them; else to those it has."""
+    allowed = os.sched_getaffinity(0)
+    _put({*cores} & allowed or allowed)
+    try:
+        yield
+    finally:
+        _put(allowed)
+
+
+def _put(cores: Collection[int]) -> None:
+    for task in _tasks([os.getpid()]):
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(task, cores)
 
 
 def moved(found: Collection[int], cores: Sequence[int], to: Sequence[int]) -> set[int]:

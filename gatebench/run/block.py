@@ -12,6 +12,7 @@ from gatebench.load.backend import Means
 from gatebench.load.process import CellError, LoadCell
 from gatebench.load.slicing import Place, Strangers, take_slice
 from gatebench.load.targets import load_cell
+from gatebench.machine.processes import kept_to
 from gatebench.results.columns import SliceRow
 from gatebench.results.record import Record
 from gatebench.runners.base import Around, Instance, Launch, start_one
@@ -164,8 +165,10 @@ class Block:
                 check_sources()
                 self.spent.started_s += time.monotonic() - began
                 before_load()
-                for levels in level_groups(self._plan, self._number):
-                    self._measure(levels)
+                # Between two slices the lab has work of its own, and none of it on the servers' cores.
+                with kept_to(self._means.cores.lab):
+                    for levels in level_groups(self._plan, self._number):
+                        self._measure(levels)
             finally:
                 try:
                     self._record.flush()

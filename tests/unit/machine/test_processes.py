@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from gatebench.machine.processes import (
     Owner,
     anonymous_mib,
     cpu_s,
+    kept_to,
     marked_processes,
     memory_mib,
     move,
@@ -297,3 +299,23 @@ def test_a_killed_process_that_nobody_has_asked_after_is_not_waited_for(
         processes.kill([child.pid])
         assert child.status() == psutil.STATUS_ZOMBIE
         parent.kill()
+
+
+def test_every_thread_is_kept_to_some_cores_for_a_while_and_then_let_go() -> None:
+    allowed = os.sched_getaffinity(0)
+    least = min(allowed)
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        with kept_to([least]):
+            kept = os.sched_getaffinity(0), os.sched_getaffinity(other.native_id or 0)
+        let_go = os.sched_getaffinity(0), os.sched_getaffinity(other.native_id or 0)
+        with kept_to([max(allowed) + 1]):
+            without_any = os.sched_getaffinity(0)
+    finally:
+        done.set()
+        other.join()
+    assert kept == ({least}, {least})
+    assert let_go == (allowed, allowed)
+    assert without_any == allowed
