@@ -17,7 +17,8 @@ from tests.support.witness import RIGHTS, Seen, Witness, commanded, end_of, labe
 
 SERVERS = {"gunicorn-gthread", "uvicorn", "waitress"}
 LOAD = {"loadgen", "worker"}
-RESPONDERS = {"null-responder", "nginx"}
+RESPONDERS = {"nginx"}
+"""It answers HTTP, and the runs ask for nothing else."""
 WORKERS = 2
 NONE = "0000000000000000"
 
