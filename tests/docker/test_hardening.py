@@ -17,7 +17,7 @@ from tests.support.witness import RIGHTS, Seen, Witness, commanded, end_of, labe
 
 SERVERS = {"gunicorn-gthread", "uvicorn", "waitress"}
 LOAD = {"loadgen", "worker"}
-RESPONDERS = {"nginx"}
+RESPONDERS = {"nginx__limit"}
 """It answers HTTP, and the runs ask for nothing else."""
 WORKERS = 2
 NONE = "0000000000000000"
