@@ -24,6 +24,7 @@ from tests.support.lab import (
     blamed,
     gatebench,
     long_run,
+    measured_blocks,
     run_arguments,
 )
 from tests.support.small_server.faults import DYING_STATUS, DYING_WORDS
@@ -297,8 +298,7 @@ def test_a_server_that_was_not_ready_is_not_started_in_every_block(tmp_path: Pat
     competitors = sorted(each for each in failed if "~" not in each[0])
     assert competitors == [("faulty-exits", 0), ("faulty-wrong-routes", 0)]
     assert "left out of later blocks" in ended.said
-    (honest,) = results.cells("honest-wsgi")
-    assert honest["blocks"] == 5
+    assert measured_blocks(results, "honest-wsgi") == 5
 
 
 def test_a_run_without_a_report_has_failed_and_says_why(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from gatebench.machine.processes import marked_processes
 from gatebench.words.paths import HOST
 
@@ -220,6 +222,12 @@ class Results:
         """The summary's row of one subject in one workload."""
         (found,) = (cell for cell in self.cells(subject) if cell["workload"] == workload)
         return found
+
+
+def measured_blocks(results: Results, subject: str) -> int:
+    """Blocks in which a subject was under load, those of which others spoiled every slice among them."""
+    slices = pd.read_parquet(results.folder / "slices.parquet", columns=["subject", "block"])
+    return int(slices.loc[slices["subject"] == subject, "block"].nunique())
 
 
 def long_run(folder: Path, servers: str = "honest") -> tuple[Command, Results]:
