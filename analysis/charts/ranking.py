@@ -10,10 +10,8 @@ from analysis.charts.rows import HATCHED, Part, apart, bar, hatch, parts
 from analysis.charts.style import (
     INK,
     MARKERS,
-    MUTED,
     PAPER,
     QUIET,
-    SMALL_PT,
     STRONG,
     Chart,
     Column,
@@ -82,7 +80,7 @@ def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     axes.set_xlim(0, (highest or 1.0) * _ROOM)
     if (limit := _limit(level)) and limit < highest * _ROOM:
-        rows.dashed(axes, limit, "limit here")
+        rows.across(axes, limit, "limit here")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value * metric.scale:,.6g}")
     if not highest:
         nothing_valid(axes)
@@ -192,19 +190,7 @@ def _axis(axes: Axes, cells: Sequence[CellResult], marks: Mapping[str, float]) -
     shown = [*figures, *marks.values()]
     logarithmic(axes, min(shown) / 1.6, max(shown) * 1.25, lambda value: f"{value:,.0f}")
     for name, value in marks.items():
-        axes.axvline(value, color=INK, linewidth=1.6, linestyle=":", zorder=1)
-        axes.annotate(
-            f"{name}: {value:,.0f}",
-            (value, 1),
-            (0, 6),
-            xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=SMALL_PT,
-            color=MUTED,
-            annotation_clip=False,
-        )
+        rows.across(axes, value, f"{name}: {value:,.0f}", INK, ":")
     if not figures:
         nothing_valid(axes)
 

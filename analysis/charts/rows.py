@@ -134,9 +134,9 @@ def apart(axes: Axes, number: int, reason: str) -> None:
     beside(axes, axes.get_xlim()[0], number, reason, QUIET)
 
 
-def dashed(axes: Axes, value: float, text: str) -> None:
-    """A line across all rows at what the instrument itself does, with a word above it."""
-    axes.axvline(value, color=MUTED, linewidth=1.6, linestyle="--", zorder=1)
+def across(axes: Axes, value: float, text: str, ink: str = MUTED, line: str = "--") -> None:
+    """A line across all rows, with a word above it."""
+    axes.axvline(value, color=ink, linewidth=1.6, linestyle=line, zorder=1)
     axes.annotate(
         text,
         (value, 1),

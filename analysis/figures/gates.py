@@ -47,6 +47,37 @@ class Gate:
         return "; ".join(f"{_in_words(figures)} {what}" for figures, what in parts if figures)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A gate that a cell failed.
+
+    Attributes:
+        next_step: for the cause that was measured; empty where the gate's own fits every cause.
+        finding: it only limits, although the gate withholds where more is measured.
+    """
+
+    gate: Gate
+    measured: float
+    text: str
+    next_step: str = ""
+    finding: bool = False
+
+    @property
+    def withholds(self) -> tuple[FigureName, ...]:
+        """The figures that are not published."""
+        return () if self.finding else self.gate.withholds
+
+    @property
+    def limits(self) -> tuple[FigureName, ...]:
+        """The figures that are shown with the cause, in no place; what is withheld is not among them."""
+        return tuple(each for each in self.gate.limits if each not in self.withholds)
+
+    @property
+    def reason(self) -> str:
+        """Code, finding and next step in one line, as `summary.json` keeps it."""
+        return f"{self.gate.code}: {self.text} {self.next_step or self.gate.next_step}"
+
+
 CONTRACT = Gate(
     "contract",
     "the verification before a block finds a difference to the contract (the cell is `failed`)",

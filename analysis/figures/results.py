@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 FigureStatus = Literal["ok", "limited", "withheld"]
+FIGURE_STATUSES: tuple[FigureStatus, ...] = ("ok", "limited", "withheld")
+"""The best first."""
 Status = Literal["ok", "limited", "withheld", "failed", "unavailable", "unsupported"]
 """From the best to the least that can be said of a cell: with figures, or without any."""
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from analysis.charts.registry import draw_all
 from analysis.claims.check import check
 from analysis.claims.file import Known, load_claims
-from analysis.figures.summary import as_json, summarize
+from analysis.figures.summary import summarize
+from analysis.figures.summary_file import as_json
 from analysis.page.page import render
 from analysis.page.pictures import Picture
 from analysis.reading.run import load_run

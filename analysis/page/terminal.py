@@ -12,7 +12,7 @@ from rich.text import Text
 
 from analysis.figures.leads import P50, P99, why_no_lead
 from analysis.figures.results import standings
-from analysis.figures.summary import levels_of
+from analysis.figures.summary_file import levels_of
 from analysis.reading.run import ending_of, parse_meta, read_events
 from analysis.words import in_closing, interval, short_reason, without_figures
 from gatebench.results.details import TEXT_CHARACTERS

@@ -10,7 +10,8 @@ import pytest
 from analysis.figures.cells import Totals
 from analysis.figures.gates import GATES, most_left_out
 from analysis.figures.percentiles import Percentiles
-from analysis.figures.refusals import left_out_in_words, refusals
+from analysis.figures.refusals import refusals
+from analysis.figures.spoilt import left_out_in_words
 from analysis.figures.steadiness import Drift
 from gatebench.results.schema import CeilingMeta, LevelPlan, RequestMeta, WorkloadMeta
 from tests.support.slices import HONEST, NO_ERRORS, PLAN, WORKLOAD

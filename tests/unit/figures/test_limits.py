@@ -11,7 +11,8 @@ import pytest
 
 from analysis.figures.limits import limit_of
 from analysis.figures.results import LevelResult
-from analysis.figures.summary import as_json, summarize
+from analysis.figures.summary import summarize
+from analysis.figures.summary_file import as_json
 from analysis.reading.run import load_run
 from tests.support.summaries import BY_ID, CLOSE, KEEP_ALIVE, QUIET
 from tests.support.synthetic import STEADY, make_run

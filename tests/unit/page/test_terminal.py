@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.figures.summary import as_json, levels_of, summarize
+from analysis.figures.summary import summarize
+from analysis.figures.summary_file import as_json, levels_of
 from analysis.page.terminal import run_tables, standings_table
 from analysis.reading.run import Run, load_run
 from gatebench.cli.run import conclude

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from analysis.figures.refusals import refusals
 from analysis.figures.results import CellResult, Summary
-from analysis.figures.summary import as_json, levels_of, summarize
+from analysis.figures.summary import summarize
+from analysis.figures.summary_file import as_json, levels_of
 from analysis.page.terminal import MOST_LINES, standings_table
 from analysis.reading.run import load_run
 from analysis.reading.tables import Details, EveryDetail, Named, read_details
