@@ -19,6 +19,8 @@ $(foreach name,$(OPTIONS),$(if $($(name)),$(eval $(COMMANDS): export GATEBENCH_$
 given = $(foreach name,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 unknown := $(filter-out $(VARIABLES) VENV BIN SHELL MAKEFLAGS,$(given))
 $(if $(unknown),$(error there is no variable $(unknown); there are $(VARIABLES)))
+# One that the command does not take is refused by it; of several commands each may take others.
+$(if $(word 2,$(MAKECMDGOALS)),,$(eval export GATEBENCH_GIVEN := $(foreach name,$(filter $(OPTIONS),$(given)),$(if $($(name)),$(name)))))
 singular := $(if $(SERVER),$(if $(filter bench smoke verify,$(MAKECMDGOALS)),$(filter SERVER,$(given))))
 $(if $(singular),$(error SERVER is for serve, ui and explain; SERVERS chooses those of a run))
 

@@ -5,6 +5,7 @@ Each imports what it needs when it is called, so that `--help` and a mistyped op
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from gatebench import __version__
 from gatebench.cli.options import (
     CONTAINERS,
     LOAD,
@@ -60,7 +62,6 @@ WIDE = 130
 MEASURE, SUBJECTS = "Measure", "Servers and applications"
 
 app = typer.Typer(
-    help="Compare Python's WSGI and ASGI servers, and publish no number that cannot be defended.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -127,15 +128,16 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = running.all_of(
         lambda: running.choose_runner(runner),
         lambda: running.choose_profile(profile, budget),
-        lambda: select_subjects(registry, running.words(servers), running.words(apps)),
-        lambda: running.choose_workloads(registry, running.words(workloads), profile),
+        lambda: select_subjects(registry, running.words(servers, "--servers"), running.words(apps, "--apps")),
+        lambda: running.choose_workloads(registry, running.words(workloads, "--workloads"), profile),
         lambda: running.choose_load(engines, load_workers, load_bind),
         lambda: running.choose_containers(network, server_host),
         lambda: choose_server_options(server_cores, workers, threads),
         lambda: running.choose_claims(claims or (), registry),
     )
+    running.backend_maker(choice, load, containers, chosen_workloads, options)  # refuses what no machine has
     references = running.hold_together(
-        registry, chosen.subjects, chosen_workloads, running.words(workloads), options.workers
+        registry, chosen.subjects, chosen_workloads, running.words(workloads, "--workloads"), options.workers
     )
     chosen_workloads = with_locust_options(chosen_workloads, locust_option or (), load.workers)
     request = RunRequest(
@@ -209,7 +211,7 @@ def verify(
 
     registry = open_registry(servers_dir or (), apps_dir or ())
     options = choose_server_options(workers=workers)
-    chosen = select_subjects(registry, words(servers), words(apps))
+    chosen = select_subjects(registry, words(servers, "--servers"), words(apps, "--apps"))
     choice = choose_runner(runner)
     interrupt_once()
     console = Console()
@@ -338,6 +340,24 @@ def compose() -> None:
     _tell(Console(), f"{ROOT / FILE}: {'written' if changed else 'up to date'}")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        _tell(Console(), f"gatebench {__version__}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def gatebench(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and Python's.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Compare Python's WSGI and ASGI servers, and publish no number that cannot be defended."""
+
+
 def _only(
     name: str, servers_dirs: Sequence[Path], apps: Sequence[str] | None, apps_dirs: Sequence[Path]
 ) -> Subject:
@@ -350,7 +370,7 @@ def _only(
     from gatebench.registry.registry import open_registry, select_subjects
     from gatebench.words.text import listed
 
-    found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps)).subjects
+    found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps, "--apps")).subjects
     if len(found) != 1:
         names = listed(each.id for each in found)
         raise ConfigurationError(f'"{name}" matches {len(found)} subjects; name one of {names}')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from rich.text import Text
 
 from gatebench.cli.progress import TerminalObserver
 from gatebench.load.backend import Backend, Circumstances
+from gatebench.load.process import LOCUST_PORT
 from gatebench.machine.cores import available_cores, cores_to_try, divide_evenly
 from gatebench.registry.registry import Registry, select
 from gatebench.results.earlier import Earlier
@@ -69,9 +72,16 @@ class RunnerChoice:
     engine: Engine | None
 
 
-def words(values: Sequence[str] | None) -> tuple[str, ...]:
-    """`["gunicorn-* uvicorn", "daphne,waitress"]` → its four words."""
-    return tuple(word for value in values or () for word in value.replace(",", " ").split())
+def words(values: Sequence[str] | None, option: str = "") -> tuple[str, ...]:
+    """`["gunicorn-* uvicorn", "daphne,waitress"]` → its four words.
+
+    Raises:
+        ConfigurationError: `option` was typed and names nothing, which would otherwise mean everything.
+    """
+    found = tuple(word for value in values or () for word in value.replace(",", " ").split())
+    if values and not found:
+        raise ConfigurationError(f"{option}: names nothing; leave it out for the default")
+    return found
 
 
 def all_of(
@@ -106,18 +116,22 @@ def choose_profile(name: str, budget: str | None) -> Profile:
     """A profile, with another budget where one is given (`90s`, `10m`).
 
     Raises:
-        ConfigurationError: there is no such profile, or the budget is not a duration.
+        ConfigurationError: there is no such profile, or the budget is not a duration; or both.
     """
-    profile = PROFILES[select([name], PROFILES, "profile")[0]]
-    if budget is None:
-        return profile
+    problems: list[str] = []
+    budget_s = None
     try:
-        budget_s = seconds(budget)
+        budget_s = None if budget is None else seconds(budget)
     except ValueError as error:
-        raise ConfigurationError(f"--budget: {error}") from error
-    if budget_s <= 0:
-        raise ConfigurationError(f'--budget: "{budget}" leaves no time to measure')
-    return replace(profile, budget_s=budget_s)
+        problems.append(f"--budget: {error}")
+    if budget_s is not None and budget_s <= 0:
+        problems.append(f'--budget: "{budget}" leaves no time to measure')
+    if name not in PROFILES:
+        problems.append(f'unknown profile "{name}"{near(name, PROFILES)}; known: {listed(PROFILES)}')
+    if problems:
+        raise ConfigurationError(problems)
+    profile = PROFILES[name]
+    return profile if budget_s is None else replace(profile, budget_s=budget_s)
 
 
 def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) -> tuple[Workload, ...]:
@@ -250,6 +264,25 @@ def check_workers(load: LoadOptions, cores: int) -> None:
             f"--load-workers: {load.workers} workers for {cores} core(s) of this machine; more than one per "
             "core slow each other down"
         )
+
+
+def check_bind(load: LoadOptions) -> None:
+    """Tries the place at which external workers are to join; nobody waits for them there if it is taken.
+
+    Raises:
+        ConfigurationError: it cannot be listened at.
+    """
+    if not load.bind:
+        return
+    address = "" if load.bind == "*" else load.bind
+    try:
+        socket.create_server((address, LOCUST_PORT)).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"--load-bind: cannot listen for workers at {load.bind}:{LOCUST_PORT}: "
+            f"{os.strerror(error.errno or 0)}. End what listens there (ss -ltnp), or give another address "
+            "of this machine"
+        ) from error
 
 
 def check_server_host(options: ContainerOptions, load: LoadOptions) -> None:
@@ -399,6 +432,8 @@ def backend_maker(
     engine, engines = choice.engine, load.engines
     cores = available_cores() if engine is None or engine.is_local else tuple(range(engine.cores))
     check_workers(load, len(cores))
+    if engine is None or engine.is_local:
+        check_bind(load)
     if engine is None:
         if options != ContainerOptions():
             raise ConfigurationError("--network and --server-host apply to containers only (--runner docker)")

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -148,6 +149,9 @@ def explain(output: str) -> str:
     return "\n".join(filter(None, (step, *lines)))
 
 
+_INTERRUPTED = frozenset({-signal.SIGINT, 128 + signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGTERM})
+
+
 def _run(command: tuple[str, ...], directory: Path, variables: Mapping[str, str]) -> None:
     owner = Owner.this()
     scratch = owner.scratch()  # a build leaves lock files in the folder for temporary ones
@@ -164,6 +168,8 @@ def _run(command: tuple[str, ...], directory: Path, variables: Mapping[str, str]
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if done.returncode in _INTERRUPTED:
+        raise InstallError("its installation was interrupted")
     if done.returncode != 0:
         raise InstallError(explain(done.stderr or done.stdout))
 
