@@ -84,12 +84,15 @@ ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicor
 	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
 	@$(BIN)/gatebench ui
 
-# Side by side; what measures in real time needs the cores for itself.
-UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal -m 'not real and not docker and not browser'
+# Side by side, two of those that mostly wait; the few that measure in real time have the machine to themselves.
+UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal tests/unit
+WAITING_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not alone' tests/real tests/docker tests/browser
+TESTS_ALONE = $(BIN)/pytest -m alone tests/real
 
 test: $(VENV)/.dev ## run every test
 	@$(UNIT_TESTS)
-	@$(BIN)/pytest -m 'real or docker or browser'
+	@$(WAITING_TESTS)
+	@$(TESTS_ALONE)
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)

@@ -51,6 +51,7 @@ from gatebench.words.errors import (
     GatebenchError,
 )
 from gatebench.words.paths import CACHE, HOST, RESULTS, ROOT
+from gatebench.words.text import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -368,7 +369,6 @@ def _only(
     """
     from gatebench.cli.run import words
     from gatebench.registry.registry import open_registry, select_subjects
-    from gatebench.words.text import listed
 
     found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps, "--apps")).subjects
     if len(found) != 1:
@@ -382,7 +382,7 @@ def main() -> NoReturn:
     try:
         app()
     except ConfigurationError as error:
-        _say(f"{len(error.problems)} problem(s); nothing was done:", *error.problems)
+        _say(f"{counted(len(error.problems), 'problem')} found; nothing was done:", *error.problems)
         sys.exit(EXIT_USAGE)
     except GatebenchError as error:
         _say(str(error))

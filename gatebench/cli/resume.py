@@ -38,6 +38,7 @@ from gatebench.words.errors import (
 )
 from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.plan import remaining_turns
+from gatebench.words.text import counted
 
 
 def request_of(
@@ -261,9 +262,10 @@ def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]
 
 def _conclusion(result: RunComparison, flipped_claims: int) -> str:
     counts = {name: len(result.with_outcome(name)) for name in ("held", "flipped", "cannot be told")}
+    claims = counted(flipped_claims, "claim")
     if not result.says_something:
         raise GatebenchError("nothing of the two runs can be compared; the reasons are listed above")
     return (
         f"of {sum(counts.values())} comparisons between subjects {counts['held']} held, {counts['flipped']} "
-        f"flipped, and {counts['cannot be told']} cannot be told here; {flipped_claims} claim(s) flipped"
+        f"flipped, and {counts['cannot be told']} cannot be told here; {claims} flipped"
     )

@@ -27,7 +27,7 @@ from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.paths import HOST, WORKLOAD_FILE
 from gatebench.words.plan import PROFILES, Profile
-from gatebench.words.text import listed, near, seconds
+from gatebench.words.text import counted, listed, near, seconds
 
 if TYPE_CHECKING:
     from gatebench.runners.docker.engine import Engine
@@ -261,8 +261,8 @@ def check_workers(load: LoadOptions, cores: int) -> None:
     """
     if not load.bind and load.workers > cores:
         raise ConfigurationError(
-            f"--load-workers: {load.workers} workers for {cores} core(s) of this machine; more than one per "
-            "core slow each other down"
+            f"--load-workers: {load.workers} workers for {counted(cores, 'core')} of this machine; more "
+            "than one per core slow each other down"
         )
 
 

@@ -39,6 +39,7 @@ from gatebench.words.plan import (
     needs_warmup,
     round_order,
 )
+from gatebench.words.text import counted
 from loadtests.engine.protocol import Arrivals
 from loadtests.engine.tally import SliceResult
 
@@ -418,7 +419,7 @@ class Block:
         if row.result.workers_missing > self._missing:
             self._missing = row.result.workers_missing
             self._observer.note(
-                f"{self._missing} Locust worker(s) gave no count, or a late one, under "
+                f"{counted(self._missing, 'Locust worker')} gave no count, or a late one, under "
                 f"{row.cell.workload.name}; such cells are invalid. logs/load.log says more"
             )
         self._check_alive(row.cell, closely=closely)
@@ -493,6 +494,6 @@ def starting(subjects: Sequence[Subject]) -> str:
     count = sum(not subject.responder for subject in subjects)
     if not count:
         return "starting the null responder"
-    servers = f"{count} server{'s' if count > 1 else ''}"
     twin = next((subject.original_id for subject in subjects if subject.again), "")
-    return f"starting {servers}" + (f" ({twin} twice, to learn the run's own noise)" if twin else "")
+    noise = f" ({twin} twice, to learn the run's own noise)" if twin else ""
+    return f"starting {counted(count, 'server')}{noise}"

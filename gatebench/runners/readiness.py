@@ -280,4 +280,4 @@ def _read(fetched: Fetched) -> tuple[Mapping[str, Mapping[str, Any]] | None, str
         read = {str(key): {"type": str(told["type"]), "value": told["value"]} for key, told in keys.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"{TARGET} was answered in another form ({error!r})"
-    return (read, "") if len(read) <= MOST_KEYS else (None, f"{TARGET} told of {len(read):,} keys")
+    return (read, "") if len(read) <= MOST_KEYS else (None, f"{TARGET} reported {len(read):,} keys")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Subject, Workload
 from gatebench.words.plan import Profile
+from gatebench.words.text import counted
 
 if TYPE_CHECKING:
     pass
@@ -65,8 +66,8 @@ def choose_server_options(
     most = MOST_WORKERS_A_CORE * cores
     if cores >= 1 and workers is not None and workers > most:
         problems.append(
-            f"--workers: {workers} worker processes on {cores} core(s); over {MOST_WORKERS_A_CORE} a core "
-            f"({most} here) only take turns, and the figures are then the scheduler's"
+            f"--workers: {workers} worker processes on {counted(cores, 'core')}; over {MOST_WORKERS_A_CORE} "
+            f"a core ({most} here) only take turns, and the figures are then the scheduler's"
         )
     if problems:
         raise ConfigurationError(problems)
