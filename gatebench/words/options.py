@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Subject, Workload
 from gatebench.words.plan import Profile
-
-if TYPE_CHECKING:
-    pass
+from gatebench.words.precision import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +93,7 @@ class RunRequest:
         references: workload → the subject that the rates of its ladder refer to.
         servers: what every server gets.
         claims: files with claims of the user's own.
+        precision: at which the run may end before its budget is used up; None for none.
     """
 
     subjects: tuple[Subject, ...]
@@ -110,3 +108,4 @@ class RunRequest:
     load: LoadOptions = LoadOptions()
     servers: ServerOptions = DEFAULT
     claims: tuple[Path, ...] = ()
+    precision: Precision | None = None
