@@ -51,7 +51,7 @@ def _page(view: View, part: Part[Added], highest: float, apps: list[str]) -> Cha
     words = Words(
         part.title(f"What the application adds: {level.title}"),
         f"CPU {CPU.unit} a request over the plain application's behind the same server; line: 95 % interval",
-        f"{_NOTE}\n{conditions(meta, level)}",
+        f"{_NOTE}\n{conditions(view.run, level)}",
     )
     with mpl.rc_context(STYLE):
         figure, axes = page(words, len(part.items), right_in=_RIGHT_IN)

@@ -29,6 +29,7 @@ from gatebench.cli.options import (
     LoadBind,
     Out,
     Port,
+    Precise,
     RunnerName,
     ServerNames,
     ServersDirs,
@@ -80,6 +81,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     workloads_dir: WorkloadsDirs = None,
     profile: Annotated[str, option("--profile", PLAN, "Choose smoke, standard or full.")] = "standard",
     budget: Budget = None,
+    precision: Precise = None,
     seed: Annotated[int | None, option("--seed", PLAN, "Repeat the order of another run's slices.")] = None,
     exclusive: Annotated[
         bool, option("--exclusive", PLAN, "Keep one server up at a time, instead of all.")
@@ -118,6 +120,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measure subjects under workloads and write a results folder."""
     from gatebench.cli import run as running
+    from gatebench.cli.precision import choose_precision
     from gatebench.load.locust_options import with_locust_options
     from gatebench.machine.processes import interrupt_once
     from gatebench.registry.registry import open_registry, select_subjects
@@ -128,7 +131,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
     choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = running.all_of(
         lambda: running.choose_runner(runner),
-        lambda: running.choose_profile(profile, budget),
+        lambda: running.choose_profile(profile, budget, precision),
         lambda: select_subjects(registry, running.words(servers, "--servers"), running.words(apps, "--apps")),
         lambda: running.choose_workloads(registry, running.words(workloads, "--workloads"), profile),
         lambda: running.choose_load(engines, load_workers, load_bind),
@@ -139,6 +142,9 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     running.backend_maker(choice, load, containers, chosen_workloads, options)  # refuses what no machine has
     references = running.hold_together(
         registry, chosen.subjects, chosen_workloads, running.words(workloads, "--workloads"), options.workers
+    )
+    asked = choose_precision(
+        precision, [each.id for each in chosen.subjects], [each.name for each in chosen_workloads]
     )
     chosen_workloads = with_locust_options(chosen_workloads, locust_option or (), load.workers)
     request = RunRequest(
@@ -154,6 +160,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         load=load,
         servers=options,
         claims=claim_files,
+        precision=asked,
     )
     console = Console()
     interrupt_once()

@@ -92,6 +92,15 @@ LoadBind = Annotated[
 Budget = Annotated[
     str | None, option("--budget", PLAN, "Limit the wall time after set-up, such as 90s or 10m.")
 ]
+Precise = Annotated[
+    str | None,
+    option(
+        "--precision",
+        PLAN,
+        "End once every ratio is known to within this, such as 3%; '3% keep-alive uvicorn gunicorn-*' "
+        "asks it of these alone.",
+    ),
+]
 Out = Annotated[
     Path | None, option("--out", OUTPUT, "Write results to this folder, which must be empty or new.")
 ]

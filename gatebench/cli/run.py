@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from rich.console import Console
 from rich.text import Text
 
+from gatebench.cli.precision import choose_share, found_in
 from gatebench.cli.progress import TerminalObserver
 from gatebench.load.backend import Backend, Circumstances
 from gatebench.load.process import LOCUST_PORT
@@ -26,7 +27,7 @@ from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.paths import HOST, WORKLOAD_FILE
-from gatebench.words.plan import PROFILES, Profile
+from gatebench.words.plan import PROFILES, Profile, precise
 from gatebench.words.text import counted, listed, near, seconds
 
 if TYPE_CHECKING:
@@ -112,11 +113,16 @@ def all_of(
     return a, b, c, d, e, f, g, h
 
 
-def choose_profile(name: str, budget: str | None) -> Profile:
+def choose_profile(name: str, budget: str | None, precision: str | None = None) -> Profile:
     """A profile, with another budget where one is given (`90s`, `10m`).
 
+    Args:
+        name: its name.
+        budget: wall time after set-up.
+        precision: at which the run is to end; None where it takes all of its blocks.
+
     Raises:
-        ConfigurationError: there is no such profile, or the budget is not a duration; or both.
+        ConfigurationError: there is no such profile, the budget is no duration, or the precision none.
     """
     problems: list[str] = []
     budget_s = None
@@ -128,10 +134,16 @@ def choose_profile(name: str, budget: str | None) -> Profile:
         problems.append(f'--budget: "{budget}" leaves no time to measure')
     if name not in PROFILES:
         problems.append(f'unknown profile "{name}"{near(name, PROFILES)}; known: {listed(PROFILES)}')
+    try:
+        if precision is not None:
+            choose_share(precision)
+    except ConfigurationError as error:
+        problems += error.problems
     if problems:
         raise ConfigurationError(problems)
     profile = PROFILES[name]
-    return profile if budget_s is None else replace(profile, budget_s=budget_s)
+    profile = profile if budget_s is None else replace(profile, budget_s=budget_s)
+    return profile if precision is None else precise(profile)
 
 
 def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) -> tuple[Workload, ...]:
@@ -394,13 +406,15 @@ def measure(
     make = backend_maker(choice, request.load, options, request.workloads, request.servers)
     console.print(choice.reason, soft_wrap=True)
     share = 1.0 if earlier is None else len(earlier.turns) / request.profile.blocks
-    with TerminalObserver(console, request.profile.budget_s * share) as observer:
+    at_most = request.precision is not None
+    with TerminalObserver(console, request.profile.budget_s * share, at_most=at_most) as observer:
         outcome = Run(
             request,
             make_backend=make,
             containers=choice.engine is not None,
             observer=observer,
             earlier=earlier,
+            read=found_in,
         ).execute()
     if outcome.text:
         Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)

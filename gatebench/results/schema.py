@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SkipValidation
 
 from gatebench.words.model import takes_workers, why_not
+from gatebench.words.precision import Precision
 
 SCHEMA = 2
 READABLE = (1, 2)
@@ -330,11 +331,34 @@ class WorkloadMeta(_Part):
         return self.service_s > 0
 
 
+class PrecisionMeta(_Part):
+    """The precision at which a run may end before it has all of its blocks.
+
+    Attributes:
+        share, subjects, workloads: as in `gatebench.words.precision.Precision`.
+    """
+
+    share: float
+    subjects: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> Precision:
+        """What was asked for."""
+        return Precision(self.share, self.subjects, self.workloads)
+
+
 class PlanMeta(_Part):
-    """The plan: how many blocks, and every level, also one that no subject can be measured at."""
+    """The plan: how many blocks, and every level, also one that no subject can be measured at.
+
+    Attributes:
+        blocks: how many; the most of a run that asks for a precision.
+        precision: None where none was asked for.
+    """
 
     blocks: int
     levels: tuple[LevelPlan, ...]
+    precision: PrecisionMeta | None = None
 
 
 class CoresMeta(_Part):

@@ -43,8 +43,7 @@ from gatebench.words.text import counted
 from loadtests.engine.protocol import Arrivals
 from loadtests.engine.tally import SliceResult
 
-FLUSH_INTERVAL_S = 10.0
-FLUSH_COUNTS = 50_000
+FLUSH_INTERVAL_S, FLUSH_COUNTS = 10.0, 50_000
 SPARE_FILES = 64
 """Files that a server or an engine has open beside its connections, generously."""
 
@@ -63,6 +62,9 @@ class Observer(Protocol):
 
     def block_finished(self, block: str, done: int, of: int, elapsed_s: float) -> None:
         """The block so named was measured, as the `done`th of those to be measured, in all in `elapsed_s`."""
+
+    def looked(self, text: str) -> None:
+        """How precise the run is so far, and what it takes to be as precise as was asked for."""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import gatebench
 from gatebench.contract.file import load_contract
@@ -16,6 +18,7 @@ from gatebench.results.schema import (
     CoresMeta,
     LoadMeta,
     PlanMeta,
+    PrecisionMeta,
     RequestMeta,
     ResponderMeta,
     RunMeta,
@@ -28,6 +31,7 @@ from gatebench.words.model import Subject, Workload
 from gatebench.words.options import Budget, RunRequest
 from gatebench.words.paths import ROOT
 from gatebench.words.plan import LevelPlan, Plan, every_level
+from gatebench.words.precision import Precision
 
 
 def describe_run(
@@ -63,6 +67,7 @@ def describe_run(
         plan=PlanMeta(
             blocks=plan.profile.blocks,
             levels=tuple(_level(each) for each in every_level(request.workloads, plan)),
+            **precision_of(request.precision),
         ),
         cores=CoresMeta.model_validate(cores, from_attributes=True),
         responders=_responders(plan),
@@ -82,6 +87,13 @@ def describe_run(
         workloads=tuple(_workload(each) for each in request.workloads),
         **facts,
     )
+
+
+def precision_of(precision: Precision | None) -> dict[str, Any]:
+    """The key of the plan of a run that asks for a precision; no other has it."""
+    if precision is None:
+        return {}
+    return {"precision": PrecisionMeta(**asdict(precision))}
 
 
 class Sources:

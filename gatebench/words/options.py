@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Subject, Workload
 from gatebench.words.plan import Profile
+from gatebench.words.precision import Precision
 from gatebench.words.text import counted
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +94,7 @@ class RunRequest:
         references: workload → the subject that the rates of its ladder refer to.
         servers: what every server gets.
         claims: files with claims of the user's own.
+        precision: at which the run may end before its budget is used up; None for none.
     """
 
     subjects: tuple[Subject, ...]
@@ -111,3 +109,4 @@ class RunRequest:
     load: LoadOptions = LoadOptions()
     servers: ServerOptions = DEFAULT
     claims: tuple[Path, ...] = ()
+    precision: Precision | None = None

@@ -116,7 +116,7 @@ def test_make_says_what_it_was_given_and_a_command_refuses_what_it_does_not_take
     arguments, variables = made(venv, "resume", "SERVERS=uvicorn", "STRICT=1", RUNNER="process")
     with pytest.raises(ConfigurationError) as refused:
         parsed(arguments, variables, monkeypatch)
-    assert refused.value.problems == ("resume takes no SERVERS, only LOAD_BIND, RUN, STRICT",)
+    assert refused.value.problems == ("resume takes no SERVERS, only LOAD_BIND, PRECISION, RUN, STRICT",)
 
 
 def test_of_several_targets_each_takes_the_variables_that_it_knows(venv: Path) -> None:
