@@ -97,8 +97,11 @@ def in_words(
     if ending is None:
         return f"{asked}; so far {found.text}{after}.{without}"
     if ending.get("ended_for") == "precision":
-        ended = f"the run ended for it, after {found.blocks} of at most {most} blocks"
-        return f"{asked} and reached: {found.text}; {ended}{after}.{without}"
+        ended = f"the run ended for it, after {max(counts, default=0)} of at most {most} blocks"
+        if found.met:
+            return f"{asked} and reached: {found.text}; {ended}{after}.{without}"
+        # Made again by a version that judges otherwise, or with data that were lost since.
+        return f"{asked}; {ended}, but by this report it was not reached: {found.text}{after}.{without}"
     how = "the budget was used up" if ending["outcome"] == "complete" else "the run was ended early"
     if found.met:
         return f"{asked} and reached: {found.text}; {how}{after}.{without}"

@@ -45,12 +45,17 @@ class Looks:
     def is_due(self, blocks: int, now_s: float) -> bool:
         """Whether the run looks now; a look that is put off because looking would cost too much stays due.
 
+        The first look that can end the run is not put off.
+
         Args:
             blocks: whole blocks so far.
             now_s: time since the first block began.
         """
-        worth = blocks >= FIRST_LOOK or now_s >= FORECAST_FROM_S
-        return worth and blocks >= self._next and now_s >= self._not_before_s
+        if blocks < self._next:
+            return False
+        if blocks < FIRST_LOOK:
+            return now_s >= FORECAST_FROM_S
+        return self._next <= FIRST_LOOK or now_s >= self._not_before_s
 
     def paid(self, now_s: float, took_s: float) -> None:
         """Puts the next look off until what this one took is so small a share of the time as it may be."""

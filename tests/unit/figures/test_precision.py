@@ -157,6 +157,11 @@ def test_a_run_that_went_on_to_a_finer_precision_is_held_to_that(run: Run) -> No
             True,
             "and reached: ±2 %; the run ended for it, after 5 of at most 52 blocks",
         ),
+        (
+            {"outcome": "complete", "ended_for": "precision"},
+            False,
+            "the run ended for it, after 5 of at most 52 blocks, but by this report it was not reached: ±2 %",
+        ),
         ({"outcome": "complete", "ended_for": "budget"}, True, "and reached: ±2 %; the budget was used up"),
         (
             {"outcome": "complete", "ended_for": "budget"},

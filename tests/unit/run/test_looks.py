@@ -62,6 +62,13 @@ def test_a_look_is_put_off_until_the_last_one_is_a_small_share_of_the_time(recor
     assert found.is_due(9, 101.0 + 3.0 / LOOK_SHARE)  # still due two blocks later
 
 
+def test_the_first_look_that_can_end_a_run_is_not_put_off_for_the_forecast_before_it(record: Record) -> None:
+    found = looks(record, WIDE, [])
+    at(found, 4)
+    found.paid(200.0, took_s=60.0)
+    assert found.is_due(5, 201.0)
+
+
 def test_a_run_that_went_on_does_not_look_again_where_it_was(record: Record) -> None:
     assert not looks(record, WIDE, [], before=5).is_due(6, 1_000.0)
     assert looks(record, WIDE, [], before=5).is_due(7, 1_000.0)
