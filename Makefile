@@ -9,7 +9,7 @@ RUN ?= results/latest
 # A variable that has a value becomes GATEBENCH_… for the command; its option is declared in gatebench/cli.
 OPTIONS := PROFILE RUNNER BUDGET SERVERS APPS WORKLOADS SEED OUT EXCLUSIVE SERVER_CORES WORKERS THREADS ENGINES \
 	LOAD_WORKERS LOAD_BIND NETWORK SERVER_HOST CLAIMS LOCUST_OPTION RUN A B INTERFACE ROUTE SERVER PORT \
-	PACKAGE HOMEPAGE SUPPORTS SERVERS_DIR APPS_DIR WORKLOADS_DIR STRICT
+	PACKAGE HOMEPAGE SUPPORTS SERVERS_DIR APPS_DIR WORKLOADS_DIR STRICT PRECISION
 VARIABLES := $(OPTIONS) NAME COMMAND PYTHON
 COMMANDS := bench smoke verify list new-server compose calibrate report compare bundle resume reproduce \
 	explain serve ui notebook
@@ -19,6 +19,8 @@ $(foreach name,$(OPTIONS),$(if $($(name)),$(eval $(COMMANDS): export GATEBENCH_$
 given = $(foreach name,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 unknown := $(filter-out $(VARIABLES) VENV BIN SHELL MAKEFLAGS,$(given))
 $(if $(unknown),$(error there is no variable $(unknown); there are $(VARIABLES)))
+# One that the command does not take is refused by it; of several commands each may take others.
+$(if $(word 2,$(MAKECMDGOALS)),,$(eval export GATEBENCH_GIVEN := $(foreach name,$(filter $(OPTIONS),$(given)),$(if $($(name)),$(name)))))
 singular := $(if $(SERVER),$(if $(filter bench smoke verify,$(MAKECMDGOALS)),$(filter SERVER,$(given))))
 $(if $(singular),$(error SERVER is for serve, ui and explain; SERVERS chooses those of a run))
 
@@ -82,12 +84,15 @@ ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicor
 	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
 	@$(BIN)/gatebench ui
 
-# Side by side; what measures in real time needs the cores for itself.
-UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal -m 'not real and not docker and not browser'
+# Side by side, two of those that mostly wait; the few that measure in real time have the machine to themselves.
+UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal tests/unit
+WAITING_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not alone' tests/real tests/docker tests/browser
+TESTS_ALONE = $(BIN)/pytest -m alone tests/real
 
 test: $(VENV)/.dev ## run every test
 	@$(UNIT_TESTS)
-	@$(BIN)/pytest -m 'real or docker or browser'
+	@$(WAITING_TESTS)
+	@$(TESTS_ALONE)
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analysis.figures.leads import Metric
     from analysis.figures.results import CellResult, LevelResult, Standing
     from analysis.figures.statistics import Comparison, Estimate
+    from analysis.reading.run import Run
     from gatebench.results.schema import EngineMeta, ImageMeta, LevelPlan, LimitsMeta, RunMeta, WorkloadMeta
 
 
@@ -301,8 +302,9 @@ _OF_ONE_PYTHON = frozenset({"python", "libc"})
 """Facts of who looked at the machine, which say nothing of servers in images of their own."""
 
 
-def conditions(meta: RunMeta, level: LevelResult) -> str:
+def conditions(run: Run, level: LevelResult) -> str:
     """On what, how and when: the caption under every chart."""
+    meta = run.meta
     machine = meta.machine
     known = [str(machine["cpu"]) if machine.get("cpu") else "", _virtual_machine(meta)]
     if machine.get("container") and not meta.in_containers:
@@ -314,7 +316,7 @@ def conditions(meta: RunMeta, level: LevelResult) -> str:
     )
     blocks = max((cell.blocks for cell in level.cells), default=0)
     load = _loaded(level.plan, meta.workload(level.workload))
-    how = f"{load}; {blocks} of {meta.blocks} blocks{_rounds(level)}; seed {meta.seed}"
+    how = f"{load}; {run.progress(blocks)}{_rounds(level)}; seed {meta.seed}"
     what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
     return f"This machine's figures: {where}.\n{how}. {what}"
 

@@ -74,7 +74,7 @@ def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
     words = Words(
         part.title(f"{metric.label}: {level.title}"),
         f"{metric.unit}, {metric.better} is better; {_LEGEND}{HATCHED if limited else ''}",
-        f"{_note(meta, metric)}{_limit_note(level, highest)}{why}\n{conditions(meta, level)}",
+        f"{_note(meta, metric)}{_limit_note(level, highest)}{why}\n{conditions(view.run, level)}",
     )
     figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
@@ -148,7 +148,7 @@ def _waiting_page(view: View, part: Part[CellResult], cells: Sequence[CellResult
         f"{metric.unit}, logarithmic, {metric.better} is better; dotted: what so many at a time would "
         f"give{'; hollow: limited' if limited else ''}",
         "Each request waits without using the CPU, so this shows how many a server holds at once, not how "
-        f"fast it computes.{why}\n{conditions(meta, level)}",
+        f"fast it computes.{why}\n{conditions(view.run, level)}",
     )
     figure, axes = page(words, len(shown), right_in=_RIGHT_IN)
     row_labels(axes, [meta.subject(cell.subject) for cell in shown])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from analysis.charts.applications import application_charts, has_applications
 from analysis.charts.costs import counted_levels, cpu_charts, loaded_levels, memory_charts
 from analysis.charts.over_load import connection_charts, levels_by_load, paced_levels, rate_charts
 from analysis.charts.ranking import leading_charts, waiting_charts
@@ -80,6 +81,7 @@ CHARTS: tuple[Kind, ...] = (
     Kind("response time", "level", _is_paced, response_charts, leads=True),
     Kind("latency", "level", _asked_in_turn, latency_charts),
     Kind("distribution of latencies", "level", _has_latencies, distribution_charts),
+    Kind("what applications add", "level", has_applications, application_charts),
     Kind("response time over rate", "workload", lambda view: len(paced_levels(view)) > 1, rate_charts),
     Kind("throughput over load", "workload", lambda view: len(levels_by_load(view)) > 1, connection_charts),
     Kind("server CPU a request", "workload", lambda view: bool(counted_levels(view)), cpu_charts),

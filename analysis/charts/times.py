@@ -90,7 +90,7 @@ def _latency_page(view: View, part: Part[CellResult], with_times: Sequence[CellR
         part.title(f"{'Delay to each subscriber' if broadcast else 'Latency'}: {level.title}"),
         LEGEND,
         f"{_what_it_is(level.plan, view.workload)}{rows.why_limited(limited, P50.figure, 'Grey')}{dash}\n"
-        f"{conditions(meta, level)}",
+        f"{conditions(view.run, level)}",
     )
     extra_pt = (_LAST_PT if broadcast else 0) + (_CODE_PT if limited else 0)
     right_in = _RIGHT_IN + extra_pt / 72
@@ -180,7 +180,7 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
     words = Words(
         part.title(f"Response time: {level.title}"),
         f"{LEGEND} with its 95 % interval; bracket: cannot be told apart",
-        f"{_RESPONSE_NOTE}{floor}{why}{dash}\n{conditions(meta, level)}",
+        f"{_RESPONSE_NOTE}{floor}{why}{dash}\n{conditions(view.run, level)}",
     )
     ends_pt, places_pt = _column_ends(shown, metric)
     figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN + places_pt / 72)
@@ -264,14 +264,14 @@ def distribution_charts(view: View) -> Iterator[Chart]:
 
 
 def _distribution_page(view: View, part: Part[Panel], found: Mapping[str, Tail], without: str) -> Chart:
-    level, meta = view.level, view.meta
+    level = view.level
     kind = "Delay to each subscriber" if view.workload.exchange == "broadcast" else "Latency"
     kind = "Response time" if level.plan.paced else kind
     beyond = "100 latencies, or 10 of any block," if level.plan.paced else "100 latencies"
     words = Words(
         part.title(f"{kind} distribution: {level.title}"),
         "milliseconds, logarithmic, lower is better; from left to right: percentiles; grey: the others",
-        f"{_DISTRIBUTION_NOTE.format(beyond=beyond)}{without}\n{conditions(meta, level)}",
+        f"{_DISTRIBUTION_NOTE.format(beyond=beyond)}{without}\n{conditions(view.run, level)}",
     )
     with mpl.rc_context(STYLE):
         figure, every = grid(words, len(part.items))

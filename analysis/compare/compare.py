@@ -21,7 +21,14 @@ from analysis.compare.result import (
 from analysis.figures.cells import level_data
 from analysis.figures.leads import lead_table
 from analysis.figures.model import Means, means
-from analysis.figures.statistics import MIN_BLOCKS, MIN_EFFECT, SIGNIFICANCE, Comparison, block_numbers
+from analysis.figures.statistics import (
+    LOOKING_SIGNIFICANCE,
+    MIN_BLOCKS,
+    MIN_EFFECT,
+    SIGNIFICANCE,
+    Comparison,
+    block_numbers,
+)
 from gatebench.results.schema import SCHEMA, LevelPlan
 from gatebench.words.errors import ConfigurationError
 
@@ -81,7 +88,8 @@ def compare_runs(a: Side, b: Side) -> RunComparison:
         pairs += _pairs(level, other, _in_order(compared))
     if not cells:
         raise ConfigurationError(_nothing_in_common(a.meta, b.meta))
-    judged = _judge(cells)
+    looked = a.run.precision is not None or b.run.precision is not None
+    judged = _judge(cells, LOOKING_SIGNIFICANCE if looked else SIGNIFICANCE)
     return RunComparison(
         a=a.meta.run,
         b=b.meta.run,
@@ -123,26 +131,31 @@ def difference(a: Means, b: Means, of_a: int, of_b: int) -> Difference:
     )
 
 
-def ratios(differences: Sequence[Difference]) -> list[Ratio]:
+def ratios(differences: Sequence[Difference], significance: float = SIGNIFICANCE) -> list[Ratio]:
     """B over A of each, with intervals and p that hold for all of those with blocks enough (Šidák, 1967).
 
     Šidák's bound holds whatever the differences have in common, such as the machine's speed.
+
+    Args:
+        differences: of all cells that have a ratio.
+        significance: `LOOKING_SIGNIFICANCE` where a run may have ended for how narrow its intervals were.
     """
     family = max(1, sum(each.enough for each in differences))
-    tail = (1 - (1 - SIGNIFICANCE) ** (1 / family)) / 2
-    return [_ratio(each, family, tail) for each in differences]
+    return [_ratio(each, family, significance) for each in differences]
 
 
-def _ratio(found: Difference, family: int, tail: float) -> Ratio:
+def _ratio(found: Difference, family: int, significance: float) -> Ratio:
     if not found.enough:
         return Ratio(float(np.exp(found.mean)), None, None, None)
+    tail = (1 - (1 - significance) ** (1 / family)) / 2
     half = -found.error * special.stdtrit(found.freedom, tail)
     if found.error:
         alone = 2 * special.stdtr(found.freedom, -abs(found.mean) / found.error)
     else:
         alone = float(found.mean == 0)
     low, ratio, high = (float(np.exp(found.mean + side * half)) for side in (-1, 0, 1))
-    return Ratio(ratio, low, high, float(-np.expm1(family * np.log1p(-alone))) if alone < 1 else 1.0)
+    together = float(-np.expm1(family * np.log1p(-alone))) if alone < 1 else 1.0
+    return Ratio(ratio, low, high, min(1.0, together * SIGNIFICANCE / significance))
 
 
 def _cells(
@@ -212,9 +225,11 @@ def _row(table: pd.DataFrame, subject: str) -> int | None:
     return list(table.columns).index(subject) if subject in table else None
 
 
-def _judge(cells: Sequence[tuple[CellComparison, Difference | None]]) -> list[CellComparison]:
+def _judge(
+    cells: Sequence[tuple[CellComparison, Difference | None]], significance: float
+) -> list[CellComparison]:
     """The cells with their ratios, whose intervals hold together over all levels, and verdicts."""
-    found = iter(ratios([apart for _, apart in cells if apart is not None]))
+    found = iter(ratios([apart for _, apart in cells if apart is not None], significance))
     judged = []
     for cell, apart in cells:
         if apart is None:

@@ -186,8 +186,8 @@ SHARED_CORE = Gate(
     "others had over 5 % of the server's cores in more than a fifth of the slices, of three or four in more "
     "than one (fewer are left out)",
     0.2,
-    "Measure it with --exclusive, or apart from servers that work at rest; keep other programs off the "
-    "server's cores (taskset), or take another machine.",
+    "Keep other programs off the server's cores (taskset), or take another machine; measure a server apart "
+    "from those that work at rest, or one at a time (--exclusive).",
     "others had the server's core",
     withholds=_TIMED,
 )

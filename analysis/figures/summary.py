@@ -31,7 +31,9 @@ from analysis.figures.results import (
 )
 from analysis.figures.spoilt import left_out_in_words
 from analysis.figures.statistics import (
+    LOOKING_SIGNIFICANCE,
     MIN_BLOCKS,
+    SIGNIFICANCE,
     Comparison,
     Estimate,
     compare_all,
@@ -96,7 +98,8 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
     cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
     valid = [cell.subject for cell in cells if cell.valid and cell.subject in tables.leads]
     twins = _twins(run, every, tables.leads)
-    comparisons, of_twins = compare_all(tables.leads, valid, twins)
+    significance = SIGNIFICANCE if run.precision is None else LOOKING_SIGNIFICANCE
+    comparisons, of_twins = compare_all(tables.leads, valid, twins, significance)
     return LevelResult(
         plan=plan,
         metric=metric,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analysis.figures.gates import FigureName
     from analysis.figures.results import ClaimResult, FigureStatus, Summary
     from gatebench.results.schema import LevelPlan, RunMeta
+    from gatebench.words.precision import Found
 
 
 SCHEMA = 2
@@ -25,8 +26,16 @@ _DIGITS = 9
 """Significant digits in the file: so many that a figure of it, rounded again to be shown, is the same one."""
 
 
-def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, Any]:
-    """The content of `summary.json`, schema 2."""
+def as_json(
+    summary: Summary, claims: Sequence[ClaimResult] = (), found: Found | None = None
+) -> dict[str, Any]:
+    """The content of `summary.json`, schema 2.
+
+    Args:
+        summary: the run's.
+        claims: what was held against it.
+        found: of a run that asked for a precision, how precise it is.
+    """
     return {
         "schema": SCHEMA,
         "run": summary.run,
@@ -52,6 +61,7 @@ def as_json(summary: Summary, claims: Sequence[ClaimResult] = ()) -> dict[str, A
         ],
         "limits": [_limit_json(level.limit) for level in summary.levels if level.limit is not None],
         "claims": [asdict(claim) for claim in claims],
+        **({"precision": found.to_json()} if found is not None else {}),
     }
 
 

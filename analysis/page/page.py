@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from analysis.charts.style import color
 from analysis.figures.gates import GATES
+from analysis.figures.precision import find, in_words
 from analysis.page.interfaces import matrices
 from analysis.page.pictures import Picture, placed
 from analysis.page.sections import costs, overview, refused, status, workload_names, workload_sections
@@ -85,6 +86,8 @@ def render(
         "argv": run.argv,
         "blocks": max((cell.blocks for cell in summary.cells), default=0),
         "ending": run.ending,
+        "progress": run.progress,
+        "precision": _precision(run, summary),
         "resumptions": run.resumptions,
         "notices": (*filter(None, [without_figures(summary.cells)]), *run.meta.notices, *run.notices),
         "apart": _apart(summary),
@@ -130,6 +133,13 @@ def render(
         )
 
     return page(PAGE_BYTES - len(page(0).encode(errors="replace")))
+
+
+def _precision(run: Run, summary: Summary) -> str:
+    """Which precision was asked for, and what became of it; empty where none was."""
+    if run.precision is None:
+        return ""
+    return in_words(find(summary, run.precision), run.ending, run.looks, run.meta.blocks)
 
 
 def _static(name: str) -> Markup:

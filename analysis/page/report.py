@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import defaultdict
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.charts.registry import draw_all
-from analysis.claims.check import check
-from analysis.claims.file import Known, load_claims
-from analysis.figures.summary import summarize
-from analysis.figures.summary_file import as_json
 from analysis.page.page import render
 from analysis.page.pictures import Picture
-from analysis.reading.run import load_run
-from gatebench.registry.registry import open_registry
-from gatebench.results.bundle import FOLDER as SOURCES
-from gatebench.results.bundle import claims_of
-from gatebench.results.record import record_error
+from analysis.page.summary import replace_file, write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -47,19 +36,14 @@ def build_report(
         GatebenchError: the raw data are missing or damaged, a claims file cannot be used, or the folder
             cannot be written to.
     """
-    run = load_run(folder)
-    summary = summarize(run)
-    known = Known.of_run(run.meta) | Known.of_registry(open_registry()) if claims_files else None
-    claims = check(load_claims(claims_files, known, claims_of(folder / SOURCES)), run.meta, summary)
-    content = as_json(summary, claims)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    _replace(folder, "summary.json", f"{text}\n".encode(errors="replace"))
+    derived = write_summary(folder, claims_files)
+    run, summary = derived.run, derived.summary
     of_level: dict[tuple[str, str], list[Picture]] = {
         (level.workload, level.level): [] for level in summary.levels
     }
     of_workload: dict[str, list[Picture]] = defaultdict(list)
     of_run: list[Picture] = []
-    drawn = draw_all(run, summary, partial(_replace, folder / CHARTS), interim=interim, every=every_chart)
+    drawn = draw_all(run, summary, partial(replace_file, folder / CHARTS), interim=interim, every=every_chart)
     if not interim:
         _remove_others(folder / CHARTS, {name for drawing in drawn.drawings for name in drawing.files})
     for drawing in drawn.drawings:
@@ -70,12 +54,14 @@ def build_report(
             of_workload[drawing.workload].append(picture)
         else:
             of_run.append(picture)
-    _replace(
+    replace_file(
         folder,
         "report.html",
-        render(run, summary, of_level, of_workload, of_run, claims, drawn.left_out).encode(errors="replace"),
+        render(run, summary, of_level, of_workload, of_run, derived.claims, drawn.left_out).encode(
+            errors="replace"
+        ),
     )
-    return content
+    return derived.content
 
 
 def _remove_others(charts: Path, drawn: Collection[str]) -> None:
@@ -83,17 +69,3 @@ def _remove_others(charts: Path, drawn: Collection[str]) -> None:
     for path in (*charts.glob("*.svg"), *charts.glob("*.png")):
         if path.name not in drawn:
             path.unlink(missing_ok=True)
-
-
-def _replace(folder: Path, name: str, content: bytes) -> None:
-    """Writes beside the file and renames over it, which is atomic on one file system."""
-    unfinished = folder / f".{name}.{os.getpid()}.tmp"
-    try:
-        folder.mkdir(exist_ok=True)
-        unfinished.write_bytes(content)
-        unfinished.replace(folder / name)
-    except OSError as error:
-        raise record_error(folder, error) from error
-    finally:
-        with suppress(OSError):  # what is wrong with the folder was told already
-            unfinished.unlink()

@@ -11,12 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.figures.leads import P50, P99, why_no_lead
+from analysis.figures.precision import in_words
 from analysis.figures.results import standings
 from analysis.figures.summary_file import levels_of
 from analysis.reading.run import ending_of, parse_meta, read_events
 from analysis.words import in_closing, interval, short_reason, without_figures
 from gatebench.results.details import TEXT_CHARACTERS
 from gatebench.words.errors import GatebenchError
+from gatebench.words.precision import Found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +48,11 @@ def run_tables(folder: Path) -> Iterator[Group | Text]:
     cells = [cell for level in levels for cell in level.cells]
     if said := without_figures(cells):
         yield Text(said)
-    ending = ending_of(read_events(folder / "events.jsonl"))
+    events = read_events(folder / "events.jsonl")
+    ending = ending_of(events)
+    if "precision" in content:
+        looks = [event for event in events if event["kind"] == "look"]
+        yield Text(in_words(Found.from_json(content["precision"]), ending, looks, meta.blocks))
     outcome = ending["outcome"] if ending else "still running, or cut off"
     if outcome != "complete":
         yield Text(f"the run is not complete ({outcome}): these figures rest on what was measured")

@@ -19,7 +19,7 @@ from analysis.reading.tables import (
     read_table,
 )
 from gatebench.results.columns import HISTOGRAMS, SLICES, missing_before
-from gatebench.results.schema import READABLE, RunMeta
+from gatebench.results.schema import READABLE, PrecisionMeta, RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic_core import ErrorDetails
 
+    from gatebench.words.precision import Precision
+
 
 _EVENT_KEYS = {
     "None": {"kind"},
@@ -36,6 +38,7 @@ _EVENT_KEYS = {
     "failed": {"block", "subject", "code", "text"},
     "argv": {"subject", "argv"},
     "resumed": {"at", "block", "notices"},
+    "look": {"block", "blocks", "asked", "reached", "met", "text"},
     "details": {"block", "subject", "workload", "level", "examples", "names", "uncounted"},
     "notice": {"block", "subject", "text"},
 }
@@ -107,6 +110,26 @@ class Run:
     def ending(self) -> Mapping[str, Any] | None:
         """The last `finished` event; None while the run goes on, also anew, or where it was cut off."""
         return ending_of(self.events)
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision that was asked for, when the run went on the last time; None where none was."""
+        asked = [event["precision"] for event in self.resumptions if event.get("precision")]
+        if asked:
+            return PrecisionMeta.model_validate_json(json.dumps(asked[-1])).asked
+        planned = self.meta.plan.precision
+        return planned.asked if planned is not None else None
+
+    @property
+    def looks(self) -> tuple[Mapping[str, Any], ...]:
+        """The `look` events: after how many blocks the run looked how precise it was, and what it found."""
+        return tuple(self._of_kind("look"))
+
+    def progress(self, blocks: int) -> str:
+        """`10 of 10 blocks`, of those planned; where there may be fewer or still are, it says so."""
+        most = "at most " if self.precision is not None and blocks < self.meta.blocks else ""
+        so_far = "so far: " if self.ending is None else ""
+        return f"{so_far}{blocks} of {most}{self.meta.blocks} blocks"
 
     @property
     def notices(self) -> tuple[str, ...]:

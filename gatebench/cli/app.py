@@ -5,6 +5,7 @@ Each imports what it needs when it is called, so that `--help` and a mistyped op
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from gatebench import __version__
 from gatebench.cli.options import (
     CONTAINERS,
     LOAD,
@@ -27,6 +29,7 @@ from gatebench.cli.options import (
     LoadBind,
     Out,
     Port,
+    Precise,
     RunnerName,
     ServerNames,
     ServersDirs,
@@ -49,6 +52,7 @@ from gatebench.words.errors import (
     GatebenchError,
 )
 from gatebench.words.paths import CACHE, HOST, RESULTS, ROOT
+from gatebench.words.text import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +64,6 @@ WIDE = 130
 MEASURE, SUBJECTS = "Measure", "Servers and applications"
 
 app = typer.Typer(
-    help="Compare Python's WSGI and ASGI servers, and publish no number that cannot be defended.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -78,6 +81,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     workloads_dir: WorkloadsDirs = None,
     profile: Annotated[str, option("--profile", PLAN, "Choose smoke, standard or full.")] = "standard",
     budget: Budget = None,
+    precision: Precise = None,
     seed: Annotated[int | None, option("--seed", PLAN, "Repeat the order of another run's slices.")] = None,
     exclusive: Annotated[
         bool, option("--exclusive", PLAN, "Keep one server up at a time, instead of all.")
@@ -116,6 +120,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measure subjects under workloads and write a results folder."""
     from gatebench.cli import run as running
+    from gatebench.cli.precision import choose_precision
     from gatebench.load.locust_options import with_locust_options
     from gatebench.machine.processes import interrupt_once
     from gatebench.registry.registry import open_registry, select_subjects
@@ -126,16 +131,20 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
     choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = running.all_of(
         lambda: running.choose_runner(runner),
-        lambda: running.choose_profile(profile, budget),
-        lambda: select_subjects(registry, running.words(servers), running.words(apps)),
-        lambda: running.choose_workloads(registry, running.words(workloads), profile),
+        lambda: running.choose_profile(profile, budget, precision),
+        lambda: select_subjects(registry, running.words(servers, "--servers"), running.words(apps, "--apps")),
+        lambda: running.choose_workloads(registry, running.words(workloads, "--workloads"), profile),
         lambda: running.choose_load(engines, load_workers, load_bind),
         lambda: running.choose_containers(network, server_host),
         lambda: choose_server_options(server_cores, workers, threads),
         lambda: running.choose_claims(claims or (), registry),
     )
+    running.backend_maker(choice, load, containers, chosen_workloads, options)  # refuses what no machine has
     references = running.hold_together(
-        registry, chosen.subjects, chosen_workloads, running.words(workloads), options.workers
+        registry, chosen.subjects, chosen_workloads, running.words(workloads, "--workloads"), options.workers
+    )
+    asked = choose_precision(
+        precision, [each.id for each in chosen.subjects], [each.name for each in chosen_workloads]
     )
     chosen_workloads = with_locust_options(chosen_workloads, locust_option or (), load.workers)
     request = RunRequest(
@@ -151,6 +160,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         load=load,
         servers=options,
         claims=claim_files,
+        precision=asked,
     )
     console = Console()
     interrupt_once()
@@ -209,7 +219,7 @@ def verify(
 
     registry = open_registry(servers_dir or (), apps_dir or ())
     options = choose_server_options(workers=workers)
-    chosen = select_subjects(registry, words(servers), words(apps))
+    chosen = select_subjects(registry, words(servers, "--servers"), words(apps, "--apps"))
     choice = choose_runner(runner)
     interrupt_once()
     console = Console()
@@ -338,6 +348,24 @@ def compose() -> None:
     _tell(Console(), f"{ROOT / FILE}: {'written' if changed else 'up to date'}")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        _tell(Console(), f"gatebench {__version__}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def gatebench(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and Python's.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Compare Python's WSGI and ASGI servers, and publish no number that cannot be defended."""
+
+
 def _only(
     name: str, servers_dirs: Sequence[Path], apps: Sequence[str] | None, apps_dirs: Sequence[Path]
 ) -> Subject:
@@ -348,9 +376,8 @@ def _only(
     """
     from gatebench.cli.run import words
     from gatebench.registry.registry import open_registry, select_subjects
-    from gatebench.words.text import listed
 
-    found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps)).subjects
+    found = select_subjects(open_registry(servers_dirs, apps_dirs), [name], words(apps, "--apps")).subjects
     if len(found) != 1:
         names = listed(each.id for each in found)
         raise ConfigurationError(f'"{name}" matches {len(found)} subjects; name one of {names}')
@@ -362,7 +389,7 @@ def main() -> NoReturn:
     try:
         app()
     except ConfigurationError as error:
-        _say(f"{len(error.problems)} problem(s); nothing was done:", *error.problems)
+        _say(f"{counted(len(error.problems), 'problem')} found; nothing was done:", *error.problems)
         sys.exit(EXIT_USAGE)
     except GatebenchError as error:
         _say(str(error))

@@ -11,6 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.text import listed, near
+
 SELECTION, PLAN, SERVERS, LOAD = "Selection", "Plan", "Servers", "Load"
 CONTAINERS, OUTPUT, OPTIONS = "Containers", "Output", "Options"
 """Panels of a command's help."""
@@ -89,6 +92,15 @@ LoadBind = Annotated[
 Budget = Annotated[
     str | None, option("--budget", PLAN, "Limit the wall time after set-up, such as 90s or 10m.")
 ]
+Precise = Annotated[
+    str | None,
+    option(
+        "--precision",
+        PLAN,
+        "End once every ratio is known to within this, such as 3%; '3% keep-alive uvicorn gunicorn-*' "
+        "asks it of these alone.",
+    ),
+]
 Out = Annotated[
     Path | None, option("--out", OUTPUT, "Write results to this folder, which must be empty or new.")
 ]
@@ -111,7 +123,23 @@ class Command(TyperCommand):
     The report of a run is such a process; it would take the run's claims for its own.
     """
 
-    def invoke(self, ctx: Any) -> Any:  # Typer's own context has no public type
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer's own context has no public type
+        """As Click does, and of values that are none of their option's type every one is reported.
+
+        Raises:
+            ConfigurationError: with each of them, and with each variable that this command or none takes.
+        """
+        problems = _strange_variables(ctx)
+        try:
+            rest = super().parse_args(ctx, list(args))
+        except typer.BadParameter as error:
+            problems += _wrong_values(self, ctx, args) or [error.format_message()]
+            raise ConfigurationError(problems) from error
+        if problems:
+            raise ConfigurationError(problems)
+        return rest
+
+    def invoke(self, ctx: Any) -> Any:
         """Runs the command; `typed_command` has what it was asked for."""
         ctx.meta[_COMMAND] = ["gatebench", *sys.argv[1:], *_from_variables(ctx)]
         for command in ctx.find_root().command.commands.values():
@@ -122,6 +150,56 @@ class Command(TyperCommand):
 
 
 _COMMAND = "gatebench.command"
+GIVEN_VARIABLE = "GATEBENCH_GIVEN"
+"""In which `make` says what was given on its command line for one command."""
+_PREFIX = "GATEBENCH_"
+NOT_OPTIONS = frozenset({f"{_PREFIX}{name}" for name in ("OWNER", "TRACE", "FILES")})
+"""The lab's own, by which it marks and instructs the processes that it starts."""
+
+
+def _wrong_values(command: TyperCommand, ctx: Any, args: list[str]) -> list[str]:
+    """Each value that its option cannot take, with the option; Click itself stops at the first."""
+    given, rest, _ = command.make_parser(ctx).parse_args(args=list(args))
+    problems = []
+    for parameter in command.get_params(ctx):
+        is_option = parameter.param_type_name == "option"
+        variable = str(parameter.envvar or parameter.name)
+        name = parameter.opts[0] if is_option else variable.removeprefix(_PREFIX)
+        typed = given.get(parameter.name, None)
+        try:
+            _, rest = parameter.handle_parse_result(ctx, given, rest)
+        except typer.BadParameter as error:
+            if not error.message:
+                problems.append(f"{name}: is missing; `gatebench {ctx.command.name} --help` shows what it is")
+                continue
+            value = typed if isinstance(typed, str) else parameter.value_from_envvar(ctx)
+            why, _, _ = error.message.partition(",")
+            problems.append(f'{name}: "{value}": {why[:1].lower()}{why[1:].rstrip(".")}')
+    return problems
+
+
+def _strange_variables(ctx: Any) -> list[str]:
+    """Variables that somebody set for this command and that would be taken for nothing.
+
+    One for another command may stand in the environment, but not on the command line of `make`; a name that
+    is no command's is a slip of the pen.
+    """
+    given = os.environ.pop(GIVEN_VARIABLE, "").split()
+    own = _variables(ctx.command)
+    every = own.union(*(_variables(each) for each in ctx.find_root().command.commands.values()))
+    problems = [
+        f"{_PREFIX}{name}: there is no such variable{near(name, every)}; unset it"
+        for name in sorted(each.removeprefix(_PREFIX) for each in os.environ if each.startswith(_PREFIX))
+        if name not in every and _PREFIX + name not in NOT_OPTIONS
+    ]
+    if others := [name for name in given if name in every - own]:
+        problems.append(f"{ctx.command.name} takes no {listed(others)}, only {listed(sorted(own))}")
+    return problems
+
+
+def _variables(command: Any) -> set[str]:
+    found = (parameter.envvar for parameter in command.params)
+    return {variable.removeprefix(_PREFIX) for variable in found if isinstance(variable, str)}
 
 
 def typed_command(ctx: typer.Context) -> str:

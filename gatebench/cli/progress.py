@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from gatebench.words.model import Cell
 from loadtests.engine.tally import SliceResult
@@ -94,11 +95,14 @@ class TerminalObserver:
 
     Args:
         expected_s: first estimate of the run's wall time after set-up.
+        at_most: whether the run may end sooner.
     """
 
-    def __init__(self, console: Console, expected_s: float) -> None:
+    def __init__(self, console: Console, expected_s: float, *, at_most: bool = False) -> None:
         self._console = console
         self._expected_s = expected_s
+        self._about = "at most" if at_most else "about"
+        self._precision = ""
         self._standings = Standings()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -148,7 +152,7 @@ class TerminalObserver:
         self._progress.update(
             self._task,
             completed=min(1.0, elapsed_s / self._expected_s),
-            left=f"about {left_s / 60:.0f} min left",
+            left=f"{self._about} {left_s / 60:.0f} min left",
         )
         if self._console.is_terminal:
             self._screen.measured()
@@ -158,10 +162,15 @@ class TerminalObserver:
         self._expected_s = elapsed_s / done * of
         if not self._console.is_terminal:
             left_s = self._expected_s - elapsed_s
-            self._console.print(f"{block} measured; about {left_s:.0f} s left; so far, unchecked:")
+            self._console.print(f"{block} measured; {self._about} {left_s:.0f} s left; so far, unchecked:")
             for level in self._standings.levels:
                 best = ", ".join(self._standings.best(level)[:ROWS])
                 self._console.print(f"  {level}: {self._standings.what(level)}{best}", soft_wrap=True)
+
+    def looked(self, text: str) -> None:
+        """How precise the run is so far: it stays on the screen, and the last is above the progress."""
+        self.note(text)
+        self._precision = text
 
     def _render(self) -> Group:
         table = Table(
@@ -176,4 +185,5 @@ class TerminalObserver:
             columns.append(self._standings.best(level)[:ROWS])
         for row in range(max(map(len, columns), default=0)):
             table.add_row(*(column[row] if row < len(column) else "" for column in columns))
-        return Group(table, self._progress) if columns else Group(self._progress)
+        precision = [Text(self._precision)] if self._precision else []
+        return Group(*([table] if columns else []), *precision, self._progress)

@@ -17,6 +17,7 @@ from analysis.compare.show import comparison_tables, order_tables
 from analysis.figures.cells import of_level, whole_blocks
 from analysis.figures.summary import summarize
 from analysis.reading.run import Run, load_run
+from gatebench.cli.precision import choose_precision
 from gatebench.cli.run import (
     ContainerOptions,
     RunnerChoice,
@@ -28,6 +29,7 @@ from gatebench.cli.run import (
 from gatebench.results.bundle import FOLDER, claims_of, kept_registry, unpacked
 from gatebench.results.earlier import Earlier
 from gatebench.results.schema import SCHEMA, RunMeta
+from gatebench.run.looks import has_met
 from gatebench.words.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -38,6 +40,8 @@ from gatebench.words.errors import (
 )
 from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.plan import remaining_turns
+from gatebench.words.precision import Precision
+from gatebench.words.text import counted
 
 
 def request_of(
@@ -55,7 +59,8 @@ def request_of(
     missing += [each.name for each in meta.workloads if each.name not in registry.workloads]
     if missing:
         raise ConfigurationError([f"{folder}: the run did not keep {name}" for name in missing])
-    usual = choose_profile(meta.profile, budget)
+    planned = meta.plan.precision
+    usual = choose_profile(meta.profile, budget, None if planned is None else str(planned.asked))
     budget_s = meta.budget_s if budget is None else usual.budget_s
     profile = replace(usual, blocks=meta.blocks, least_blocks=meta.blocks, budget_s=budget_s)
     workloads = tuple(replace(registry.workloads[each.name], options=each.options) for each in meta.workloads)
@@ -72,6 +77,7 @@ def request_of(
         load=LoadOptions(engines=len(meta.cores.engine)),
         servers=ServerOptions(meta.server_cores, meta.workers, meta.threads),
         claims=claims_of(folder / FOLDER),
+        precision=None if planned is None else planned.asked,
     )
 
 
@@ -89,12 +95,14 @@ class Begun:
     Attributes:
         load: engines and Locust workers, as the run had them.
         workers_elsewhere: its Locust workers joined from other machines.
+        precision: at which it may end; None where none was asked for.
     """
 
     run: Run
     earlier: Earlier
     load: LoadOptions
     workers_elsewhere: bool
+    precision: Precision | None = None
 
     @property
     def runner(self) -> str:
@@ -102,8 +110,12 @@ class Begun:
         return self.run.meta.runner
 
 
-def open_begun(folder: Path) -> Begun | None:
-    """What there is of the run in `folder`; None where it has all of its blocks.
+def open_begun(folder: Path, precision: str | None = None) -> Begun | str:
+    """What there is of the run in `folder`, or in a few words that it lacks nothing.
+
+    Args:
+        folder: of the run.
+        precision: another one than the run asked for.
 
     Raises:
         ConfigurationError: it is no run, or one that another version of Gatebench began.
@@ -115,9 +127,18 @@ def open_begun(folder: Path) -> Begun | None:
             f"{folder}: has schema {run.meta.schema_}, and this version writes schema {SCHEMA}; `gatebench "
             f"reproduce {folder}` measures it again"
         )
+    asked = run.precision
+    if precision is not None:
+        subjects = [subject.id for subject in run.meta.competitors]
+        asked = choose_precision(precision, subjects, [each.name for each in run.meta.workloads])
     earlier = earlier_of(run)
     if not earlier.turns:
-        return None
+        return "has all of its blocks; there is nothing to resume"
+    if asked is not None and has_met(run.looks, asked):
+        return (
+            f"has reached {asked.in_words}: {run.looks[-1]['text']}; there is nothing to resume. A finer "
+            "precision (--precision, PRECISION=) goes on"
+        )
     load = run.meta.load
     if load is None:
         raise GatebenchError(f"{folder / 'run.json'}: `load` is missing; the file is not what a run writes")
@@ -126,6 +147,7 @@ def open_begun(folder: Path) -> Begun | None:
         earlier,
         load=LoadOptions(engines=load.engines, workers=load.workers),
         workers_elsewhere=load.elsewhere,
+        precision=asked,
     )
 
 
@@ -170,7 +192,9 @@ def resume_run(
             else f"--load-bind: the Locust workers of {folder} ran on its own machine"
         )
     request = replace(
-        request_of(meta, folder, choice, None, folder, command), load=replace(begun.load, bind=load_bind)
+        request_of(meta, folder, choice, None, folder, command),
+        load=replace(begun.load, bind=load_bind),
+        precision=begun.precision,
     )
     containers = containers_of(meta, choice)
     if load_bind and meta.server_host:
@@ -261,9 +285,10 @@ def claims_table(a: Side, b: Side, files: tuple[Path, ...]) -> tuple[Table, int]
 
 def _conclusion(result: RunComparison, flipped_claims: int) -> str:
     counts = {name: len(result.with_outcome(name)) for name in ("held", "flipped", "cannot be told")}
+    claims = counted(flipped_claims, "claim")
     if not result.says_something:
         raise GatebenchError("nothing of the two runs can be compared; the reasons are listed above")
     return (
         f"of {sum(counts.values())} comparisons between subjects {counts['held']} held, {counts['flipped']} "
-        f"flipped, and {counts['cannot be told']} cannot be told here; {flipped_claims} claim(s) flipped"
+        f"flipped, and {counts['cannot be told']} cannot be told here; {claims} flipped"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from rich.console import Console
 from rich.text import Text
 
+from gatebench.cli.precision import choose_share, found_in
 from gatebench.cli.progress import TerminalObserver
 from gatebench.load.backend import Backend, Circumstances
+from gatebench.load.process import LOCUST_PORT
 from gatebench.machine.cores import available_cores, cores_to_try, divide_evenly
 from gatebench.registry.registry import Registry, select
 from gatebench.results.earlier import Earlier
@@ -23,8 +27,8 @@ from gatebench.words.model import PLAIN_APPLICATION, Cell, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import LoadOptions, RunRequest, ServerOptions
 from gatebench.words.paths import HOST, WORKLOAD_FILE
-from gatebench.words.plan import PROFILES, Profile
-from gatebench.words.text import listed, near, seconds
+from gatebench.words.plan import PROFILES, Profile, precise
+from gatebench.words.text import counted, listed, near, seconds
 
 if TYPE_CHECKING:
     from gatebench.runners.docker.engine import Engine
@@ -69,9 +73,16 @@ class RunnerChoice:
     engine: Engine | None
 
 
-def words(values: Sequence[str] | None) -> tuple[str, ...]:
-    """`["gunicorn-* uvicorn", "daphne,waitress"]` → its four words."""
-    return tuple(word for value in values or () for word in value.replace(",", " ").split())
+def words(values: Sequence[str] | None, option: str = "") -> tuple[str, ...]:
+    """`["gunicorn-* uvicorn", "daphne,waitress"]` → its four words.
+
+    Raises:
+        ConfigurationError: `option` was typed and names nothing, which would otherwise mean everything.
+    """
+    found = tuple(word for value in values or () for word in value.replace(",", " ").split())
+    if values and not found:
+        raise ConfigurationError(f"{option}: names nothing; leave it out for the default")
+    return found
 
 
 def all_of(
@@ -102,22 +113,37 @@ def all_of(
     return a, b, c, d, e, f, g, h
 
 
-def choose_profile(name: str, budget: str | None) -> Profile:
+def choose_profile(name: str, budget: str | None, precision: str | None = None) -> Profile:
     """A profile, with another budget where one is given (`90s`, `10m`).
 
+    Args:
+        name: its name.
+        budget: wall time after set-up.
+        precision: at which the run is to end; None where it takes all of its blocks.
+
     Raises:
-        ConfigurationError: there is no such profile, or the budget is not a duration.
+        ConfigurationError: there is no such profile, the budget is no duration, or the precision none.
     """
-    profile = PROFILES[select([name], PROFILES, "profile")[0]]
-    if budget is None:
-        return profile
+    problems: list[str] = []
+    budget_s = None
     try:
-        budget_s = seconds(budget)
+        budget_s = None if budget is None else seconds(budget)
     except ValueError as error:
-        raise ConfigurationError(f"--budget: {error}") from error
-    if budget_s <= 0:
-        raise ConfigurationError(f'--budget: "{budget}" leaves no time to measure')
-    return replace(profile, budget_s=budget_s)
+        problems.append(f"--budget: {error}")
+    if budget_s is not None and budget_s <= 0:
+        problems.append(f'--budget: "{budget}" leaves no time to measure')
+    if name not in PROFILES:
+        problems.append(f'unknown profile "{name}"{near(name, PROFILES)}; known: {listed(PROFILES)}')
+    try:
+        if precision is not None:
+            choose_share(precision)
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    profile = PROFILES[name]
+    profile = profile if budget_s is None else replace(profile, budget_s=budget_s)
+    return profile if precision is None else precise(profile)
 
 
 def choose_workloads(registry: Registry, patterns: Sequence[str], profile: str) -> tuple[Workload, ...]:
@@ -247,9 +273,28 @@ def check_workers(load: LoadOptions, cores: int) -> None:
     """
     if not load.bind and load.workers > cores:
         raise ConfigurationError(
-            f"--load-workers: {load.workers} workers for {cores} core(s) of this machine; more than one per "
-            "core slow each other down"
+            f"--load-workers: {load.workers} workers for {counted(cores, 'core')} of this machine; more "
+            "than one per core slow each other down"
         )
+
+
+def check_bind(load: LoadOptions) -> None:
+    """Tries the place at which external workers are to join; nobody waits for them there if it is taken.
+
+    Raises:
+        ConfigurationError: it cannot be listened at.
+    """
+    if not load.bind:
+        return
+    address = "" if load.bind == "*" else load.bind
+    try:
+        socket.create_server((address, LOCUST_PORT)).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"--load-bind: cannot listen for workers at {load.bind}:{LOCUST_PORT}: "
+            f"{os.strerror(error.errno or 0)}. End what listens there (ss -ltnp), or give another address "
+            "of this machine"
+        ) from error
 
 
 def check_server_host(options: ContainerOptions, load: LoadOptions) -> None:
@@ -361,13 +406,15 @@ def measure(
     make = backend_maker(choice, request.load, options, request.workloads, request.servers)
     console.print(choice.reason, soft_wrap=True)
     share = 1.0 if earlier is None else len(earlier.turns) / request.profile.blocks
-    with TerminalObserver(console, request.profile.budget_s * share) as observer:
+    at_most = request.precision is not None
+    with TerminalObserver(console, request.profile.budget_s * share, at_most=at_most) as observer:
         outcome = Run(
             request,
             make_backend=make,
             containers=choice.engine is not None,
             observer=observer,
             earlier=earlier,
+            read=found_in,
         ).execute()
     if outcome.text:
         Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)
@@ -399,6 +446,8 @@ def backend_maker(
     engine, engines = choice.engine, load.engines
     cores = available_cores() if engine is None or engine.is_local else tuple(range(engine.cores))
     check_workers(load, len(cores))
+    if engine is None or engine.is_local:
+        check_bind(load)
     if engine is None:
         if options != ContainerOptions():
             raise ConfigurationError("--network and --server-host apply to containers only (--runner docker)")

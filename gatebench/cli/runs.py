@@ -19,6 +19,7 @@ from gatebench.cli.options import (
     Command,
     LoadBind,
     Out,
+    Precise,
     RunFolder,
     Strict,
     argument,
@@ -43,6 +44,10 @@ def report(
             "--interim", rich_help_panel=OUTPUT, help="Draw only the leading charts, as between blocks."
         ),
     ] = False,
+    figures: Annotated[
+        bool,
+        typer.Option("--figures", rich_help_panel=OUTPUT, help="Make only summary.json: no chart, no page."),
+    ] = False,
     all_charts: Annotated[
         bool,
         typer.Option(
@@ -56,12 +61,18 @@ def report(
     ] = 0,
 ) -> None:
     """Make summary, charts and page of a run again from its raw data."""
-    from analysis.page.report import build_report
     from analysis.reading.tables import at_most
     from gatebench.cli.run import print_report
 
     with at_most(processes):
-        build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
+        if figures:  # without the chart library, whose import alone takes a second
+            from analysis.page.summary import write_summary
+
+            write_summary(folder.resolve(), claims or ())
+        else:
+            from analysis.page.report import build_report
+
+            build_report(folder.resolve(), claims or (), interim=interim, every_chart=all_charts)
     if not quiet:
         print_report(folder, Console())
 
@@ -103,6 +114,7 @@ def resume(
     ctx: typer.Context,
     folder: RunFolder = RESULTS / "latest",
     load_bind: LoadBind = "",
+    precision: Precise = None,
     strict: Strict = False,
 ) -> None:
     """Resume a run that ended early: measure the missing blocks under the same conditions."""
@@ -112,9 +124,9 @@ def resume(
 
     folder = folder.resolve()
     console = Console()
-    begun = open_begun(folder)
-    if begun is None:
-        console.print(f"{folder} has all of its blocks; there is nothing to resume", soft_wrap=True)
+    begun = open_begun(folder, precision)
+    if isinstance(begun, str):
+        console.print(f"{folder} {begun}", soft_wrap=True)
         if not (folder / "report.html").exists():  # the disk may have been full by then
             console.print(f"its page is missing; `gatebench report {folder}` makes it", soft_wrap=True)
             raise typer.Exit(EXIT_FAILED)

@@ -37,6 +37,7 @@ from gatebench.words.model import Capability, Subject, Transport
 from gatebench.words.options import LoadOptions
 from gatebench.words.paths import HOST, ROOT
 from gatebench.words.plan import PROFILES
+from gatebench.words.text import counted
 from loadtests.engine.protocol import Target
 
 
@@ -61,7 +62,7 @@ def list_registry(registry: Registry, console: Console) -> None:
         table.add_row(workload.name, workload.transport, levels, slice_text, workload.description)
     console.print(table)
     for profile in PROFILES.values():
-        blocks = f"{profile.blocks} block" + ("s" if profile.blocks > 1 else "")
+        blocks = counted(profile.blocks, "block")
         console.print(f"profile {profile.name}: {blocks}, {profile.budget_s / 60:g} min")
 
 

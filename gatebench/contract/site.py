@@ -38,7 +38,7 @@ LEAST_TIMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came of asking a server for `GET /`.
+    """What came of asking a server for `GET /`, or for the first of the routes that it declares.
 
     Attributes:
         outcome: `right`: the contract's answer; `wrong`: another one, or bytes that are no HTTP; `starting`:
@@ -84,22 +84,25 @@ class Listening:
 
 
 def ask_once(host: str, port: int, contract: Contract) -> Heard:
-    """What comes of asking for `GET /` now; a server has `ATTEMPT_S` for it."""
+    """What comes of asking for the contract's first case, `GET /`, now; a server has `ATTEMPT_S` for it."""
+    case = contract.first
+    send = case.send.make()
     try:
         with HttpProbe(host, port, ATTEMPT_S) as probe:
-            received = probe.ask("GET", "/", headers=CLOSE)
+            received = probe.ask(case.method, case.target, send, headers=CLOSE)
     except NotHttpError as error:
-        return Heard("wrong", f"GET /: {error}")
+        return Heard("wrong", f"{case.name}: {error}")
     except WireError as error:
-        return Heard("silent", f"GET /: {error}")
-    found = differences("GET /", "GET", contract.answer("GET", "/"), received)
+        return Heard("silent", f"{case.name}: {error}")
+    answer = contract.answer(case.method, case.target, send)
+    found = differences(case.name, case.method, answer, received)
     if not found:
         return Heard("right")
     return Heard("starting" if received.status in STARTING else "wrong", "\n".join(map(str, found)))
 
 
 def ask_until_right(host: str, port: int, contract: Contract, within_s: float) -> Heard:
-    """Asks for `GET /` again and again until it is right; what came last.
+    """Asks for the contract's first case again and again until it is right; what came last.
 
     Args:
         host: where the server will listen.
@@ -168,6 +171,7 @@ class Check:
 
     Attributes:
         scope: the part of the contract that it is held to; None for all of it.
+        routes: what its application declares, and all that it is held to; None for the whole contract.
     """
 
     host: str
@@ -176,6 +180,12 @@ class Check:
     supports: frozenset[Capability]
     workers: int = 1
     scope: Scope | None = None
+    routes: frozenset[str] | None = None
+
+    def part_of(self, contract: Contract) -> Contract:
+        """What of the contract is asked."""
+        declared = contract.declared(self.routes)
+        return declared if self.scope is None else declared.within(self.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +240,9 @@ class LocalSite:
 def ready(checks: Sequence[Check], contract: Contract, within_s: float) -> list[Heard]:
     """As `Site.ready`, from this machine; all servers are asked at once."""
     return _at_once(
-        lambda check: ask_until_right(check.host, check.port, contract, within_s), checks, threads=len(checks)
+        lambda check: ask_until_right(check.host, check.port, contract.declared(check.routes), within_s),
+        checks,
+        threads=len(checks),
     )
 
 
@@ -245,7 +257,7 @@ def verify_all(
             check.supports,
             check.host,
             check.port,
-            contract if check.scope is None else contract.within(check.scope),
+            check.part_of(contract),
             thorough=thorough,
             timeout_s=timeout_s,
             workers=check.workers,

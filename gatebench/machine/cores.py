@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatebench.words.errors import ConfigurationError
+from gatebench.words.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ def divide(
     cores = sorted(available)
     if len(cores) < server_cores + engine_cores:
         raise ConfigurationError(
-            f"{len(cores)} core(s) available, {server_cores + engine_cores} needed ({server_cores} for the "
-            f"servers, {engine_cores} for the load engine): on a shared core the load generator takes time "
-            "from the server, and the figures would compare nothing. Give this process more cores (taskset, "
-            "cpuset, the machine's size), or ask for fewer (--server-cores, --engines)"
+            f"{counted(len(cores), 'core')} available, {server_cores + engine_cores} needed ({server_cores} "
+            f"for the servers, {engine_cores} for the load engine): on a shared core the load generator "
+            "takes time from the server, and the figures would compare nothing. Give this process more cores "
+            "(taskset, cpuset, the machine's size), or ask for fewer (--server-cores, --engines)"
         )
     server = _of_servers(cores, server_cores, engine_cores, siblings or {})
     rest = [core for core in cores if core not in server]

@@ -69,7 +69,7 @@ def load_registry(
         servers_dirs: the user's own servers.
         apps_dirs: the user's own applications.
         workloads_dirs: the user's own workloads.
-        shipped: whether the servers at `root` are held to the repository's rules: pinned and hashed.
+        shipped: whether what is at `root` is held to the repository's rules: requirements pinned and hashed.
 
     Raises:
         ConfigurationError: with every problem of every folder, and with every name that two folders claim.
@@ -79,19 +79,26 @@ def load_registry(
     from gatebench.registry.servers import parse_application, parse_server  # noqa: PLC0415
     from gatebench.registry.workloads import parse_workload  # noqa: PLC0415
 
-    servers = _Kind[Server]((SERVER_FILE,))
+    servers = _Kind[Server]("--servers-dir", (SERVER_FILE,))
     servers.add(root / SERVERS, lambda folder: parse_server(folder, shipped=shipped))
     for directory in servers_dirs:
         servers.add(directory.resolve(), parse_server)
 
-    applications = _Kind[Application](APPLICATION_FILES)
+    applications = _Kind[Application]("--apps-dir", APPLICATION_FILES)
     plain = root / APPLICATIONS / PLAIN_APPLICATION
     known = plain if plain.is_dir() else None
-    applications.add(root / APPLICATIONS, lambda folder: parse_application(folder, root, known))
+    contract = read_contract()
+    applications.add(
+        root / APPLICATIONS,
+        lambda folder: parse_application(folder, root, known, shipped=shipped, contract=contract),
+    )
     for directory in apps_dirs:
-        applications.add(directory.resolve(), lambda folder: parse_application(folder, folder.parent, known))
+        applications.add(
+            directory.resolve(),
+            lambda folder: parse_application(folder, folder.parent, known, contract=contract),
+        )
 
-    workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), read_contract()
+    workloads = _Kind[Workload]("--workloads-dir", (WORKLOAD_FILE,))
     for directory in (root / WORKLOADS, *(path.resolve() for path in workloads_dirs)):
         workloads.add(directory, lambda folder: parse_workload(folder, contract))
 
@@ -291,8 +298,9 @@ def matches(pattern: str, names: Sequence[str], *, whole_servers: bool) -> set[s
 class _Kind(Generic[_Item]):
     """Collects the folders of one kind, the problems in them, and who claims which name."""
 
-    def __init__(self, markers: Sequence[str]) -> None:
-        """`markers` are the files of which a folder must hold at least one."""
+    def __init__(self, option: str, markers: Sequence[str]) -> None:
+        """`option` names folders of the user's own; `markers` are files, of which each must hold one."""
+        self._option = option
         self._markers = markers
         self._items: dict[str, _Item] = {}
         self._claims: dict[str, Path] = {}
@@ -301,7 +309,7 @@ class _Kind(Generic[_Item]):
     def add(self, directory: Path, parse: Callable[[Path], _Item]) -> None:
         """Reads every folder in `directory`."""
         if not directory.is_dir():
-            self.problems.append(f"{directory}: is no folder")
+            self.problems.append(f"{directory}: is no folder ({self._option})")
             return
         if any((directory / marker).is_file() for marker in self._markers):
             self.problems.append(

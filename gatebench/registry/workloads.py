@@ -151,16 +151,18 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
     data = load(path, problems)
     if data is None:
         raise ConfigurationError(problems)
-    together = partial(_faults, data, contract or load_contract(), locustfile.is_file())
+    contract = contract or load_contract()
+    together = partial(_faults, data, contract, locustfile.is_file())
     file = check(_WorkloadFile, data, path, problems, together)
     if problems or file is None:
         raise ConfigurationError(problems)
+    request = _request(file.request) if file.request else Request("GET", "/")
     return Workload(
         name=folder.name,
         folder=folder,
         description=file.description,
         transport=file.transport,
-        request=_request(file.request) if file.request else Request("GET", "/"),
+        request=request,
         levels=_levels(file.load),
         slice_s=seconds(file.slice),
         warmup_s=seconds(file.warmup),
@@ -174,7 +176,15 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
         reference=file.load.of if isinstance(file.load, _Ladder) else "",
         steps=file.load.connections if isinstance(file.load, _Idle) else (),
         locustfile=None if file.request else locustfile,
+        routes=_routes(request, contract, file.transport) if file.request else frozenset(),
     )
+
+
+def _routes(request: Request, contract: Contract, transport: Transport) -> frozenset[str]:
+    """The forms of what a workload asks of the contract."""
+    if transport == "websocket":
+        return frozenset({request.path})
+    return frozenset({contract.form_of(request.method, request.path, len(request.body))})
 
 
 def _levels(load: _Load) -> tuple[Level, ...]:

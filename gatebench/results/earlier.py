@@ -20,6 +20,7 @@ MAY_DIFFER = frozenset(
         "command",
         "runner_reason",
         "notices",
+        "plan.precision",  # a run may go on to a finer one
         "plan.levels",  # the rounds follow from the time that is left; all else is in the workloads' hashes
         "machine.load_average_1m",
         # The kept workloads lie elsewhere in it; their content and the engine's are in the hashes.

@@ -24,6 +24,7 @@ from gatebench.results.schema import RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 EVENTS = "events.jsonl"
+SLICES_FOLDER, HISTOGRAMS_FOLDER = "slices.parquet", "histograms.parquet"
 
 
 class RecordError(GatebenchError):
@@ -46,18 +47,21 @@ class Record:
         """Makes a results folder.
 
         Raises:
-            ConfigurationError: it exists and holds something, or cannot be written to.
+            ConfigurationError: it exists and holds something, or cannot be written to. What a run left that
+                ended before it had a plan counts for nothing.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+            if not _is_unused(folder):
                 raise ConfigurationError(
                     f"{folder} is not empty; a run is written once. Choose another folder (--out, OUT=…)"
                 )
             record = cls(folder)
-            for part in (record.logs, folder / "slices.parquet", folder / "histograms.parquet"):
-                part.mkdir()
             record._hold()
+            os.truncate(folder / EVENTS, 0)
+            shutil.rmtree(record.logs, ignore_errors=True)
+            for part in (record.logs, folder / SLICES_FOLDER, folder / HISTOGRAMS_FOLDER):
+                part.mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write results to {folder}: {error.strerror}. Choose another folder (--out, OUT=…)"
@@ -76,13 +80,13 @@ class Record:
         record = cls(folder)
         try:
             record._hold()
-            for table in (folder / "slices.parquet", folder / "histograms.parquet"):
+            for table in (folder / SLICES_FOLDER, folder / HISTOGRAMS_FOLDER):
                 for unfinished in table.glob(".*.tmp"):
                     unfinished.unlink()
             _cut_torn_line(folder / EVENTS)
         except OSError as error:
             raise ConfigurationError(f"cannot write to {folder}: {error.strerror}") from error
-        record._parts = sum(1 for _ in (folder / "slices.parquet").glob("part-*.parquet"))
+        record._parts = sum(1 for _ in (folder / SLICES_FOLDER).glob("part-*.parquet"))
         return record
 
     def discard(self) -> None:
@@ -175,9 +179,9 @@ class Record:
         try:
             # The slices last: they are what counts a part as written.
             latencies = parquet(histogram_rows(self._rows), HISTOGRAMS)
-            write_atomically(self.folder / "histograms.parquet" / name, latencies)
+            write_atomically(self.folder / HISTOGRAMS_FOLDER / name, latencies)
             rows = parquet((row.values() for row in self._rows), SLICES)
-            write_atomically(self.folder / "slices.parquet" / name, rows)
+            write_atomically(self.folder / SLICES_FOLDER / name, rows)
         except OSError as error:
             raise record_error(self.folder, error) from error
         self._parts += 1
@@ -224,6 +228,16 @@ def point_latest(folder: Path) -> None:
         temporary.unlink(
             missing_ok=True
         )  # a file system without symbolic links; the run's own path is printed
+
+
+def _is_unused(folder: Path) -> bool:
+    """Whether a folder is empty, or holds only what a run left that ended before it had a plan."""
+    names = {each.name for each in folder.iterdir()}
+    if not names:
+        return True
+    tables = [folder / SLICES_FOLDER, folder / HISTOGRAMS_FOLDER]
+    unplanned = EVENTS in names and names <= {EVENTS, "logs", *(table.name for table in tables)}
+    return unplanned and not any(table.is_dir() and any(table.iterdir()) for table in tables)
 
 
 def _cut_torn_line(file: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SkipValidation
 
 from gatebench.words.model import takes_workers, why_not
+from gatebench.words.precision import Precision
 
 SCHEMA = 2
 READABLE = (1, 2)
@@ -224,6 +225,7 @@ class SubjectMeta(_Part):
         packages: versions of what its environment holds.
         image: that it ran in; None where it was a process.
         color: the user's own color `#rrggbb`, or None.
+        routes: of the contract, those that its application answers; None for all of them.
         status: `ready`, or `unavailable` where it could not be installed; `reason` then says why and how to
             mend it.
     """
@@ -244,6 +246,7 @@ class SubjectMeta(_Part):
     packages: Mapping[str, str]
     image: ImageMeta | None = None
     color: str | None
+    routes: Names | None = None
     status: str
     reason: str
 
@@ -291,6 +294,7 @@ class WorkloadMeta(_Part):
         locustfile: name of the ordinary Locust file that is the load; None where the load engine is.
         levels: their IDs.
         options: those of a Locust file's own options that were set.
+        routes: of the contract, those that it asks; none in older runs, whose applications answer all.
     """
 
     name: str
@@ -307,6 +311,7 @@ class WorkloadMeta(_Part):
     levels: tuple[str, ...] = ()
     slice_s: float | None = None
     options: Mapping[str, str] = Field(default_factory=dict)
+    routes: Names = frozenset()
 
     @property
     def exchange(self) -> str:
@@ -326,11 +331,34 @@ class WorkloadMeta(_Part):
         return self.service_s > 0
 
 
+class PrecisionMeta(_Part):
+    """The precision at which a run may end before it has all of its blocks.
+
+    Attributes:
+        share, subjects, workloads: as in `gatebench.words.precision.Precision`.
+    """
+
+    share: float
+    subjects: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> Precision:
+        """What was asked for."""
+        return Precision(self.share, self.subjects, self.workloads)
+
+
 class PlanMeta(_Part):
-    """The plan: how many blocks, and every level, also one that no subject can be measured at."""
+    """The plan: how many blocks, and every level, also one that no subject can be measured at.
+
+    Attributes:
+        blocks: how many; the most of a run that asks for a precision.
+        precision: None where none was asked for.
+    """
 
     blocks: int
     levels: tuple[LevelPlan, ...]
+    precision: PrecisionMeta | None = None
 
 
 class CoresMeta(_Part):
@@ -454,4 +482,5 @@ class RunMeta(_Part):
     def why_unsupported(self, subject: SubjectMeta, workload: WorkloadMeta) -> str:
         """Why the subject takes no part in the workload by its nature; empty where it does."""
         lacks = workload.needs - subject.supports
-        return why_not(subject.id, lacks, subject.takes_workers, workload.exchange, self.workers)
+        unanswered = frozenset() if subject.routes is None else workload.routes - subject.routes
+        return why_not(subject.id, lacks, subject.takes_workers, workload.exchange, self.workers, unanswered)

@@ -39,11 +39,11 @@ from gatebench.words.plan import (
     needs_warmup,
     round_order,
 )
+from gatebench.words.text import counted
 from loadtests.engine.protocol import Arrivals
 from loadtests.engine.tally import SliceResult
 
-FLUSH_INTERVAL_S = 10.0
-FLUSH_COUNTS = 50_000
+FLUSH_INTERVAL_S, FLUSH_COUNTS = 10.0, 50_000
 SPARE_FILES = 64
 """Files that a server or an engine has open beside its connections, generously."""
 
@@ -62,6 +62,9 @@ class Observer(Protocol):
 
     def block_finished(self, block: str, done: int, of: int, elapsed_s: float) -> None:
         """The block so named was measured, as the `done`th of those to be measured, in all in `elapsed_s`."""
+
+    def looked(self, text: str) -> None:
+        """How precise the run is so far, and what it takes to be as precise as was asked for."""
 
 
 @dataclass(slots=True)
@@ -418,7 +421,7 @@ class Block:
         if row.result.workers_missing > self._missing:
             self._missing = row.result.workers_missing
             self._observer.note(
-                f"{self._missing} Locust worker(s) gave no count, or a late one, under "
+                f"{counted(self._missing, 'Locust worker')} gave no count, or a late one, under "
                 f"{row.cell.workload.name}; such cells are invalid. logs/load.log says more"
             )
         self._check_alive(row.cell, closely=closely)
@@ -493,6 +496,6 @@ def starting(subjects: Sequence[Subject]) -> str:
     count = sum(not subject.responder for subject in subjects)
     if not count:
         return "starting the null responder"
-    servers = f"{count} server{'s' if count > 1 else ''}"
     twin = next((subject.original_id for subject in subjects if subject.again), "")
-    return f"starting {servers}" + (f" ({twin} twice, to learn the run's own noise)" if twin else "")
+    noise = f" ({twin} twice, to learn the run's own noise)" if twin else ""
+    return f"starting {counted(count, 'server')}{noise}"

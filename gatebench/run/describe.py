@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import gatebench
 from gatebench.contract.file import load_contract
@@ -16,6 +18,7 @@ from gatebench.results.schema import (
     CoresMeta,
     LoadMeta,
     PlanMeta,
+    PrecisionMeta,
     RequestMeta,
     ResponderMeta,
     RunMeta,
@@ -28,6 +31,7 @@ from gatebench.words.model import Subject, Workload
 from gatebench.words.options import Budget, RunRequest
 from gatebench.words.paths import ROOT
 from gatebench.words.plan import LevelPlan, Plan, every_level
+from gatebench.words.precision import Precision
 
 
 def describe_run(
@@ -46,6 +50,7 @@ def describe_run(
     asked = [*_applications(request.subjects).items(), *_workloads(request.workloads).items()]
     hashes |= {name: content_hash(*folders) for name, folders in asked}
     unpinned = sorted({s.server.name for s in request.subjects if not s.server.pinned})
+    unpinned += sorted({f"apps/{s.application.name}" for s in request.subjects if not s.application.pinned})
     facts = {"machine": machine(), **backend.describe()}
     return RunMeta(
         schema_=SCHEMA,
@@ -62,6 +67,7 @@ def describe_run(
         plan=PlanMeta(
             blocks=plan.profile.blocks,
             levels=tuple(_level(each) for each in every_level(request.workloads, plan)),
+            **precision_of(request.precision),
         ),
         cores=CoresMeta.model_validate(cores, from_attributes=True),
         responders=_responders(plan),
@@ -81,6 +87,13 @@ def describe_run(
         workloads=tuple(_workload(each) for each in request.workloads),
         **facts,
     )
+
+
+def precision_of(precision: Precision | None) -> dict[str, Any]:
+    """The key of the plan of a run that asks for a precision; no other has it."""
+    if precision is None:
+        return {}
+    return {"precision": PrecisionMeta(**asdict(precision))}
 
 
 class Sources:
@@ -169,6 +182,7 @@ def _subject(subject: Subject, readiness: Readiness) -> SubjectMeta:
         packages=readiness.packages,
         image=readiness.image,
         color=variant.color,
+        routes=subject.application.routes,
         status="unavailable" if readiness.reason else "ready",
         reason=readiness.reason,
     )
@@ -210,6 +224,7 @@ def _workload(workload: Workload) -> WorkloadMeta:
         levels=tuple(level.id for level in workload.levels),
         slice_s=workload.slice_s,
         options=workload.options,
+        routes=workload.routes,
     )
 
 

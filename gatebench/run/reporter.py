@@ -7,10 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, memory_mib, peak_memory_mib, tree
 from gatebench.results.record import Record
 
+Extent = Literal["all", "leading charts", "figures"]
+EXTENTS: dict[Extent, tuple[str, ...]] = {
+    "all": (),
+    "leading charts": ("--interim",),
+    "figures": ("--figures",),
+}
+"""What makes a report of that extent."""
 CHECK_S = 0.05
 PROCESSES = 2
 """Each has a picture in memory, and the lab is to stay under 500 MiB. Beside a run it is a single one."""
@@ -52,14 +60,14 @@ class Reporter:
         self._process: subprocess.Popen[bytes] | None = None
         self.made = True
 
-    def start(self, *, interim: bool = False) -> None:
+    def start(self, extent: Extent = "all") -> None:
         """Begins a report when none is being made.
 
         Args:
-            interim: only the leading charts.
+            extent: all of it; the leading charts and the page; or the figures alone, without chart and page.
         """
         command = [sys.executable, "-m", "gatebench", "report", str(self._record.folder), "--quiet"]
-        command += ["--interim", "--processes", "1"] if interim else ["--processes", str(PROCESSES)]
+        command += [*EXTENTS[extent], "--processes", str(PROCESSES if extent == "all" else 1)]
         try:
             with self._log.open("ab") as output:
                 self._process = subprocess.Popen(

@@ -20,7 +20,8 @@ from gatebench.results.bundle import FOLDER, keep_sources
 from gatebench.results.earlier import Earlier
 from gatebench.results.record import Record, RecordError, point_latest, record_error
 from gatebench.run.block import Block, Known, Observer, Spent
-from gatebench.run.describe import Sources, describe_run
+from gatebench.run.describe import Sources, describe_run, precision_of
+from gatebench.run.looks import Looks, Read
 from gatebench.run.reporter import Reporter, is_due
 from gatebench.runners.session import watched
 from gatebench.words.errors import (
@@ -34,6 +35,7 @@ from gatebench.words.errors import (
 from gatebench.words.model import Cell, Subject, Workload
 from gatebench.words.options import RunRequest
 from gatebench.words.plan import (
+    MANY_BLOCKS,
     Plan,
     Turn,
     choose_twin,
@@ -44,6 +46,7 @@ from gatebench.words.plan import (
     subject_groups,
     with_rounds,
 )
+from gatebench.words.precision import FIRST_LOOK
 
 
 def new_seed() -> int:
@@ -74,6 +77,7 @@ class Run:
         containers: whether they are containers.
         observer: hears of its progress.
         earlier: what it has measured before; None at its beginning.
+        read: reads how precise the run is from the report in its folder; needed where a precision is asked.
     """
 
     def __init__(
@@ -84,8 +88,10 @@ class Run:
         containers: bool = False,
         observer: Observer,
         earlier: Earlier | None = None,
+        read: Read | None = None,
     ) -> None:
         self._request = request
+        self._read = read
         self._make_backend = make_backend
         self._containers = containers
         self._observer = observer
@@ -102,6 +108,7 @@ class Run:
         self._own_pids: list[int] = []
         self._notices: list[str] = []
         self._labs: set[int] = set()
+        self._ended_for = "budget"
 
     def execute(self) -> Outcome:
         """Runs everything; whatever happens, what was measured is kept and reported, and nothing is left.
@@ -216,7 +223,7 @@ class Run:
             else:
                 self._earlier.check(description.to_json())
                 turns, plan = self._earlier.turns, with_rounds(plan, self._earlier.rounds)
-                record.event("resumed", block=turns[0].block, notices=self._notices)
+                self._resumed(turns[0].block)
             if not measurable:
                 raise GatebenchError(
                     "nothing was measured: no chosen server is available and declares what the chosen "
@@ -272,6 +279,8 @@ class Run:
         servers = [subject for subject in ready if not subject.responder]
         sources = Sources((), ()) if self._containers else Sources(servers, request.workloads)
         known = Known()
+        whole = plan.profile.blocks - len(turns)
+        looks = self._looks(whole)
         began = reported = time.monotonic()
         for done, turn in enumerate(turns, start=1):
             block_began = time.monotonic()
@@ -314,14 +323,37 @@ class Run:
                 break
             self._tell_of_others(block.spent)
             ready = self._without(block.never_ready, ready)
+            elapsed_s = time.monotonic() - began
+            if looks is not None and looks.is_due(whole + done, elapsed_s):
+                self._observer.stage("looking how precise the run is")
+                self._reporter.start("figures")
+                self._await_report()
+                looks.paid(elapsed_s, time.monotonic() - began - elapsed_s)
+                if self._reporter.made and looks.look(
+                    whole + done, block=turn.block, block_s=elapsed_s / done, left=remaining
+                ):
+                    self._ended_for = "precision"
+                    break
             if is_due(time.monotonic() - reported, self._awaited_s):
                 reported, self._awaited_s = time.monotonic(), 0.0
-                self._reporter.start(interim=True)
+                self._reporter.start("leading charts")
             if part == plan:  # a block of some levels does not tell what a whole one costs
                 left_s = budget_s - (time.monotonic() - began)
                 planned, plan = plan, replan(plan, left_s / remaining, wall_s, block.spent.round_s)
                 if done == 1:
                     self._tell_of_fewer_rounds(planned, plan, wall_s)
+
+    def _resumed(self, block: int) -> None:
+        """Writes down that the run goes on with this block, and to which precision."""
+        asked = {name: each.to_json() for name, each in precision_of(self._request.precision).items()}
+        self._record.event("resumed", block=block, notices=self._notices, **asked)
+
+    def _looks(self, before: int) -> Looks | None:
+        """What may end the run early; None where it did not ask for a precision."""
+        precision = self._request.precision
+        if precision is None or self._read is None:
+            return None
+        return Looks(precision, self._read, before, self._record, self._observer.looked)
 
     def _tell_of_others(self, spent: Spent) -> None:
         if 2 * spent.shared > spent.slices:
@@ -371,10 +403,17 @@ class Run:
         self._notices.append(text)
 
     def _tell_of_the_budget(self, plan: Plan) -> None:
-        if plan.profile.blocks < self._request.profile.blocks:
+        usual = min(self._request.profile.blocks, MANY_BLOCKS)
+        if plan.profile.blocks < usual:
             self._note(
-                f"the budget pays for {plan.profile.blocks} blocks of fresh servers and not for "
-                f"{self._request.profile.blocks}: intervals are wider"
+                f"the budget pays for {plan.profile.blocks} blocks of fresh servers and not for {usual}: "
+                "intervals are wider"
+            )
+        precision = self._request.precision
+        if precision is not None and plan.profile.blocks < FIRST_LOOK:
+            self._note(
+                f"the budget pays for {plan.profile.blocks} blocks; {precision.in_words} is not taken for "
+                f"reached before {FIRST_LOOK}: more time (--budget) or fewer servers or workloads help"
             )
         if text := few_rounds(plan):
             self._note(text)
@@ -397,6 +436,7 @@ class Run:
                 load_s=round(self._load_s, 3),
                 lab_memory_mib=round(self._memory_mib, 1),
                 text=text,
+                **({"ended_for": self._ended_for} if self._request.precision is not None else {}),
             )
         except RecordError as error:
             self._observer.note(str(error))

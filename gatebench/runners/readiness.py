@@ -204,8 +204,10 @@ def _wait_until_ready(
 
 
 def _check(instance: Instance, scope: Scope | None = None) -> Check:
-    variant = instance.subject.variant
-    return Check(instance.host, instance.port, variant.interface, variant.supports, instance.workers, scope)
+    variant, routes = instance.subject.variant, instance.subject.application.routes
+    return Check(
+        instance.host, instance.port, variant.interface, variant.supports, instance.workers, scope, routes
+    )
 
 
 def failed(instance: Instance, code: str, text: str) -> ServerFailure:
@@ -238,10 +240,14 @@ class Handed:
 def ask_interfaces(instances: Sequence[Instance], site: Site) -> Iterator[Handed]:
     """Asks each server once; twins are left out, since they are what their originals are.
 
-    So are null responders, behind which there is no application.
+    So are null responders, behind which there is no application, and applications that cannot tell.
     """
     subjects = [(instance, instance.subject) for instance in instances]
-    asked = [instance for instance, subject in subjects if not subject.again and not subject.responder]
+    asked = [
+        instance
+        for instance, subject in subjects
+        if not (subject.again or subject.responder or subject.application.unanswered({TARGET}))
+    ]
     addresses = [(instance.host, instance.port) for instance in asked]
     for instance, fetched in zip(asked, site.fetch(addresses, TARGET, timeout_s=ASK_TIMEOUT_S), strict=True):
         interface = instance.subject.variant.interface
@@ -280,4 +286,4 @@ def _read(fetched: Fetched) -> tuple[Mapping[str, Mapping[str, Any]] | None, str
         read = {str(key): {"type": str(told["type"]), "value": told["value"]} for key, told in keys.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"{TARGET} was answered in another form ({error!r})"
-    return (read, "") if len(read) <= MOST_KEYS else (None, f"{TARGET} told of {len(read):,} keys")
+    return (read, "") if len(read) <= MOST_KEYS else (None, f"{TARGET} reported {len(read):,} keys")

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Subject, Workload
 from gatebench.words.plan import Profile
-
-if TYPE_CHECKING:
-    pass
+from gatebench.words.precision import Precision
+from gatebench.words.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +63,8 @@ def choose_server_options(
     most = MOST_WORKERS_A_CORE * cores
     if cores >= 1 and workers is not None and workers > most:
         problems.append(
-            f"--workers: {workers} worker processes on {cores} core(s); over {MOST_WORKERS_A_CORE} a core "
-            f"({most} here) only take turns, and the figures are then the scheduler's"
+            f"--workers: {workers} worker processes on {counted(cores, 'core')}; over {MOST_WORKERS_A_CORE} "
+            f"a core ({most} here) only take turns, and the figures are then the scheduler's"
         )
     if problems:
         raise ConfigurationError(problems)
@@ -96,6 +94,7 @@ class RunRequest:
         references: workload → the subject that the rates of its ladder refer to.
         servers: what every server gets.
         claims: files with claims of the user's own.
+        precision: at which the run may end before its budget is used up; None for none.
     """
 
     subjects: tuple[Subject, ...]
@@ -110,3 +109,4 @@ class RunRequest:
     load: LoadOptions = LoadOptions()
     servers: ServerOptions = DEFAULT
     claims: tuple[Path, ...] = ()
+    precision: Precision | None = None

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gatebench.words.model import Cell, Level, Objective, Subject, Workload
+from gatebench.words.precision import FIRST_LOOK
 from loadtests.engine.tally import MIN_SAMPLES, SliceResult
 
 SLICE_OVERHEAD_S = 0.007
@@ -40,6 +41,8 @@ class Profile:
         max_rounds: upper limit of rounds in a level, or None.
         least_blocks: as few as these, where the budget pays for a round of everything in no more; 0 for
             `blocks`, whatever they cost.
+        many_rounds: rounds of each level that a block is to have, where there are over `MANY_BLOCKS` blocks:
+            there are fewer of these instead.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Profile:
     budget_s: float
     max_rounds: int | None = None
     least_blocks: int = 0
+    many_rounds: int = 1
 
 
 PROFILES = {
@@ -54,6 +58,28 @@ PROFILES = {
     "standard": Profile("standard", blocks=10, budget_s=780.0, least_blocks=5),
     "full": Profile("full", blocks=10, budget_s=3600.0),
 }
+
+
+PRECISE_BLOCK_S = 15.0
+"""Shortest block of a run that ends once it is precise enough: starting servers is not to be most of it."""
+MOST_PRECISE_BLOCKS = 200
+PRECISE_ROUNDS = 4
+"""Of each level in such a block; of three the trimmed mean leaves one."""
+
+
+def precise(profile: Profile) -> Profile:
+    """The profile of a run that ends once it is precise enough: more time makes more blocks, not longer ones.
+
+    There are as many as the budget pays for, up to `MOST_PRECISE_BLOCKS`, and at least `MANY_BLOCKS` where it
+    pays for a round of everything in each of so many.
+    """
+    return replace(
+        profile,
+        blocks=min(MOST_PRECISE_BLOCKS, max(MANY_BLOCKS, int(profile.budget_s / PRECISE_BLOCK_S))),
+        least_blocks=profile.least_blocks or min(profile.blocks, FIRST_LOOK),
+        max_rounds=None,
+        many_rounds=PRECISE_ROUNDS,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +142,8 @@ def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
     """Groups cells by workload and level and divides the profile's budget between them.
 
     Each block costs a start and a warm-up of everything. Where the budget does not pay for those and a round
-    of every level, there are fewer blocks, down to the profile's least.
+    of every level, there are fewer blocks, down to the profile's least. Beyond `MANY_BLOCKS` there are fewer
+    also where a block would have too few rounds of a level.
     """
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
@@ -127,7 +154,10 @@ def make_plan(cells: Sequence[Cell], profile: Profile, seed: int) -> Plan:
     load_s = profile.budget_s / profile.blocks - _beside_load_s(plan)
     plan = replace(plan, levels=divide_rounds(levels, load_s, costs, profile))
     least_blocks = profile.least_blocks or profile.blocks
-    if profile.blocks > least_blocks and least_s(plan) > profile.budget_s:
+    too_short = profile.blocks > MANY_BLOCKS and any(
+        level.rounds < profile.many_rounds for level in plan.levels if not level.workload.steps
+    )
+    if profile.blocks > least_blocks and (too_short or least_s(plan) > profile.budget_s):
         return make_plan(cells, replace(profile, blocks=profile.blocks - 1), seed)
     return plan
 

@@ -1,4 +1,4 @@
-"""What people write and read: times with a unit, names in a list, and the name that was meant."""
+"""What people write and read: times with a unit, names in a list, counts, and the name that was meant."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def near(name: str, known: Iterable[str]) -> str:
 def listed(names: Iterable[str]) -> str:
     """Names for a sentence, `a, b, c`, or `none` where there are none."""
     return ", ".join(names) or "none"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, `1 core` or `2 cores`; `plural` is for one that an `s` does not make."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

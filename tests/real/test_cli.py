@@ -11,6 +11,7 @@ import pytest
 
 from gatebench.machine.kernel import fresh_port
 from gatebench.words.paths import HOST
+from gatebench.words.text import counted
 from tests.support.lab import OWN_FOLDERS, Command, Ended, fetch, gatebench
 
 
@@ -73,7 +74,7 @@ def test_a_workload_that_asks_what_the_contract_does_not_answer_is_refused_befor
 
 def test_every_unknown_name_of_an_option_is_told_at_once(tmp_path: Path) -> None:
     said = refused(tmp_path, "--servers", "honest-wsgy nobody", "--workloads", "nope", "--profile", "fast")
-    assert "4 problem(s); nothing was done:" in said
+    assert "4 problems found; nothing was done:" in said
     assert 'unknown workload "nope"' in said
     assert 'unknown profile "fast"' in said
     assert 'unknown server "honest-wsgy"' in said
@@ -104,7 +105,7 @@ def test_a_run_says_what_it_leaves_out_of_what_was_named(tmp_path: Path) -> None
 def test_numbers_that_cannot_be_are_told_at_once_by_their_options(tmp_path: Path) -> None:
     numbers = ("--server-cores", "0", "--workers", "0", "--threads", "-1", "--engines", "0")
     said = refused(tmp_path, *numbers, "--profile", "fast")
-    assert "5 problem(s); nothing was done:" in said
+    assert "5 problems found; nothing was done:" in said
     for option, number in zip(numbers[::2], numbers[1::2], strict=True):
         assert f"{option}: {number} is under 1" in said
 
@@ -156,7 +157,7 @@ def test_what_is_wrong_with_a_locust_file_is_told_before_anything_starts(
     options = [word for each in given for word in ("--locust-option", each)]
     said = refused(tmp_path, *shop(tmp_path, text), *options)
     assert complaint in said
-    assert "1 problem(s); nothing was done" in said
+    assert "1 problem found; nothing was done" in said
 
 
 def test_the_faults_of_several_locust_files_are_told_at_once(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_the_faults_of_several_locust_files_are_told_at_once(tmp_path: Path) -> 
 def test_more_server_cores_than_there_are_are_refused(tmp_path: Path) -> None:
     count = len(os.sched_getaffinity(0))
     said = refused(tmp_path, "--servers", "honest", "--workers", "1", "--server-cores", str(count))
-    assert f"{count} core(s) available, {count + 1} needed ({count} for the servers" in said
+    assert f"{counted(count, 'core')} available, {count + 1} needed ({count} for the servers" in said
 
 
 def test_a_broken_server_folder_is_refused_with_every_problem_and_where_it_is(tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_broken_server_folder_is_refused_with_every_problem_and_where_it_is(tm
         "colour = 3\n"
     )
     said = refused(tmp_path, "--servers-dir", str(tmp_path / "servers"))
-    assert "5 problem(s); nothing was done:" in said
+    assert "5 problems found; nothing was done:" in said
     file = broken / "server.toml"
     for key in ("interface", "command", "supports", "colour"):
         assert f"{file}: variants.default.{key}" in said
@@ -226,7 +227,7 @@ def test_a_results_folder_that_holds_something_is_refused_and_left_alone(tmp_pat
 
 def test_on_a_single_core_a_comparison_is_refused_with_the_reason(tmp_path: Path) -> None:
     said = refused(tmp_path, "--servers", "honest", cores={min(os.sched_getaffinity(0))})
-    assert "1 core(s) available, 2 needed" in said
+    assert "1 core available, 2 needed" in said
     assert "the load generator takes time from the server" in said
 
 

@@ -20,7 +20,7 @@ def test_every_problem_is_told_at_once_and_nothing_is_started(tmp_path: Path) ->
     wrong = ("--servers", "uvicron", "--network", "brigde")
     ended = gatebench(tmp_path, "run", "--runner", "docker", *wrong, "--out", str(out))
     assert ended.status == 2, ended.said
-    assert "3 problem(s); nothing was done:" in ended.said
+    assert "3 problems found; nothing was done:" in ended.said
     assert f"no Docker engine answers at {DEAD}" in ended.said
     assert 'unknown server "uvicron" (did you mean "uvicorn"?)' in ended.said
     assert 'unknown network "brigde" (did you mean "bridge"?)' in ended.said

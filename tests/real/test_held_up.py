@@ -28,6 +28,9 @@ from loadtests.engine.protocol import Arrivals
 from loadtests.engine.tally import SliceResult, percentile_us
 from tests.support.lab import PATIENCE_S, found_undisturbed
 
+pytestmark = pytest.mark.alone
+"""A slice in which others hold the engine up for most of the time leaves too few latencies to tell."""
+
 RATE_PER_S = 1000.0
 CONNECTIONS = 64
 WINDOW_S = 10.0

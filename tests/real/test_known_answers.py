@@ -21,6 +21,9 @@ from tests.support.lab import (
 )
 from tests.support.small_server.faults import DYING_WORDS
 
+pytestmark = pytest.mark.alone
+"""Ten percent of CPU time want a quiet core, and the kernel counts the overflows of all servers together."""
+
 CONNECTIONS = 64
 SIGNIFICANCE = 0.05
 WIDENED = 2.5

@@ -43,7 +43,7 @@ def test_wrong_input_is_told_at_once_without_a_traceback(tmp_path: Path) -> None
     own = tmp_path / "servers"
     ended = gatebench(tmp_path, "new-server", "waitress", "--interface", "wsgj", "--dir", str(own))
     assert ended.status == 2
-    assert "4 problem(s); nothing was done:" in ended.said
+    assert "4 problems found; nothing was done:" in ended.said
     assert "Traceback" not in ended.said
     assert not own.exists()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,15 +20,18 @@ import pandas as pd
 
 from analysis.figures.model import fit, range_limit
 from analysis.figures.statistics import (
+    LOOKING_SIGNIFICANCE,
     MIN_EFFECT,
     SIGNIFICANCE,
     SWEEPS,
     common_of,
+    mean_interval,
     trimmed_mean,
 )
+from gatebench.words.precision import FIRST_LOOK, scheduled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -190,10 +193,10 @@ class Told:
         return np.asarray(np.abs(self.effect) > self.half_width)
 
 
-def told(of_blocks: Array, family: int) -> Told:
+def told(of_blocks: Array, family: int, significance: float = SIGNIFICANCE) -> Told:
     """The model's intervals for numbers of shape (runs, subjects, blocks); a twin is not of the family."""
     fitted = [fit(run) for run in of_blocks]
-    limits = [range_limit(SIGNIFICANCE, family, round(float(each.freedom[0]), 1)) for each in fitted]
+    limits = [range_limit(significance, family, round(float(each.freedom[0]), 1)) for each in fitted]
     half = [each.error * limit / np.sqrt(2) for each, limit in zip(fitted, limits, strict=True)]
     return Told(np.array([each.mean for each in fitted]), np.array(half))
 
@@ -217,6 +220,68 @@ def power(
         if left == 0 and right < subjects
     ]
     return float(((found.effect > 0) & found.claimed)[:, with_first].mean())
+
+
+def looks_until(blocks: int) -> list[int]:
+    """The numbers of blocks after which a run of at most so many may end."""
+    early = takewhile(lambda number: number < blocks, scheduled())
+    return [*(number for number in early if number >= FIRST_LOOK), blocks]
+
+
+def at_the_end(seen: Sequence[Told], precise_at: int, quantile: float) -> Told:
+    """What runs say that ended at the first look at which all of their intervals were narrow enough.
+
+    Args:
+        seen: what they would say at each of their looks.
+        precise_at: the precision asked for is such that at this look...
+        quantile: ...so many of the runs have it. At the last look all end.
+    """
+    widest = np.array([each.half_width.max(axis=1) for each in seen])
+    narrow = widest <= np.quantile(widest[precise_at], quantile)
+    narrow[-1] = True
+    end = narrow.argmax(axis=0)
+    run = np.arange(len(end))
+    effects, halves = (np.array(each) for each in zip(*((a.effect, a.half_width) for a in seen), strict=True))
+    return Told(effects[end, run], halves[end, run])
+
+
+def missed_at_the_end(seen: Sequence[Told]) -> float:
+    """The share of runs with an interval that misses, for the worst of the precisions that could be asked."""
+    every = (
+        at_the_end(seen, look, quantile).missed.any(axis=1).mean()
+        for look in range(len(seen) - 1)
+        for quantile in (0.1, 0.25, 0.5, 0.75)
+    )
+    return float(max(every))
+
+
+def pair_at_looks(rates: Array, significance: float) -> list[Told]:
+    """What runs of two servers would say at each of their looks; by the paired t, as the model."""
+    differences = trimmed_mean(rates[:, 0] - rates[:, 1])
+    seen = []
+    for look in looks_until(differences.shape[1]):
+        mean, low, high, _ = mean_interval(differences[:, :look], 1 - significance)
+        seen.append(Told(mean[:, None], (high - low)[:, None] / 2))
+    return seen
+
+
+def all_at_looks(rates: Array, significance: float) -> list[Told]:
+    """The same of any number of servers, by the model."""
+    _, subjects, blocks, _ = rates.shape
+    return [told(numbers(rates[:, :, :look]), subjects, significance) for look in looks_until(blocks)]
+
+
+def _print_looks(random: np.random.Generator, runs: int) -> None:
+    print("| servers | intervals of | " + " | ".join(WORLDS) + " |")
+    for subjects, blocks, share in ((2, 40, 8), (6, 20, 1), (18, 20, 1 / 3)):
+        at_looks = pair_at_looks if subjects == 2 else all_at_looks
+        cells: dict[float, list[str]] = {SIGNIFICANCE: [], LOOKING_SIGNIFICANCE: []}
+        for world in WORLDS.values():
+            rates = simulated(random, int(runs * share), subjects, blocks, 4, world)
+            for significance, found in cells.items():
+                found.append(f"{1 - missed_at_the_end(at_looks(rates, significance)):.1%}")
+        for significance, found in cells.items():
+            print(f"| {subjects} | {1 - significance:.1%} | " + " | ".join(found) + " |", flush=True)
 
 
 def _print_errors(random: np.random.Generator, runs: int) -> None:
@@ -256,5 +321,6 @@ def _print_estimators(runs: int) -> None:
 
 if __name__ == "__main__":
     _print_power(np.random.default_rng(1), int(sys.argv[1]) // 2)
+    _print_looks(np.random.default_rng(3), int(sys.argv[1]))
     _print_errors(np.random.default_rng(2), int(sys.argv[1]))
     _print_estimators(int(sys.argv[1]) // 2)

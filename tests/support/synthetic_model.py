@@ -29,6 +29,7 @@ class Truth:
         answers_per_closure: the server closes a connection after that many answers; 0 for never.
         listen_drops: connection attempts that the kernel drops in each slice.
         python: of its image, where it runs in one.
+        app: the application.
         unavailable: why it could not be installed; empty where it could.
     """
 
@@ -49,6 +50,7 @@ class Truth:
     lag_us: float = 40.0
     columns: Mapping[str, float | None] = field(default_factory=dict)
     python: str = PYTHON
+    app: str = "plain"
 
 
 @dataclass(frozen=True, slots=True)

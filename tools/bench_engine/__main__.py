@@ -21,6 +21,7 @@ from typing import Any
 from gatebench.machine.cores import available_cores, divide, hyper_threads
 from gatebench.machine.processes import interrupt_once
 from gatebench.words.errors import GatebenchError
+from gatebench.words.text import counted
 from loadtests.engine.fleet import EngineError
 from tools.bench_engine import clients, latency, servers
 from tools.bench_engine.clients import CONNECTIONS, Client, Run
@@ -156,7 +157,8 @@ def _against_nginx(title: str, bench: Bench, contenders: dict[str, Client]) -> R
 
 def _compare(title: str, bench: Bench, contenders: dict[str, Client], server: servers.Responder) -> Runs:
     runs = alternate(contenders, server, seconds=bench.seconds, runs=bench.runs)
-    print(f"\n{table(f'{title}, {server.name} on {len(bench.servers)} core(s)', runs)}", flush=True)
+    where = f"{server.name} on {counted(len(bench.servers), 'core')}"
+    print(f"\n{table(f'{title}, {where}', runs)}", flush=True)
     return runs
 
 

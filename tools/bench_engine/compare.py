@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gatebench.words.text import counted
 from tools.bench_engine.clients import CONNECTIONS, Client, Run
 from tools.bench_engine.servers import Responder
 
@@ -50,7 +51,7 @@ def table(title: str, runs: Sequence[Run]) -> str:
     turns = len(runs) // len(clients)
     columns = f"{'requests/s':>10} {'CPU µs/request':>15} {'own cores':>10} {'server core':>12}"
     lines = [
-        f"{title}, {CONNECTIONS} connections, {turns} alternating run(s):",
+        f"{title}, {CONNECTIONS} connections, {counted(turns, 'alternating run')}:",
         f"  {'client':<14} {columns}   {clients[0]}/client",
     ]
     for client in clients:
@@ -74,10 +75,11 @@ def held_up(runs: Sequence[Run]) -> list[str]:
         full = sum(run.server_busy >= BUSY for run in own)
         neither = sum(run.server_busy < BUSY and run.client_busy < BUSY for run in own)
         if full:
-            notes.append(f"{client}: a core of the server's was full in {full} run(s): the rate may be its")
+            times = counted(full, "run")
+            notes.append(f"{client}: a core of the server's was full in {times}: the rate may be its")
         if neither:
             notes.append(
-                f"{client}: in {neither} run(s) neither it nor the server was busy: "
+                f"{client}: in {counted(neither, 'run')} neither it nor the server was busy: "
                 "something else held it up (other load on this machine?)"
             )
     return notes

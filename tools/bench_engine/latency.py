@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatebench.words.text import counted
 from loadtests.engine.fleet import Fleet
 from loadtests.engine.tally import QUANTILES, percentile_us
 from tools.bench_engine.clients import CONNECTIONS, drive_engine, h2load_options, target
@@ -81,7 +82,7 @@ def latency_table(runs: Sequence[LatencyRun]) -> str:
     clients = list(dict.fromkeys(run.client for run in runs))
     turns = len(runs) // len(clients)
     server = f"a server that waits {DELAY_MS:g} ms"
-    title = f"latency, {server}, {CONNECTIONS} connections, {turns} alternating run(s):"
+    title = f"latency, {server}, {CONNECTIONS} connections, {counted(turns, 'alternating run')}:"
     columns = f"{'client µs':>10} {'server µs':>10} {'server core':>12}   client/server"
     head = f"  {'client':<14} {'figure':>6} {columns}"
     lines = [title, head]

@@ -15,6 +15,7 @@ from typing import Self
 
 from gatebench.machine.kernel import fresh_port
 from gatebench.machine.processes import cpu_s, tree
+from gatebench.words.text import counted
 from tools.bench_engine.outputs import BenchmarkError
 from tools.bench_engine.tools import find, missing
 
@@ -189,7 +190,7 @@ def _await_workers(process: subprocess.Popen[str], count: int, log: Path) -> tup
             return workers
         time.sleep(0.05)
     said = log.read_text() if log.exists() else ""
-    raise BenchmarkError(f"nginx did not start {count} worker(s) in {DEADLINE_S:g} s:\n{said}")
+    raise BenchmarkError(f"nginx did not start {counted(count, 'worker')} in {DEADLINE_S:g} s:\n{said}")
 
 
 def _await_port(port: int) -> None:

@@ -50,6 +50,7 @@ from gatebench.words.model import Application, Server, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
 from gatebench.words.options import Budget, LoadOptions, ServerOptions
 from gatebench.words.paths import HOST, ROOT
+from gatebench.words.text import counted
 from loadtests.engine.protocol import Target
 
 ROUTES = ("/", "/plaintext", "/json")
@@ -265,7 +266,8 @@ class DockerBackend:
         self._runner: DockerRunner | None = None
         left = engine.remove_left_over()
         if left:
-            self._report(f"removed {left} container(s) and network(s) that a killed run had left behind")
+            what = counted(left, "container or network", "containers and networks")
+            self._report(f"removed {what} that a killed run had left behind")
 
     @property
     def cores(self) -> Cores:
@@ -301,7 +303,7 @@ class DockerBackend:
         self._servers = {name: image for name, image in made.items() if isinstance(image, Image)}
         # The load generator's image has the null responders, too.
         self._servers |= {each.server.name: load for each in (own_responder(), nginx_responder())}
-        return {subject.id: _readiness(made[subject.server.name]) for subject in subjects}
+        return {subject.id: _readiness(made[subject.environment]) for subject in subjects}
 
     @contextmanager
     def open(self, logs: Path, options: LoadOptions) -> Iterator[Ground]:

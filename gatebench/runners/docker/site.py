@@ -121,4 +121,5 @@ def _values(check: Check) -> dict[str, Any]:
         "scope": None
         if scope is None
         else {"routes": sorted(scope.routes), "keeps": scope.keeps, "sockets": sorted(scope.sockets)},
+        "routes": None if check.routes is None else sorted(check.routes),
     }

@@ -224,9 +224,9 @@ def test_the_same_data_give_the_same_bytes(views: Views) -> None:
 
 
 @pytest.mark.parametrize(("draw", "load"), EVERY_CHART)
-@pytest.mark.parametrize("count", [2, 15, 20])
-def test_the_caption_keeps_off_the_axis(views: Views, draw: Draw, load: Load, count: int) -> None:
-    figure = only(draw(views.of(crowd(count), load))).figure
+@pytest.mark.parametrize("subjects", [crowd(2), FIFTEEN, crowd(20)], ids=["two", "fifteen", "twenty"])
+def test_the_caption_keeps_off_the_axis(views: Views, draw: Draw, load: Load, subjects: list[Truth]) -> None:
+    figure = only(draw(views.of(subjects, load))).figure
     figure.draw_without_rendering()
 
     ticks = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,14 @@ import pytest
 import typer
 
 from gatebench.cli import app, options
-from gatebench.words.paths import ROOT
+from gatebench.cli.run import check_bind, choose_profile, words
+from gatebench.explain.trace import TRACE_VARIABLE
+from gatebench.load.process import LOCUST_PORT
+from gatebench.machine.processes import OWNER_VARIABLE
+from gatebench.runners.docker.services import FILES_VARIABLE
+from gatebench.words.errors import ConfigurationError
+from gatebench.words.options import LoadOptions
+from gatebench.words.paths import HOST, ROOT
 from tools.documents.tables import OPTIONS
 
 COMMANDS = typer.main.get_group(app.app).commands
@@ -52,7 +60,8 @@ def parsed(arguments: list[str], variables: dict[str, str], patch: pytest.Monkey
     with patch.context() as environment:
         for variable, value in variables.items():
             environment.setenv(variable, value)
-        return dict(COMMANDS[name].make_context(name, rest).params)
+        with typer.main.get_group(app.app).make_context("gatebench", [name]) as whole:
+            return dict(COMMANDS[name].make_context(name, rest, parent=whole).params)
 
 
 def made(venv: Path, *words: str, **environment: str) -> tuple[list[str], dict[str, str]]:
@@ -99,6 +108,82 @@ def test_make_gives_values_with_spaces_globs_and_quotes_whole(
     assert options_of_run["out"] == Path('results/it\'s "mine"')
     assert options_of_run["runner"] == "process"
     assert options_of_run["exclusive"] is True
+
+
+def test_make_says_what_it_was_given_and_a_command_refuses_what_it_does_not_take(
+    venv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, variables = made(venv, "resume", "SERVERS=uvicorn", "STRICT=1", RUNNER="process")
+    with pytest.raises(ConfigurationError) as refused:
+        parsed(arguments, variables, monkeypatch)
+    assert refused.value.problems == ("resume takes no SERVERS, only LOAD_BIND, PRECISION, RUN, STRICT",)
+
+
+def test_of_several_targets_each_takes_the_variables_that_it_knows(venv: Path) -> None:
+    done = subprocess.run(
+        ["make", "--silent", "verify", "bench", "BUDGET=1m", f"VENV={venv}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    for line in done.stdout.splitlines():
+        assert "GATEBENCH_GIVEN" not in json.loads(line)[1]
+
+
+def test_a_misspelt_variable_is_refused_with_the_near_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = dict.fromkeys(options.NOT_OPTIONS, "x")
+    assert parsed(["list"], own, monkeypatch) == parsed(["list"], {}, monkeypatch)
+    with pytest.raises(ConfigurationError, match=r'GATEBENCH_SERVRES: .*did you mean "SERVERS"'):
+        parsed(["run"], {"GATEBENCH_SERVRES": "uvicorn"}, monkeypatch)
+
+
+def test_the_labs_own_variables_are_no_options() -> None:
+    assert {OWNER_VARIABLE, TRACE_VARIABLE, FILES_VARIABLE} == options.NOT_OPTIONS
+
+
+def test_every_value_of_the_wrong_type_is_reported_whether_typed_or_from_a_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parsed(["run", "--workers", "two", "--seed", "x"], {"GATEBENCH_EXCLUSIVE": "maybe"}, monkeypatch)
+    assert [problem.partition(": input")[0] for problem in refused.value.problems] == [
+        '--seed: "x"',
+        '--exclusive: "maybe"',
+        '--workers: "two"',
+    ]
+    with pytest.raises(ConfigurationError) as refused:
+        parsed(["serve", "--port", "0"], {}, monkeypatch)
+    assert refused.value.problems == (
+        "SERVER: is missing; `gatebench serve --help` shows what it is",
+        '--port: "0": input should be greater than or equal to 1',
+    )
+
+
+def test_a_selection_that_names_nothing_does_not_select_everything() -> None:
+    assert words(["gunicorn-* uvicorn", "daphne,waitress"]) == ("gunicorn-*", "uvicorn", "daphne", "waitress")
+    assert words(None, "--servers") == ()
+    with pytest.raises(ConfigurationError, match="--servers: names nothing"):
+        words([" "], "--servers")
+
+
+def test_a_wrong_profile_hides_no_wrong_budget() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        choose_profile("standart", "soon")
+    assert len(refused.value.problems) == 2
+    assert 'did you mean "standard"?' in refused.value.problems[1]
+
+
+def test_a_place_for_workers_that_is_taken_is_refused_before_anything_starts() -> None:
+    with socket.create_server((HOST, LOCUST_PORT)):
+        with pytest.raises(
+            ConfigurationError, match=rf"--load-bind: .*{HOST}:{LOCUST_PORT}: Address already"
+        ):
+            check_bind(LoadOptions(workers=1, bind=HOST))
+        check_bind(LoadOptions())
+    with pytest.raises(ConfigurationError, match=r"--load-bind: .*198\.51\.100\.7:"):
+        check_bind(LoadOptions(workers=1, bind="198.51.100.7"))
 
 
 def test_make_splits_folders_files_and_locust_options_at_spaces(

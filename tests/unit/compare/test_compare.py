@@ -29,7 +29,13 @@ from analysis.compare.show import as_json, older_in_words, order_tables, ratio_c
 from analysis.figures.cells import LevelData, level_data
 from analysis.figures.leads import lead_table
 from analysis.figures.model import means
-from analysis.figures.statistics import Comparison, Verdict, block_numbers
+from analysis.figures.statistics import (
+    LOOKING_SIGNIFICANCE,
+    SIGNIFICANCE,
+    Comparison,
+    Verdict,
+    block_numbers,
+)
 from analysis.figures.summary import summarize
 from analysis.reading.run import load_run
 from tests.support.comparisons import (
@@ -165,10 +171,26 @@ def test_of_one_cell_the_interval_is_students() -> None:
     assert found.p == pytest.approx(2 * stats.t.sf(5, 8))
 
 
+def test_runs_that_may_have_ended_for_narrow_intervals_have_wider_ones(tmp_path: Path) -> None:
+    def ask(content: dict[str, Any]) -> None:
+        content["plan"]["precision"] = {"share": 0.03, "subjects": [], "workloads": []}
+
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", plan=OTHER_SEED)
+    looking = made(tmp_path, "c", plan=OTHER_SEED, edit=ask)
+    fixed, looked = (cell(compared(a, each), "uvicorn").ratio for each in (b, looking))
+    assert fixed is not None
+    assert looked is not None
+    assert looked.ratio == fixed.ratio
+    assert (looked.low or 0) < (fixed.low or 0)
+    assert (fixed.high or 0) < (looked.high or 0)
+    assert (looked.p or 0) == pytest.approx(min(1.0, 2 * (fixed.p or 0)))
+
+
+@pytest.mark.parametrize("significance", [SIGNIFICANCE, LOOKING_SIGNIFICANCE])
 @pytest.mark.parametrize("cells", [1, 2, 7, 100])
-def test_p_is_under_5_in_100_where_the_interval_excludes_1(cells: int) -> None:
+def test_p_is_under_5_in_100_where_the_interval_excludes_1(cells: int, significance: float) -> None:
     for mean in (0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1):
-        found = ratios([apart(mean, 0.02)] * cells)[0]
+        found = ratios([apart(mean, 0.02)] * cells, significance)[0]
         assert found.low is not None
         assert found.p is not None
         assert (found.low > 1) == (found.p < 0.05)

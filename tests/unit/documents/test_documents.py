@@ -90,6 +90,9 @@ def test_every_line_that_hardens_containers_is_explained() -> None:
 # Examples ---------------------------------------------------------------------------------------------------
 
 
+SELECTING = ("SERVERS=", "APPS=", "WORKLOADS=")
+
+
 def write_example(folder: Path, *names: str) -> None:
     """Writes files that the documents show, each under its name on the line before the code."""
     text = TEXTS["README.md"] + TEXTS["docs/extending.md"]
@@ -117,7 +120,8 @@ def test_every_make_command_selects_subjects_and_workloads_that_there_are(tmp_pa
         shipped, [tmp_path / "my-servers"], [tmp_path / "apps"], [tmp_path / "my-workloads"]
     )
     for command in commands("make"):
-        given = {name: words([value]) for name, _, value in (word.partition("=") for word in command)}
+        variables = (word.partition("=") for word in command if word.startswith(SELECTING))
+        given = {name: words([value]) for name, _, value in variables}
         subjects = select_subjects(registry, given.get("SERVERS", ()), given.get("APPS", ())).subjects
         assert choose_workloads(registry, given.get("WORKLOADS", ()), "standard"), command
         if "wrapped" in given.get("APPS", ()):

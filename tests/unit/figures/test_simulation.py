@@ -16,6 +16,8 @@ from analysis.compare.compare import difference, ratios
 from analysis.figures.cells import level_data
 from analysis.figures.model import Means, means
 from analysis.figures.statistics import (
+    LOOKING_SIGNIFICANCE,
+    SIGNIFICANCE,
     Array,
     block_numbers,
     compare_all,
@@ -29,8 +31,13 @@ from gatebench.words.paths import ROOT
 from tests.support.simulation import (
     ESTIMATORS,
     WORLDS,
+    Told,
     World,
+    all_at_looks,
+    at_the_end,
+    missed_at_the_end,
     numbers,
+    pair_at_looks,
     power,
     said_of_stalls,
     simulated,
@@ -261,3 +268,32 @@ def _unsteady(rates: Array) -> npt.NDArray[np.bool_]:
     """Whether each server of each run fails the gate, shape (runs, subjects)."""
     found = (drifts(table(run), exclusive=False).values() for run in rates)
     return np.array([[each.certain and not 1 / 1.05 <= each.ratio <= 1.05 for each in run] for run in found])
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=list(WORLDS))
+def test_runs_that_end_once_they_are_precise_enough_hold_the_truth_in_95_of_100_whatever_was_asked(
+    world: World,
+) -> None:
+    runs = 3_000
+    rates = simulated(np.random.default_rng(9), runs, 2, 28, rounds=4, world=world)
+    missed = missed_at_the_end(pair_at_looks(rates, LOOKING_SIGNIFICANCE))
+    assert missed < 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_without_error_spent_on_looking_they_would_miss_it_more_often_than_they_say() -> None:
+    rates = simulated(np.random.default_rng(9), 3_000, 2, 28, rounds=4)
+    assert missed_at_the_end(pair_at_looks(rates, SIGNIFICANCE)) > 0.065
+
+
+def test_of_more_servers_they_hold_it_too() -> None:
+    runs = 120
+    rates = simulated(np.random.default_rng(10), runs, 6, 10, rounds=4)
+    missed = missed_at_the_end(all_at_looks(rates, LOOKING_SIGNIFICANCE))
+    assert missed < 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_a_run_ends_at_the_first_look_that_is_narrow_enough_and_at_the_last_one_anyway() -> None:
+    widths = np.array([[5.0, 3.0, 9.0], [2.0, 9.0, 9.0], [1.0, 1.0, 9.0]])  # of three runs at three looks
+    effects = np.arange(9.0).reshape(3, 3)
+    seen = [Told(effects[look][:, None], widths[look][:, None]) for look in range(3)]
+    assert at_the_end(seen, 0, 0.0).effect.ravel().tolist() == [3.0, 1.0, 8.0]  # 3.0 was asked for

@@ -39,7 +39,7 @@ def contained(folder: Path, *subjects: Truth, loads: Sequence[Load] = LOADS[:1],
 
 
 def caption(run: Run) -> str:
-    return conditions(run.meta, summarize(run).levels[0])
+    return conditions(run, summarize(run).levels[0])
 
 
 def page(folder: Path) -> str:

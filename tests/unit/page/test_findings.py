@@ -112,7 +112,7 @@ def told(tmp_path: Path, load: Load, *subjects: Truth, rounds: int = 24) -> tupl
     plan = Plan(blocks=4, rounds=rounds, drift=0.003, slice_noise=0.01, block_noise=0.003)
     run = load_run(make_run(tmp_path / "run", plan, subjects, [load]))
     level = summarize(run).levels[0]
-    return findings(level, run.meta.workload(load.name)), conditions(run.meta, level)
+    return findings(level, run.meta.workload(load.name)), conditions(run, level)
 
 
 def test_the_lowest_response_time_leads_and_the_next_is_told_as_higher(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_virtual_machine_and_the_labs_own_container_are_told_in_words_that_are
 ) -> None:
     meta = run.meta.replaced(machine={"cpu": "X", "system": "L", **facts})
 
-    assert f"This machine's figures: {in_caption}: " in conditions(meta, summary.levels[0])
+    assert f"This machine's figures: {in_caption}: " in conditions(replace(run, meta=meta), summary.levels[0])
     told_of = dict(machine_facts(meta)).get("Virtualization")
     assert told_of == (in_list or facts.get("virtualization"))
     assert dict(machine_facts(meta)).get("Container that the lab itself was in") == facts.get("container")
@@ -246,7 +246,7 @@ def test_a_virtual_machine_and_the_labs_own_container_are_told_in_words_that_are
 def test_the_load_generators_container_is_not_taken_for_the_labs_own(run: Run, summary: Summary) -> None:
     meta = run.meta.replaced(runner="docker", machine={"cpu": "X", "container": "docker"})
 
-    assert "figures: X, cores: " in conditions(meta, summary.levels[0])
+    assert "figures: X, cores: " in conditions(replace(run, meta=meta), summary.levels[0])
     assert machine_facts(meta) == [("Processor", "X")]
 
 

@@ -98,7 +98,7 @@ def test_every_server_is_asked_but_a_twin_and_a_null_responder() -> None:
         (Fetched(200, b"oops"), "in another form"),
         (Fetched(200, b'{"keys": {"a": 1}}'), "in another form"),
         (Fetched(200, b"[" * 200_000), "in another form"),
-        (Fetched(200, document(**{f"k{n}": VERSION for n in range(301)})), "told of 301 keys"),
+        (Fetched(200, document(**{f"k{n}": VERSION for n in range(301)})), "reported 301 keys"),
     ],
 )
 def test_a_server_that_cannot_be_asked_is_recorded_with_the_reason(fetched: Fetched, reason: str) -> None:

@@ -98,7 +98,7 @@ def test_a_folder_with_files_but_without_its_toml_is_an_error(root: Path) -> Non
 
 
 def test_a_named_folder_that_is_not_there_is_an_error(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="nowhere: is no folder"):
+    with pytest.raises(ConfigurationError, match="nowhere: is no folder \\(--servers-dir\\)"):
         load_registry(root, servers_dirs=[tmp_path / "nowhere"])
 
 

@@ -121,6 +121,36 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
         Record.create(tmp_path)
 
 
+def test_what_a_run_left_that_ended_before_its_plan_is_no_hindrance(tmp_path: Path) -> None:
+    first = Record.create(tmp_path / "run")
+    (first.logs / "load.log").write_text("of the first")
+    first.event("notice")
+    with pytest.raises(ConfigurationError, match="still going on"):
+        Record.create(tmp_path / "run")
+    first.close()
+
+    second = Record.create(tmp_path / "run")
+    assert not any(second.logs.iterdir())
+    assert (tmp_path / "run" / "events.jsonl").read_bytes() == b""
+    second.close()
+
+
+@pytest.mark.parametrize("name", ["run.json", "slices.parquet/part-0.parquet", "mine.txt"])
+def test_what_holds_a_plan_or_data_or_somebody_elses_files_is_not_taken_for_unused(
+    tmp_path: Path, name: str
+) -> None:
+    Record.create(tmp_path / "run").close()
+    (tmp_path / "run" / name).write_text("x")
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        Record.create(tmp_path / "run")
+
+
+def test_a_folder_of_logs_alone_is_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "run" / "logs").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        Record.create(tmp_path / "run")
+
+
 def test_a_folder_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"cannot write results to .*Not a directory"):

@@ -182,7 +182,7 @@ def test_a_ratio_is_taken_turn_by_turn() -> None:
 
 def test_the_table_says_how_busy_both_sides_were() -> None:
     text = table("keep-alive", [run("engine", 100_000), run("wrk", 80_000, cpu_us=12.0)])
-    assert "64 connections, 1 alternating run(s)" in text
+    assert "64 connections, 1 alternating run:" in text
     assert "100,000           10.00       100%          50%" in text
     assert text.endswith("80,000           12.00        96%          50%   1.250 (1.250 to 1.250)")
 
@@ -192,8 +192,8 @@ def test_a_client_that_may_not_have_been_the_limit_is_named() -> None:
     nobody = run("picows", 50_000)
     notes = held_up([run("engine", 100_000), server, nobody])
     assert [note.split(":")[0] for note in notes] == ["wrk", "picows"]
-    assert "a core of the server's was full in 1 run(s)" in notes[0]
-    assert "in 1 run(s) neither it nor the server was busy" in notes[1]
+    assert "a core of the server's was full in 1 run:" in notes[0]
+    assert "in 1 run neither it nor the server was busy" in notes[1]
 
 
 def test_two_engines_are_busy_when_both_their_cores_are() -> None:

@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from gatebench.words.plan import (
+    MANY_BLOCKS,
+    PRECISE_BLOCK_S,
+    PRECISE_ROUNDS,
     PROFILES,
     SEARCH_ROUNDS,
     START_COST_S,
@@ -17,6 +20,7 @@ from gatebench.words.plan import (
     level_groups,
     make_plan,
     needs_warmup,
+    precise,
     replan,
     round_order,
     subject_groups,
@@ -237,3 +241,27 @@ def test_exclusive_puts_up_one_server_at_a_time_in_an_order_of_the_block() -> No
     assert all(len(group) == 1 for group in alone[0])
     assert {group[0].id for group in alone[0]} == {subject.id for subject in SUBJECTS}
     assert [group[0].id for group in alone[0]] != [group[0].id for group in alone[1]]
+
+
+TWO = [cell for cell in DEFAULT if cell.subject.id in {"uvicorn", "waitress"}]
+CLOSED = [cell for cell in TWO if cell.workload.name == "keep-alive"]
+
+
+def test_more_time_gives_a_run_that_ends_when_it_is_precise_more_blocks_and_not_longer_ones() -> None:
+    short, long = (make_plan(CLOSED, precise(replace(STANDARD, budget_s=each)), 7) for each in (300.0, 900.0))
+    assert (short.profile.blocks, long.profile.blocks) == (20, 60)
+    assert {level.rounds for level in short.levels} == {level.rounds for level in long.levels}
+    assert min(level.rounds for level in short.levels) >= PRECISE_ROUNDS
+
+
+def test_its_blocks_have_rounds_enough_for_a_trimmed_mean_where_there_are_many_of_them() -> None:
+    plan = make_plan(DEFAULT, precise(replace(STANDARD, budget_s=3600.0)), 7)
+    assert MANY_BLOCKS < plan.profile.blocks < 3600 / PRECISE_BLOCK_S
+    assert min(level.rounds for level in plan.levels if not level.workload.steps) >= PRECISE_ROUNDS
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("smoke", 10), ("standard", 52), ("full", 200)])
+def test_every_profile_can_end_when_it_is_precise(name: str, blocks: int) -> None:
+    profile = precise(PROFILES[name])
+    assert (profile.blocks, profile.max_rounds) == (blocks, None)
+    assert make_plan(TWO, profile, 7).profile.blocks >= profile.least_blocks

@@ -23,9 +23,7 @@ def test_a_budget_is_what_was_asked_for_on_the_cores_that_were_found() -> None:
 
 def test_up_to_four_workers_may_share_a_core() -> None:
     assert choose_server_options(2, 8).workers == 8
-    with pytest.raises(
-        ConfigurationError, match=r"--workers: 9 worker processes on 2 core\(s\); over 4 a core"
-    ):
+    with pytest.raises(ConfigurationError, match=r"--workers: 9 worker processes on 2 cores; over 4 a core"):
         choose_server_options(2, 9)
 
 
