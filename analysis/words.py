@@ -9,7 +9,7 @@ from analysis.figures.gates import BY_CODE, CEILING, GENERATOR_BUSY, RATE_MISSED
 from analysis.figures.leads import RPS
 from analysis.figures.limits import refuses
 from analysis.figures.results import compared, standings, verdict_on
-from analysis.figures.statistics import MIN_BLOCKS
+from analysis.figures.statistics import MIN_BLOCKS, PAIRED
 from gatebench.results.details import visible
 from gatebench.results.schema import responder_in_words
 
@@ -111,6 +111,11 @@ def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
         sentences = [_leader(level, ranked), *_interfaces(level, ranked)]
         if workload.waits and metric.name == RPS.name:
             sentences.append(_waiting(ranked, workload))
+    if any(PAIRED in pair.because for pair in level.comparisons):
+        sentences.append(
+            "The model of this level could not be fitted: its subjects have too few blocks in common. Each "
+            "pair's interval is the plain paired one, from its own blocks alone."
+        )
     return [*sentences, *_left_out(level, rows)]
 
 

@@ -24,6 +24,7 @@ from analysis.charts.style import (
     logarithmic,
     nothing_valid,
     right_by,
+    width_pt,
     write,
 )
 from analysis.figures.gates import BY_CODE
@@ -195,6 +196,8 @@ def draw_dots(axes: Axes, number: int, interface: str, paint: str, values_us: Se
 WIDTH_IN = 4.2
 """Space that the columns need."""
 _INTERVAL_PT, _PLACE_PT, _BRACKET_PT, _LANE_PT = 112, 182, 200, 13
+_USUAL_INTERVAL_PT = 102
+"""Room of an interval such as `12.34 to 15.67`, and of what keeps it off the column before it."""
 _LANES = 7
 """Brackets that overlap stand beside each other; there is room for so many."""
 _TIP_PT, _REACH = 5, 0.28
@@ -227,6 +230,15 @@ def write_places(axes: Axes, rows: Sequence[Standing], metric: Metric, from_pt: 
             _bracket(axes, (first, last), without_place, from_pt + _BRACKET_PT + lane * _LANE_PT)
     if runs:
         write(axes, -0.85, "ties", Column(1, from_pt + _BRACKET_PT - _TIP_PT, "left", QUIET))
+
+
+def interval_pt(cells: Sequence[CellResult], metric: Metric, between_pt: float) -> float:
+    """How much farther out than the column before it `write_places` must begin for the widest interval.
+
+    Negative where the interval's own room has some to spare.
+    """
+    widest_pt = max((width_pt(interval(cell.lead, metric), QUIET) for cell in cells), default=0.0)
+    return max(_USUAL_INTERVAL_PT, widest_pt + between_pt) - _INTERVAL_PT
 
 
 def lanes_of(runs: Sequence[tuple[int, int]]) -> list[int]:

@@ -14,7 +14,9 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import is_color_like, to_hex, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
@@ -292,6 +294,15 @@ def _cut(text: str, letters: int) -> str:
 def right_by(axes: Axes, points: float) -> Transform:
     """Coordinates for drawing beside the axes: x in their widths, moved right by some points; y in rows."""
     return axes.get_yaxis_transform() + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
+
+
+def width_pt(text: str, look: Look) -> float:
+    """How wide a text is in points, in its full size; many rows of a page may make it smaller."""
+    if not text:
+        return 0.0
+    with mpl.rc_context(STYLE):
+        letters = FontProperties(size=look.size, weight=look.weight)
+        return float(TextPath((0, 0), text, prop=letters).get_extents().width)
 
 
 def write(axes: Axes, row: float, text: str, column: Column) -> None:

@@ -39,14 +39,16 @@ from analysis.charts.style import (
     color,
     page,
     row_labels,
+    width_pt,
     write,
 )
 from analysis.figures.cells import level_data
 from analysis.figures.leads import LAST_P50, LAST_P99, P50, P90, P99, Metric
+from analysis.figures.limits import at_the_floor
 from analysis.figures.percentiles import Tail, tails
 from analysis.figures.results import ordered, standings
 from analysis.figures.statistics import Array
-from analysis.words import conditions, findings, instrument_in_words, short_reason
+from analysis.words import conditions, findings, instrument_in_words, names, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -141,8 +143,10 @@ def _columns(axes: Axes, row: float, texts: list[str], look: Look) -> None:
         write(axes, row, text, Column(1, points, "right", look))
 
 
-_P50_PT, _P90_PT, _P99_PT = 60, 124, 192
-_COLUMNS_PT = 182
+_LEAST_PT = (60, 64, 68)
+"""Room of p50, p90 and p99, and the more that wider numbers take."""
+_BETWEEN_PT = 10
+_LOOKS = (PLAIN, PLAIN, STRONG)
 _CAP = 0.17
 _RESPONSE_NOTE = (
     "The clock runs from the moment a request was to be sent to its last byte, any wait for a free "
@@ -171,12 +175,15 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
     why = rows.why_limited(limited, metric.figure, "Grey")
     floor_us = _floor_us(level) if values_us else 0.0
     floor = f" Dashed: {instrument_in_words(level)}." if floor_us else ""
+    if floor_us and (at_it := at_the_floor(level.limit, level.cells)):
+        floor += f" Within noise of that floor, so the machine's rather than their own: {names(at_it)}."
     words = Words(
         part.title(f"Response time: {level.title}"),
         f"{LEGEND} with its 95 % interval; bracket: cannot be told apart",
         f"{_RESPONSE_NOTE}{floor}{why}{dash}\n{conditions(view.run, level)}",
     )
-    figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN + _COLUMNS_PT / 72)
+    ends_pt, places_pt = _column_ends(shown, metric)
+    figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN + places_pt / 72)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     milliseconds_axis(axes, values_us)
     if floor_us:
@@ -184,14 +191,27 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
     for number, row in enumerate(part.items):
         if row.cell.shown:
             paint = color(meta.subject(row.cell.subject)) if row.cell.valid else GREY
-            _row(axes, number, row.cell, paint, metric)
+            _row(axes, number, row.cell, paint, metric, ends_pt)
         else:
             rows.apart(axes, number, short_reason(row.cell))
-    for text, points in (("p50", _P50_PT), ("p90", _P90_PT), ("p99", _P99_PT)):
+    for text, points in zip(("p50", "p90", "p99"), ends_pt, strict=True):
         write(axes, -0.85, text, Column(1, points, "right", HEADING))
-    rows.write_places(axes, part.items, metric, _COLUMNS_PT)
+    rows.write_places(axes, part.items, metric, places_pt)
     alt = " ".join(findings(level, view.workload))
     return Chart(part.stem(f"response-{level.workload}-{level.level}"), words.title, alt, figure)
+
+
+def _column_ends(cells: Sequence[CellResult], metric: Metric) -> tuple[list[float], float]:
+    """Where p50, p90 and p99 end, and where the places' columns begin, in points right of the axes.
+
+    Each column has the room of its usual numbers, and more where one of them is wider.
+    """
+    ends_pt, reached_pt = [], 0.0
+    for number, (least_pt, look) in enumerate(zip(_LEAST_PT, _LOOKS, strict=True)):
+        widest_pt = max((width_pt(metric.show(_values_us(cell)[number]), look) for cell in cells), default=0)
+        reached_pt += max(least_pt, widest_pt + _BETWEEN_PT)
+        ends_pt.append(reached_pt)
+    return ends_pt, reached_pt + rows.interval_pt(cells, metric, _BETWEEN_PT)
 
 
 def _floor_us(level: LevelResult) -> float:
@@ -207,7 +227,9 @@ def _values_us(cell: CellResult, *, with_interval: bool = False) -> list[float |
     return [*values, lead.low, lead.high] if with_interval and lead else values
 
 
-def _row(axes: Axes, number: int, cell: CellResult, paint: str, metric: Metric) -> None:
+def _row(
+    axes: Axes, number: int, cell: CellResult, paint: str, metric: Metric, ends_pt: Sequence[float]
+) -> None:
     values_us = _values_us(cell)
     draw_dots(axes, number, cell.interface, paint, values_us)
     lead = cell.lead
@@ -216,8 +238,7 @@ def _row(axes: Axes, number: int, cell: CellResult, paint: str, metric: Metric) 
         axes.plot(ends_ms, [number] * 2, color=INK, linewidth=2.4, zorder=5)
         for end_ms in ends_ms:
             axes.plot([end_ms] * 2, [number - _CAP, number + _CAP], color=INK, linewidth=1.6, zorder=5)
-    columns = ((_P50_PT, PLAIN), (_P90_PT, PLAIN), (_P99_PT, STRONG))
-    for (points, look), value_us in zip(columns, values_us, strict=True):
+    for points, look, value_us in zip(ends_pt, _LOOKS, values_us, strict=True):
         write(axes, number, metric.show(value_us), Column(1, points, "right", look))
 
 

@@ -1,4 +1,4 @@
-"""Compares two runs: cells by Welch's interval on block means, and the order of subjects. Pure."""
+"""Compares two runs: each cell by the model of its level in either run, and the order of subjects. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import special
 
 from analysis.compare.conditions import cell_refusals, changes, run_doubts, run_refusals, status_refusals
 from analysis.compare.result import (
@@ -19,17 +20,16 @@ from analysis.compare.result import (
 )
 from analysis.figures.cells import level_data
 from analysis.figures.leads import lead_table
+from analysis.figures.model import Means, means
 from analysis.figures.statistics import (
+    LOOKING_SIGNIFICANCE,
     MIN_BLOCKS,
     MIN_EFFECT,
     SIGNIFICANCE,
     Comparison,
-    block_means,
-    difference_interval,
-    holm,
-    noise_band,
+    block_numbers,
 )
-from gatebench.results.schema import LevelPlan
+from gatebench.results.schema import SCHEMA, LevelPlan
 from gatebench.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.figures.results import LevelResult, Summary
-    from analysis.figures.statistics import Array, Comparison
+    from analysis.figures.statistics import Comparison
     from analysis.reading.run import Run
     from gatebench.results.schema import LevelPlan, RunMeta
 
@@ -77,7 +77,7 @@ def compare_runs(a: Side, b: Side) -> RunComparison:
     # Two folders may have the same name.
     if (a.meta.run, a.meta.started, a.meta.seed) == (b.meta.run, b.meta.started, b.meta.seed):
         raise ConfigurationError(f"both folders hold the run {a.meta.run}; name two runs")
-    cells: list[CellComparison] = []
+    cells: list[tuple[CellComparison, Difference | None]] = []
     pairs: list[PairComparison] = []
     for level in a.summary.levels:
         other = b.level(level.plan)
@@ -88,7 +88,8 @@ def compare_runs(a: Side, b: Side) -> RunComparison:
         pairs += _pairs(level, other, _in_order(compared))
     if not cells:
         raise ConfigurationError(_nothing_in_common(a.meta, b.meta))
-    judged = _judge(cells)
+    looked = a.run.precision is not None or b.run.precision is not None
+    judged = _judge(cells, LOOKING_SIGNIFICANCE if looked else SIGNIFICANCE)
     return RunComparison(
         a=a.meta.run,
         b=b.meta.run,
@@ -96,24 +97,82 @@ def compare_runs(a: Side, b: Side) -> RunComparison:
         cells=tuple(judged),
         pairs=tuple(pairs),
         shifts=_shifts(judged),
+        older=tuple(name for name, side in (("A", a), ("B", b)) if side.meta.schema_ < SCHEMA),
     )
 
 
-def welch(a: Array, b: Array) -> Ratio:
-    """B over A from the logarithms of two independent runs' blocks, with the p of "no difference"."""
-    if min(len(a), len(b)) < MIN_BLOCKS:
-        return Ratio(float(np.exp(b.mean() - a.mean())), None, None, None)
-    mean, low, high, p = difference_interval(a, b)
-    return Ratio(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), float(p))
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Log B less log A of one cell.
+
+    Attributes:
+        mean: of B's blocks less that of A's.
+        error: its standard error, in which what the blocks of each run did to all subjects is too.
+        freedom: the error's degrees of freedom (Satterthwaite, 1946).
+        enough: whether both runs have the blocks for an interval.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    enough: bool
 
 
-def _cells(a: Side, b: Side, level: LevelResult, other: LevelResult) -> list[CellComparison]:
-    """Every competitor that both runs have; their p-values are not adjusted and verdicts open."""
-    tables = lead_table(level_data(a.run, level.plan)), lead_table(level_data(b.run, other.plan))
+def difference(a: Means, b: Means, of_a: int, of_b: int) -> Difference:
+    """What the subject in row `of_a` of A and `of_b` of B differs by; it must have a block in each."""
+    variances = np.array([a.error[of_a], b.error[of_b]]) ** 2
+    freedom = np.array([a.freedom[of_a], b.freedom[of_b]])
+    variance, apart = variances.sum(), (variances**2 / freedom).sum()
+    return Difference(
+        mean=float(b.mean[of_b] - a.mean[of_a]),
+        error=float(np.sqrt(variance)),
+        freedom=float(variance**2 / apart if apart else freedom.sum()),
+        enough=min(int(a.blocks[of_a]), int(b.blocks[of_b])) >= MIN_BLOCKS,
+    )
+
+
+def ratios(differences: Sequence[Difference], significance: float = SIGNIFICANCE) -> list[Ratio]:
+    """B over A of each, with intervals and p that hold for all of those with blocks enough (Šidák, 1967).
+
+    Šidák's bound holds whatever the differences have in common, such as the machine's speed.
+
+    Args:
+        differences: of all cells that have a ratio.
+        significance: `LOOKING_SIGNIFICANCE` where a run may have ended for how narrow its intervals were.
+    """
+    family = max(1, sum(each.enough for each in differences))
+    return [_ratio(each, family, significance) for each in differences]
+
+
+def _ratio(found: Difference, family: int, significance: float) -> Ratio:
+    if not found.enough:
+        return Ratio(float(np.exp(found.mean)), None, None, None)
+    tail = (1 - (1 - significance) ** (1 / family)) / 2
+    half = -found.error * special.stdtrit(found.freedom, tail)
+    if found.error:
+        alone = 2 * special.stdtr(found.freedom, -abs(found.mean) / found.error)
+    else:
+        alone = float(found.mean == 0)
+    low, ratio, high = (float(np.exp(found.mean + side * half)) for side in (-1, 0, 1))
+    together = float(-np.expm1(family * np.log1p(-alone))) if alone < 1 else 1.0
+    return Ratio(ratio, low, high, min(1.0, together * SIGNIFICANCE / significance))
+
+
+def _cells(
+    a: Side, b: Side, level: LevelResult, other: LevelResult
+) -> list[tuple[CellComparison, Difference | None]]:
+    """Every competitor that both runs have, ratios and verdicts still open, with what it differs by."""
+    tables = [
+        _valid(lead_table(level_data(side.run, each.plan)), each) for side, each in ((a, level), (b, other))
+    ]
     of_a, of_b = ({cell.subject: cell for cell in each.cells} for each in (level, other))
     doubts = run_doubts(a.meta, b.meta)
-    noise = max(MIN_EFFECT, *(_noise(table, side.meta) for table, side in zip(tables, (a, b), strict=True)))
-    found = []
+    fitted = [
+        means(block_numbers(table, with_common=True) if len(table.columns) else np.empty((0, 0)))
+        for table in tables
+    ]
+    noise = max(each.noise.band if each.noise else MIN_EFFECT for each in (level, other))
+    found: list[tuple[CellComparison, Difference | None]] = []
     for subject in a.meta.competitors:
         if subject.id not in {each.id for each in b.meta.competitors}:
             continue
@@ -126,24 +185,27 @@ def _cells(a: Side, b: Side, level: LevelResult, other: LevelResult) -> list[Cel
             *cell_refusals(a.meta, b.meta, (level.plan, other.plan), in_both),
             *status_refusals(cell_a, cell_b),
         )
-        means = [_means(table, subject.id) for table in tables]
-        if not refused and not all(len(each) for each in means):
+        rows = [_row(table, subject.id) for table in tables]
+        blocks = [0 if row is None else int(each.blocks[row]) for each, row in zip(fitted, rows, strict=True)]
+        if not refused and not all(blocks):
             refused = (f"not-measured: {level.metric.label} has no figure in one of the runs",)
-        ratio = None if refused else welch(*means)
-        few = () if refused else _too_few(*map(len, means))
-        found.append(
-            CellComparison(
-                subject=subject,
-                plan=level.plan,
-                metric=level.metric,
-                a=cell_a.lead,
-                b=cell_b.lead,
-                ratio=ratio,
-                noise=noise,
-                verdict="not comparable",
-                reasons=refused or (*doubts, *few),
-            )
+        few = () if refused else _too_few(*blocks)
+        compared = CellComparison(
+            subject=subject,
+            plan=level.plan,
+            metric=level.metric,
+            a=cell_a.lead,
+            b=cell_b.lead,
+            ratio=None,
+            noise=noise,
+            verdict="not comparable",
+            reasons=refused or (*doubts, *few),
         )
+        row_a, row_b = rows
+        if refused or row_a is None or row_b is None:
+            found.append((compared, None))
+        else:
+            found.append((compared, difference(fitted[0], fitted[1], row_a, row_b)))
     return found
 
 
@@ -153,51 +215,55 @@ def _too_few(a: int, b: int) -> tuple[str, ...]:
     return (f"too-few-blocks: a verdict needs {MIN_BLOCKS} in each run, and there are {a} and {b}",)
 
 
-def _noise(table: pd.DataFrame, meta: RunMeta) -> float:
-    """A run's own A/A band in one level; 1 where no subject was measured twice in it."""
-    twin = meta.twin
-    return (noise_band(table, twin.original, twin.id) if twin is not None else None) or 1.0
+def _valid(table: pd.DataFrame, level: LevelResult) -> pd.DataFrame:
+    """The columns of the subjects whose figure may be compared; no other has a part in the model."""
+    return table[[cell.subject for cell in level.cells if cell.valid and cell.subject in table]]
 
 
-def _means(table: pd.DataFrame, subject: str) -> Array:
-    return block_means(table[subject]) if subject in table else np.array([], dtype=np.float64)
+def _row(table: pd.DataFrame, subject: str) -> int | None:
+    """Which row of the table's block numbers is the subject's; None where it has none."""
+    return list(table.columns).index(subject) if subject in table else None
 
 
-def _judge(cells: Sequence[CellComparison]) -> list[CellComparison]:
-    """The cells with their verdicts, p adjusted over all that may have one (Holm)."""
-    judged = list(cells)
-    open_cells = [index for index, cell in enumerate(cells) if not cell.reasons]
-    raw = [ratio.p or 0.0 for index in open_cells if (ratio := cells[index].ratio) is not None]
-    adjusted = dict(zip(open_cells, holm(raw), strict=True))
-    for index, cell in enumerate(cells):
-        if cell.ratio is None:
+def _judge(
+    cells: Sequence[tuple[CellComparison, Difference | None]], significance: float
+) -> list[CellComparison]:
+    """The cells with their ratios, whose intervals hold together over all levels, and verdicts."""
+    found = iter(ratios([apart for _, apart in cells if apart is not None], significance))
+    judged = []
+    for cell, apart in cells:
+        if apart is None:
+            judged.append(cell)
             continue
-        ratio = replace(cell.ratio, p=adjusted.get(index))
-        verdict = cell.verdict if cell.reasons else cell_verdict(ratio, cell.metric.better, cell.noise)
-        judged[index] = replace(cell, ratio=ratio, verdict=verdict)
+        ratio = next(found)
+        if cell.reasons:
+            judged.append(replace(cell, ratio=replace(ratio, p=None)))
+        else:
+            verdict = cell_verdict(ratio, cell.metric.better, cell.noise)
+            judged.append(replace(cell, ratio=ratio, verdict=verdict))
     return judged
 
 
 def cell_verdict(ratio: Ratio, better: str, noise: float) -> CellVerdict:
-    """The interval, the adjusted p and the size of the effect must agree.
+    """The interval must exclude 1, and the effect be beyond the noise.
 
     Args:
-        ratio: B over A, its p adjusted.
+        ratio: B over A, from `ratios`.
         better: `higher` or `lower`, of the figure.
         noise: ratio over 1 up to which nothing is a difference.
     """
-    if ratio.low is None or ratio.high is None or ratio.p is None:
+    if ratio.low is None or ratio.high is None:
         return "no difference shown"
     excludes_one = ratio.low > 1 or ratio.high < 1
     effect = max(ratio.ratio, 1 / ratio.ratio)
-    if not excludes_one or ratio.p >= SIGNIFICANCE or effect <= noise:
+    if not excludes_one or effect <= noise:
         return "no difference shown"
     return "improvement" if (ratio.ratio > 1) == (better == "higher") else "regression"
 
 
-def _in_order(cells: Sequence[CellComparison]) -> frozenset[str]:
+def _in_order(cells: Sequence[tuple[CellComparison, Difference | None]]) -> frozenset[str]:
     """The subjects whose place in the order may be compared: those that are not refused."""
-    return frozenset(cell.subject.id for cell in cells if cell.ratio is not None)
+    return frozenset(cell.subject.id for cell, apart in cells if apart is not None)
 
 
 def _pairs(level: LevelResult, other: LevelResult, subjects: frozenset[str]) -> list[PairComparison]:

@@ -32,8 +32,11 @@ class Ratio:
     """B over A of one cell's leading figure, from independent runs.
 
     Attributes:
-        low, high: the unadjusted 95 % interval of `ratio` (Welch); None with under two blocks in either run.
-        p: Holm-adjusted over all cells that have a verdict; None for the others.
+        low, high: the simultaneous interval of `ratio`: those of all cells that have one hold the truth
+            together in 95 of 100 pairs of runs, the drift between the runs aside. None under three blocks in
+            either run.
+        p: the chance that any of as many unchanged cells comes out so far from 1: under 0.05 where the
+            interval excludes 1. None where the cell has no verdict.
     """
 
     ratio: float
@@ -49,7 +52,7 @@ class CellComparison:
     Attributes:
         a, b: its leading figure in each run, in the metric's stored unit; None where it has none.
         ratio: None where the cell is not comparable at all.
-        noise: ratio over 1 up to which nothing is a difference: 3 %, or a run's wider A/A band.
+        noise: ratio over 1 up to which nothing is a difference: 3 %, or what told a run's twins apart.
         reasons: why there is no verdict; each begins with a code and a colon. Empty where there is one.
     """
 
@@ -110,6 +113,7 @@ class RunComparison:
         changes: what differs in their conditions.
         cells: every cell that both runs planned, in the order of A.
         pairs: every pair of subjects that both runs compared.
+        older: which of the two, `A` or `B`, an earlier version measured, that had other statistics.
     """
 
     a: str
@@ -118,6 +122,7 @@ class RunComparison:
     cells: tuple[CellComparison, ...]
     pairs: tuple[PairComparison, ...]
     shifts: tuple[Shift, ...]
+    older: tuple[str, ...] = ()
 
     def with_verdict(self, verdict: CellVerdict) -> tuple[CellComparison, ...]:
         """The cells with that verdict."""

@@ -56,9 +56,21 @@ if TYPE_CHECKING:
 
 
 DRIFT = (
-    "The intervals hold what differs from block to block within each run. The machine's drift from one run "
-    "to the other is in the ratios and not in the intervals; in the order of subjects it cancels."
+    "The intervals hold for all cells together. What differs from block to block within each run is in them. "
+    "The machine's drift from one run to the other is in the ratios and not in the intervals; in the order "
+    "of subjects it cancels."
 )
+
+
+def older_in_words(result: RunComparison) -> str:
+    """That runs of an earlier version are read with this one's statistics; empty where there is none."""
+    if not result.older:
+        return ""
+    runs = " and ".join(result.older)
+    return (
+        f"{runs}: measured by an earlier version and read with this one's statistics, so what was printed "
+        "then may differ."
+    )
 
 
 def ratio_in_words(ratio: Ratio | Comparison | None) -> str:
@@ -162,6 +174,7 @@ def as_json(result: RunComparison) -> dict[str, Any]:
         "schema": SCHEMA,
         "a": result.a,
         "b": result.b,
+        "older": list(result.older),
         "changes": [{"what": change.what, "a": change.a, "b": change.b} for change in result.changes],
         "cells": [_cell(cell) for cell in result.cells],
         "shifts": [
@@ -266,7 +279,7 @@ def _page(
     metric, noise = first.metric, first.noise
     words = Words(
         part.title(f"B over A: {metric.label}, {plan.workload}, {plan.load}"),
-        f"1 is no change, {metric.better} is better; line: 95 % interval; grey band: within {noise - 1:.1%}",
+        f"1 is no change, {metric.better} is better; line: interval; grey band: within {noise - 1:.1%}",
         f"{DRIFT}\nA: run {result.a}. B: run {result.b}.{_why([cell for cell, _ in part.items])}",
     )
     figure, axes = page(words, len(part.items), right_in=_ROOM_IN)
@@ -327,7 +340,8 @@ def comparison_tables(result: RunComparison) -> Group:
         *_lines(shift_in_words(shift) for shift in result.shifts if shift.alike),
         *_order(result),
     ]
-    return Group(*parts, Text(DRIFT, style="dim"), Text(), Text(conclusion(result), style="bold"))
+    notes = filter(None, (DRIFT, older_in_words(result)))
+    return Group(*parts, *_lines(notes, "dim"), Text(conclusion(result), style="bold"))
 
 
 def _changes(changes: Sequence[Change]) -> Group:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from analysis.figures.cells import responder_data, totals
 from analysis.figures.leads import lead_table, leading_figure, typical_percentiles
 from analysis.figures.results import CellResult
@@ -12,6 +14,7 @@ from analysis.figures.statistics import log_rate_table, rate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from analysis.figures.statistics import Estimate
     from analysis.reading.run import Run
     from gatebench.results.schema import LevelPlan
 
@@ -88,3 +91,26 @@ def refuses(limit: CellResult | None) -> bool:
 
 def _is_outdone(limit: CellResult) -> bool:
     return any(reason.startswith(f"{OUTDONE}:") for reason in limit.reasons)
+
+
+def at_the_floor(limit: CellResult | None, cells: Iterable[CellResult]) -> list[str]:
+    """The subjects whose leading percentile is beyond the null responder's by less than the noise of both.
+
+    The noise is that of their quotient: the half-widths of the two intervals in logarithms, added as squares.
+    What the same rounds did to both is in it, so it is rather too wide. One without an interval is not named.
+    """
+    if limit is None or not refuses(limit) or (floor := _log_interval(limit.lead)) is None:
+        return []
+    found = []
+    for cell in cells:
+        own = _log_interval(cell.lead) if cell.valid else None
+        if own is not None and own[0] - floor[0] <= np.hypot(own[1], floor[1]):
+            found.append(cell.subject)
+    return found
+
+
+def _log_interval(figure: Estimate | None) -> tuple[float, float] | None:
+    """The logarithm of a figure, and half of its interval's width in logarithms; None without an interval."""
+    if figure is None or figure.low is None or figure.high is None:
+        return None
+    return float(np.log(figure.estimate)), float(np.log(figure.high / figure.low) / 2)

@@ -11,6 +11,9 @@ moderation only raises a variance: lowering that of a subject which truly is noi
 
 The intervals are those of Tukey and Kramer, from the studentized range, with each pair's own standard error
 (Games & Howell, 1976). Of two subjects alone all of this is the paired t.
+
+Where the effects of subjects and blocks cannot be told apart, as in a chain of subjects of which each shares
+few blocks with the next, each pair has its own standard error: the paired one, of its own differences alone.
 """
 
 from __future__ import annotations
@@ -29,8 +32,12 @@ if TYPE_CHECKING:
 
 _SWEEPS = 20
 """Of the least squares where a subject lacks a block; where none does, the first is exact."""
+_SETTLED = 1e-3
+"""Of the residuals' root mean square: what the last sweep may still change. More has not converged."""
 _LEAST_SHARE = 1e-5
 """Of the mean variance: stands for one of zero, which has no logarithm (as in limma)."""
+_SINGULAR = 1e-9
+"""The least share of its noise that a subject's residual may keep; its blocks' effects have the rest."""
 _ALIKE = 1e-3
 """Variance of the log variances beyond chance up to which all subjects are taken to be equally noisy."""
 _FEW = 4
@@ -49,12 +56,14 @@ class Pairs:
         mean: of the left one's numbers less the right one's in these blocks; NaN without one.
         error: its standard error; NaN for a subject with fewer than two blocks.
         freedom: the error's degrees of freedom.
+        paired: whether the model could not be fitted; each error is then that of the pair's own differences.
     """
 
     blocks: Array
     mean: Array
     error: Array
     freedom: Array
+    paired: bool = False
 
 
 def fit(numbers: Array) -> Pairs:
@@ -63,21 +72,78 @@ def fit(numbers: Array) -> Pairs:
     Args:
         numbers: logarithms, shape (subjects, blocks), of two subjects or more; NaN where one lacks a block.
     """
-    kept = _connected(numbers)
-    known = ~np.isnan(kept).all(axis=1)
-    variance, freedom = np.full((2, len(numbers)), np.nan)
-    if known.any():
-        variance[known], freedom[known] = _variances(kept[known])
     left, right = np.array(list(combinations(range(len(numbers)), 2))).T
     differences = numbers[left] - numbers[right]
     blocks = (~np.isnan(differences)).sum(axis=1)
     divisor = np.where(blocks > 0, blocks, np.nan)
+    mean = np.nansum(differences, axis=1) / divisor
+    kept = _connected(numbers)
+    known = ~np.isnan(kept).all(axis=1)
+    fitted = _variances(kept[known]) if known.any() else None
+    if known.any() and fitted is None:
+        freedom = np.where(blocks > 1, blocks - 1.0, np.nan)
+        spread = np.nansum((differences - mean[:, None]) ** 2, axis=1) / freedom
+        return Pairs(blocks, mean, np.sqrt(spread / divisor), freedom, paired=True)
+    variance, freedom = np.full((2, len(numbers)), np.nan)
+    if fitted is not None:
+        variance[known], freedom[known] = fitted.variance, fitted.freedom
     return Pairs(
         blocks=blocks,
-        mean=np.nansum(differences, axis=1) / divisor,
+        mean=mean,
         error=np.sqrt((variance[left] + variance[right]) / divisor),
         freedom=np.minimum(freedom[left], freedom[right]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What each subject's numbers say by themselves, one value a subject.
+
+    Attributes:
+        blocks: in which it is.
+        mean: of its numbers; NaN without one.
+        error: the mean's standard error, in which what the blocks did to all subjects is too; NaN with fewer
+            than two blocks.
+        freedom: the error's degrees of freedom.
+    """
+
+    blocks: Array
+    mean: Array
+    error: Array
+    freedom: Array
+
+
+def means(numbers: Array) -> Means:
+    """Each subject's mean with its standard error by the model: its own moderated variance and the blocks'.
+
+    What blocks do to all subjects is one thing, known from as many values as there are blocks: its degrees of
+    freedom do not grow with the subjects (Satterthwaite, 1946). Where the model cannot be fitted, and of one
+    subject alone, the variance is that of the subject's own numbers.
+
+    Args:
+        numbers: logarithms, shape (subjects, blocks); NaN where a subject lacks a block.
+    """
+    present = ~np.isnan(numbers)
+    blocks = present.sum(axis=1)
+    divisor = np.where(blocks > 0, blocks, np.nan)
+    mean = np.nansum(numbers, axis=1) / divisor
+    freedom = np.where(blocks > 1, blocks - 1.0, np.nan)
+    variance = np.nansum((numbers - mean[:, None]) ** 2, axis=1) / freedom
+    known = present.any(axis=1)
+    whole = present[known].all(axis=1)
+    fitted = None
+    if known.sum() > 1 and whole.any():
+        connected = (~np.isnan(_connected(numbers[known])) == present[known]).all()
+        fitted = _variances(numbers[known]) if connected else None
+    if fitted is not None and (fitted.variance > 0).all():
+        # Without its residual each number is the subject's level and the effect of its block.
+        effects = (numbers[known] - fitted.left)[whole][0]
+        seen = float(effects.var(ddof=1))
+        beyond = max(0.0, seen - float(1 / (1 / fitted.variance).sum()))
+        variance[known] = fitted.variance + beyond
+        apart = fitted.variance**2 / fitted.freedom + seen**2 / (len(effects) - 1)
+        freedom[known] = variance[known] ** 2 / apart
+    return Means(blocks, mean, np.sqrt(variance / divisor), freedom)
 
 
 def _connected(numbers: Array) -> Array:
@@ -90,31 +156,54 @@ def _connected(numbers: Array) -> Array:
         numbers = np.where(kept, numbers, np.nan)
 
 
-def _variances(numbers: Array) -> tuple[Array, Array]:
-    """Each subject's moderated variance from block to block, and the degrees of freedom of it."""
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """Each subject's moderated variance from block to block, its degrees of freedom, and the residuals."""
+
+    variance: Array
+    freedom: Array
+    left: Array
+
+
+def _variances(numbers: Array) -> _Fitted | None:
+    """The model of subjects with two blocks or more, each of which has two subjects or more.
+
+    None where the least squares do not converge, or leave a subject no residual of its own.
+    """
     present = ~np.isnan(numbers)
     freedom = present.sum(axis=1) - 1.0
-    weights = np.ones(len(numbers))
+    weights, left = np.ones(len(numbers)), numbers
     for _ in range(2):  # once more with weights from the first variances, as weighted least squares
         shares = present * weights[:, None]
         shares = shares / np.maximum(shares.sum(axis=0), weights.min())
-        left = _residuals(numbers, shares)
+        if (found := _residuals(numbers, shares)) is None:
+            return None
+        left = found
         # A residual lacks the share that the subject itself has in the effect of its block.
         lacking = 1 - shares.sum(axis=1) / present.sum(axis=1)
+        if lacking.min() < _SINGULAR:
+            return None
         moderated, moderated_freedom = moderate((left**2).sum(axis=1) / (freedom * lacking), freedom)
         if not moderated.all():
             break
         weights = moderated.min() / moderated
-    return moderated, moderated_freedom
+    return _Fitted(moderated, moderated_freedom, left)
 
 
-def _residuals(numbers: Array, shares: Array) -> Array:
-    """What is left without the subjects' and the blocks' effects; 0 where a subject lacks a block."""
-    left = numbers
-    for _ in range(_SWEEPS if np.isnan(numbers).any() else 1):
+def _residuals(numbers: Array, shares: Array) -> Array | None:
+    """What is left without the subjects' and the blocks' effects; 0 where a subject lacks a block.
+
+    None where the last sweep still changes it.
+    """
+    left = before = numbers
+    complete = not np.isnan(numbers).any()
+    for _ in range(1 if complete else _SWEEPS):
+        before = left
         left = left - np.nanmean(left, axis=1, keepdims=True)
         left = left - np.nansum(left * shares, axis=0)
-    return np.nan_to_num(left)
+    changed = 0.0 if complete else float(np.nanmax(np.abs(left - before)))
+    settled = changed <= _SETTLED * float(np.sqrt(np.nanmean(left**2)))
+    return np.nan_to_num(left) if settled else None
 
 
 def moderate(variances: Array, freedom: Array) -> tuple[Array, Array]:

@@ -61,6 +61,8 @@ SWEEPS = 5
 _LEAST_TO_CUT = 3
 _EMPTY_SLICE = 0.5
 """Stands for a slice without answers in a logarithm: half of the smallest count there is."""
+PAIRED = "the level's model could not be fitted, so the interval is the plain paired one"
+"""Of each pair of a level where too few blocks are common (`analysis.figures.model`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Comparison:
         high: its upper end.
         p: the chance that any two equal subjects of the level come out so far apart: it is under 0.05 where
             the interval excludes 1. None under three common blocks.
-        because: what made it a tie, or what data it lacks; empty for a difference.
+        because: what made it a tie, or what data it lacks, and `PAIRED` where that is so; empty for another
+            difference.
     """
 
     left: str
@@ -119,18 +122,6 @@ def mean_interval(block_values: Array, confidence: float = CONFIDENCE) -> Interv
     blocks = block_values.shape[-1]
     error = block_values.std(axis=-1, ddof=1) / np.sqrt(blocks)
     return _student(block_values.mean(axis=-1), error, blocks - 1, confidence)
-
-
-def difference_interval(a: Array, b: Array) -> Interval:
-    """The mean of B less that of A, each of at least two values.
-
-    Welch's interval (Welch, 1947): the two may be noisy to different degrees and differ in blocks.
-    """
-    parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    variance = parts[0] + parts[1]
-    spread = parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1)
-    freedom = variance**2 / spread if spread else len(a) + len(b) - 2
-    return _student(b.mean() - a.mean(), variance**0.5, freedom, CONFIDENCE)
 
 
 def _student(mean: Array, error: Array, freedom: float, confidence: float) -> Interval:
@@ -176,19 +167,15 @@ def rate(log_rates: pd.Series[float]) -> Estimate | None:
     return Estimate(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), len(means))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Holm, 1979): controls the chance of any false claim in the family."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+def block_numbers(table: pd.DataFrame, *, with_common: bool = False) -> Array:
+    """One number a subject and block, shape (columns, blocks); NaN where there is no slice.
 
-
-def block_numbers(table: pd.DataFrame) -> Array:
-    """One number a subject and block, shape (columns, blocks); NaN where there is no slice."""
-    rounds = _without_common(table.to_numpy(dtype=np.float64))
+    Args:
+        table: as for `compare_all`.
+        with_common: what the machine did to all subjects of a round stays in the numbers.
+    """
+    rounds = table.to_numpy(dtype=np.float64)
+    rounds = rounds if with_common else _without_common(rounds)
     blocks, of_round = np.unique(table.index.get_level_values("block"), return_inverse=True)
     numbers = np.full((table.shape[1], len(blocks)), np.nan)
     for own, slices in zip(numbers, rounds.T, strict=True):
@@ -283,7 +270,10 @@ def _compare(columns: Sequence[str], numbers: Array, family: int, significance: 
             found.append(Comparison(left, right, blocks, ratio, None, None, None, "not enough data"))
             continue
         low, ratio, high = (float(np.exp(mean + side * half[index])) for side in (-1, 0, 1))
-        found.append(Comparison(left, right, blocks, ratio, low, high, float(p[index]), "not enough data"))
+        why = PAIRED if fitted.paired else ""
+        found.append(
+            Comparison(left, right, blocks, ratio, low, high, float(p[index]), "not enough data", why)
+        )
     return found
 
 
@@ -296,7 +286,8 @@ def least_effect(twins: Comparison | None) -> float:
 
 def judge(pair: Comparison, bar: float = MIN_EFFECT) -> Comparison:
     """The pair with its verdict, and what made it a tie; `bar` is from `least_effect`."""
-    return replace(pair, verdict=verdict(pair, bar), because=explanation(pair, bar))
+    because = "; ".join(filter(None, (explanation(pair, bar), pair.because)))
+    return replace(pair, verdict=verdict(pair, bar), because=because)
 
 
 def verdict(pair: Comparison, bar: float = MIN_EFFECT) -> Verdict:
@@ -319,27 +310,3 @@ def explanation(pair: Comparison, bar: float = MIN_EFFECT) -> str:
     if bar > MIN_EFFECT:
         return f"within the {bar - 1:.1%} by which a server that was measured twice differs from itself here"
     return f"within {MIN_EFFECT - 1:.0%}, which is never called a difference"
-
-
-def noise_band(table: pd.DataFrame, subject: str, twin: str) -> float | None:
-    """The A/A noise of one level as a ratio over 1, for what compares two runs.
-
-    The greater of two: the half-width of the 95 % interval of the twins' mean log ratio over blocks, which
-    chance alone stays within in 19 of 20 runs; and the effect that was seen between them. Where the twins'
-    own interval excludes 1, something other than chance tells them apart, and the band is that effect.
-
-    Args:
-        table: logarithms, from `log_rate_table` or `analysis.figures.leads.lead_table`.
-        subject: one of its columns.
-        twin: the column of the same server's second copy.
-
-    Returns:
-        None where the two have fewer than `MIN_BLOCKS` blocks in common.
-    """
-    if subject not in table or twin not in table:
-        return None
-    means = block_means(table[subject] - table[twin])
-    if len(means) < MIN_BLOCKS:
-        return None
-    mean, low, high, _ = mean_interval(means)
-    return float(np.exp(max(abs(mean), (high - low) / 2)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,19 @@ def texts_off_the_page(chart: Chart) -> list[str]:
     drawn = [text for text in chart.figure.findobj(Text) if isinstance(text, Text) and text not in ticks]
     boxes = [(text.get_text(), text.get_window_extent()) for text in drawn if text.get_text()]
     return [text for text, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
+
+
+def texts_on_others(chart: Chart) -> list[tuple[str, str]]:
+    """Neighbors in a row right of the axes of which the one reaches into the other."""
+    chart.figure.draw_without_rendering()
+    (axes,) = chart.figure.axes
+    boxes = [(each.get_window_extent(), each.get_text()) for each in axes.texts if each.get_text().strip()]
+    right = sorted((box.y0 + box.y1, box.x0, box.x1, text) for box, text in boxes if box.x1 > axes.bbox.x1)
+    return [
+        (text, other)
+        for (middle, _, end, text), (other_middle, start, _, other) in pairwise(right)
+        if abs(middle - other_middle) < 1 and start < end
+    ]
 
 
 def again(view: View) -> View:

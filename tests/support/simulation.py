@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations, takewhile
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,15 @@ from analysis.figures.statistics import (
 from gatebench.words.precision import FIRST_LOOK, scheduled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from analysis.figures.statistics import Array
 
+DISTANCE_TO_DEVIATION = 2**0.5 * 0.6745
+"""Median distance of two normal values, over their standard deviation."""
+BOUNDED_STEPS = 40
 DRIFT, DRIFT_S = 0.05, 10.0
 """Standard deviation of the machine's speed, common to all servers, and the time in which it wanders off."""
 START = 0.02
@@ -123,13 +127,52 @@ def table(rates: Array) -> pd.DataFrame:
     return pd.DataFrame(rates.reshape(subjects, -1).T, index, [f"s{number:02}" for number in range(subjects)])
 
 
-def numbers(rates: Array) -> Array:
-    """What `block_numbers` makes of many tables without a gap: shape (runs, subjects, blocks)."""
+def numbers(rates: Array, reduce: Callable[[Array], Array] = trimmed_mean) -> Array:
+    """What `block_numbers` makes of many tables without a gap: shape (runs, subjects, blocks).
+
+    `reduce` makes one number of each block's slices, shape (runs, subjects, blocks, rounds).
+    """
     slices = rates
     for _ in range(SWEEPS):
         own = np.median(slices, (2, 3), keepdims=True)
         slices = rates - np.array([common_of(run, axis=0) for run in rates - own])
-    return trimmed_mean(slices)
+    return reduce(slices)
+
+
+def bounded(slices: Array, low: float, high: float) -> Array:
+    """Another location of each block's slices, which the lab does not use (docs/method/statistics.md).
+
+    It is Huber's, with bounds of their own for slices that are slower and faster than the block's centre, in
+    standard deviations of the subject's slices within blocks. These are from the median distance of two
+    slices of one block (Shamos), which needs no centre.
+    """
+    left, right = np.triu_indices(slices.shape[-1], 1)
+    distances = np.abs(slices[..., left] - slices[..., right])
+    scale = np.median(distances, axis=(-2, -1), keepdims=True) / DISTANCE_TO_DEVIATION
+    centre = np.median(slices, axis=-1, keepdims=True)
+    for _ in range(BOUNDED_STEPS):
+        centre = centre + np.clip(slices - centre, -low * scale, high * scale).mean(axis=-1, keepdims=True)
+    return np.asarray(centre[..., 0])
+
+
+ESTIMATORS: dict[str, Callable[[Array], Array]] = {
+    "trimmed mean (the lab's)": trimmed_mean,
+    "Huber, 1.345": partial(bounded, low=1.345, high=1.345),
+    "slower 2, faster 3": partial(bounded, low=2.0, high=3.0),
+    "slower 1, faster 3": partial(bounded, low=1.0, high=3.0),
+}
+
+
+def stalled(random: np.random.Generator, share: float, rounds: int) -> Array:
+    """Slices with and without stalls of the server itself to half its rate, shape (2, 400, 1, 10, rounds)."""
+    without = slice_noise(random, (400, 1, 10, rounds), STRAY)
+    return np.array([without + np.log(0.5) * (random.random(without.shape) < share), without])
+
+
+def said_of_stalls(slices: Array, reduce: Callable[[Array], Array]) -> float:
+    """The share of its rate that an estimator says `stalled` servers lost."""
+    with_stalls, without = slices
+    return float(-np.expm1(reduce(with_stalls).mean() - reduce(without).mean()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +202,18 @@ def told(of_blocks: Array, family: int, significance: float = SIGNIFICANCE) -> T
 
 
 def power(
-    random: np.random.Generator, runs: int, subjects: int, blocks: int, rounds: int, faster: float
+    random: np.random.Generator,
+    runs: int,
+    subjects: int,
+    blocks: int,
+    rounds: int,
+    faster: float,
+    reduce: Callable[[Array], Array] = trimmed_mean,
 ) -> float:
     """How often one server that much faster is told from each other one; a twin is measured as well."""
     rates = simulated(random, runs, subjects + 1, blocks, rounds)
     rates[:, 0] += np.log(faster)
-    found = told(numbers(rates), subjects)
+    found = told(numbers(rates, reduce), subjects)
     with_first = [
         index
         for index, (left, right) in enumerate(combinations(range(subjects + 1), 2))
@@ -256,7 +305,22 @@ def _print_power(random: np.random.Generator, runs: int) -> None:
             print(f"| {blocks} of {rounds} | {subjects} | {cells} |", flush=True)
 
 
+def _print_estimators(runs: int) -> None:
+    shares = (0.1, 0.2, 0.3)
+    lost = " | ".join(f"{share:.0%} stalled, of {rounds}" for rounds in (4, 20) for share in shares)
+    print(f"| estimator of a block | 10 % found | 5 % found | {lost} |")
+    for name, reduce in ESTIMATORS.items():
+        found = [power(np.random.default_rng(3), runs, 18, 10, 4, faster, reduce) for faster in (1.1, 1.05)]
+        said = [
+            said_of_stalls(stalled(np.random.default_rng(4), share, rounds), reduce)
+            for rounds in (4, 20)
+            for share in shares
+        ]
+        print(f"| {name} | " + " | ".join(f"{value:.1%}" for value in (*found, *said)) + " |", flush=True)
+
+
 if __name__ == "__main__":
     _print_power(np.random.default_rng(1), int(sys.argv[1]) // 2)
     _print_looks(np.random.default_rng(3), int(sys.argv[1]))
     _print_errors(np.random.default_rng(2), int(sys.argv[1]))
+    _print_estimators(int(sys.argv[1]) // 2)

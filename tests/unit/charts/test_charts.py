@@ -15,6 +15,7 @@ from analysis.charts.registry import charts
 from analysis.charts.rows import lanes_of
 from analysis.charts.times import latency_charts, response_charts
 from analysis.figures.results import Standing, tied_runs
+from analysis.figures.statistics import Estimate
 from tests.support.charts import (
     FIFTEEN,
     KEEP_ALIVE,
@@ -28,6 +29,7 @@ from tests.support.charts import (
     said,
     texts,
     texts_off_the_page,
+    texts_on_others,
 )
 from tests.support.synthetic import BROADCAST, IDLE, SEARCH, STEADY, SUBJECTS, VISIT
 from tests.support.synthetic_model import Load, Truth
@@ -259,6 +261,22 @@ def test_an_open_loop_shows_the_percentiles_the_interval_and_the_place(views: Vi
     assert {"p50", "p90", "p99", "1", "2"} <= set(shown)
     drawn = [np.asarray(line.get_xdata()).ravel().tolist() for line in chart.figure.axes[0].lines]
     assert pytest.approx([lead.low / 1000, lead.high / 1000]) in [ends for ends in drawn if len(ends) == 2]
+
+
+@pytest.mark.parametrize("p99_us", [3_456.0, 345_678.0, 3_456_789.0])
+def test_the_columns_of_an_open_loop_keep_off_each_other_however_wide_their_numbers(
+    views: Views, p99_us: float
+) -> None:
+    view = views.of([UVICORN], STEADY)
+    low_us, high_us = 0.8 * p99_us, 1.4 * p99_us
+    lead = Estimate(p99_us, low_us, high_us, 5)
+    typical = {"p50": 0.7 * p99_us, "p90": 0.9 * p99_us, "p99": p99_us}
+    cell = replace(view.level.cells[0], lead=lead, typical=typical)
+    chart = only(response_charts(replace(view, levels=[replace(view.level, cells=(cell,))])))
+
+    assert f"{low_us / 1000:,.2f} to {high_us / 1000:,.2f}" in texts(chart)
+    assert texts_on_others(chart) == []
+    assert texts_off_the_page(chart) == []
 
 
 def test_the_subjects_of_an_open_loop_stand_in_the_order_of_their_p99(views: Views) -> None:

@@ -70,6 +70,18 @@ def test_response_times_stand_beside_this_machines_floor(tmp_path: Path) -> None
         "Dashed: this machine's floor: the p99 of a responder that does nothing at the same rate, 0."
         in said(chart)
     )
+    assert "Within noise of that floor" not in said(chart)
+    assert texts_off_the_page(chart) == []
+
+
+def test_response_times_within_noise_of_the_floor_are_said_to_be_the_machines(tmp_path: Path) -> None:
+    quick, slow = (
+        replace(UVICORN, id=name, server=name, p99_us={"steady": p99_us})
+        for name, p99_us in (("quick", 400.0), ("slow", 4_000.0))
+    )
+    chart = only(response_charts(level_view(tmp_path, [quick, slow], STEADY, responder=responder())))
+
+    assert "Within noise of that floor, so the machine's rather than their own: quick." in said(chart)
     assert texts_off_the_page(chart) == []
 
 

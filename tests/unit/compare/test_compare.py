@@ -15,12 +15,28 @@ from matplotlib.text import Text
 from rich.console import Console
 from scipy import stats
 
-from analysis.compare.compare import cell_verdict, outcome, welch
+from analysis.compare.compare import (
+    Difference,
+    Side,
+    cell_verdict,
+    compare_runs,
+    difference,
+    outcome,
+    ratios,
+)
 from analysis.compare.result import Ratio
-from analysis.compare.show import as_json, order_tables, ratio_charts
+from analysis.compare.show import as_json, older_in_words, order_tables, ratio_charts
 from analysis.figures.cells import LevelData, level_data
 from analysis.figures.leads import lead_table
-from analysis.figures.statistics import Comparison, Verdict, block_means
+from analysis.figures.model import means
+from analysis.figures.statistics import (
+    LOOKING_SIGNIFICANCE,
+    SIGNIFICANCE,
+    Comparison,
+    Verdict,
+    block_numbers,
+)
+from analysis.figures.summary import summarize
 from analysis.reading.run import load_run
 from tests.support.comparisons import (
     HYPERCORN,
@@ -80,10 +96,10 @@ def test_a_longer_response_time_is_a_regression_although_the_figure_is_higher(tm
         (Ratio(0.98, 0.97, 0.99, 0.001), 1.03, "no difference shown"),
         (Ratio(0.90, 0.88, 0.92, 0.001), 1.15, "no difference shown"),
         (Ratio(0.90, 0.79, 1.02, 0.001), 1.03, "no difference shown"),
-        (Ratio(0.90, 0.88, 0.92, 0.06), 1.03, "no difference shown"),
+        (Ratio(0.90, None, None, None), 1.03, "no difference shown"),
     ],
 )
-def test_a_verdict_needs_the_interval_the_adjusted_p_and_an_effect_beyond_the_noise(
+def test_a_verdict_needs_the_interval_and_an_effect_beyond_the_noise(
     ratio: Ratio, noise: float, expected: str
 ) -> None:
     assert cell_verdict(ratio, "higher", noise) == expected
@@ -91,18 +107,42 @@ def test_a_verdict_needs_the_interval_the_adjusted_p_and_an_effect_beyond_the_no
     assert cell_verdict(ratio, "lower", noise) == opposite.get(expected, expected)
 
 
-def test_p_is_adjusted_over_all_cells_that_have_a_verdict(tmp_path: Path) -> None:
+def test_the_intervals_hold_for_all_cells_that_have_one_and_p_goes_with_them(tmp_path: Path) -> None:
     a, b = made(tmp_path, "a"), made(tmp_path, "b", (slower(UVICORN, 0.85), HYPERCORN, WAITRESS), OTHER_SEED)
-    means = [block_means(lead_table(_only_level(folder))["uvicorn"]) for folder in (a, b)]
-    alone, among = welch(*means), cell(compared(a, b), "uvicorn").ratio
+    tables = [lead_table(_only_level(folder)) for folder in (a, b)]
+    row = list(tables[0].columns).index("uvicorn")
+    of_a, of_b = (means(block_numbers(table, with_common=True)) for table in tables)
+    found = difference(of_a, of_b, row, row)
+    (alone,), among = ratios([found]), cell(compared(a, b), "uvicorn").ratio
     assert among is not None
+    assert among.ratio == pytest.approx(alone.ratio)
+    of_three = ratios([found, found, found])[0]
+    assert (among.low, among.high) == pytest.approx((of_three.low, of_three.high))
     assert alone.p is not None
-    assert among.p == pytest.approx(3 * alone.p)
+    assert among.p == pytest.approx(1 - (1 - alone.p) ** 3)
+    assert (among.low or 0) < (alone.low or 0)
+    assert (alone.high or 0) < (among.high or 0)
 
 
 def _only_level(folder: Path) -> LevelData:
     run = load_run(folder)
     return level_data(run, run.meta.levels[0])
+
+
+def test_a_run_of_an_earlier_version_is_read_with_todays_statistics_and_says_so(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", plan=OTHER_SEED)
+    assert "earlier version" not in said(a, b)[1]
+    run = load_run(a)
+    older = replace(run, meta=run.meta.replaced(schema_=1))
+    result = compare_runs(Side(older, summarize(older)), _side(b))
+    assert result.older == ("A",)
+    assert "A: measured by an earlier version and read with this one's statistics" in older_in_words(result)
+    assert as_json(result)["older"] == ["A"]
+
+
+def _side(folder: Path) -> Side:
+    run = load_run(folder)
+    return Side(run, summarize(run))
 
 
 def test_a_run_whose_twins_differ_widens_the_noise_and_the_twin_is_no_cell(tmp_path: Path) -> None:
@@ -120,28 +160,54 @@ def test_a_run_whose_twins_differ_widens_the_noise_and_the_twin_is_no_cell(tmp_p
     assert all("~" not in pair.a.left + pair.a.right for pair in result.pairs)
 
 
-def test_welchs_interval_is_that_of_the_textbook() -> None:
-    random = np.random.default_rng(3)
-    a, b = random.normal(9, 0.02, 5), random.normal(9.1, 0.05, 8)
-    found = welch(a, b)
-    expected = stats.ttest_ind(b, a, equal_var=False)
-    interval = expected.confidence_interval(0.95)
-    assert found.p == pytest.approx(expected.pvalue)
-    assert (found.low, found.high) == pytest.approx((np.exp(interval.low), np.exp(interval.high)))
+def apart(mean: float, error: float, freedom: float = 8.0, *, enough: bool = True) -> Difference:
+    return Difference(mean, error, freedom, enough)
 
 
-def test_welchs_interval_holds_the_truth_in_about_95_of_100_pairs_of_runs() -> None:
-    random = np.random.default_rng(4)
-    pairs = [(random.normal(9, 0.01, 5), random.normal(9, 0.03, 6)) for _ in range(4_000)]
-    found = [welch(a, b) for a, b in pairs]
-    held = sum((each.low or 0) <= 1 <= (each.high or 0) for each in found) / len(found)
-    assert 0.93 < held < 0.97
+def test_of_one_cell_the_interval_is_students() -> None:
+    (found,) = ratios([apart(0.1, 0.02)])
+    known = stats.t(8, 0.1, 0.02).interval(0.95)
+    assert (found.low, found.high) == pytest.approx(tuple(np.exp(known)))
+    assert found.p == pytest.approx(2 * stats.t.sf(5, 8))
+
+
+def test_runs_that_may_have_ended_for_narrow_intervals_have_wider_ones(tmp_path: Path) -> None:
+    def ask(content: dict[str, Any]) -> None:
+        content["plan"]["precision"] = {"share": 0.03, "subjects": [], "workloads": []}
+
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", plan=OTHER_SEED)
+    looking = made(tmp_path, "c", plan=OTHER_SEED, edit=ask)
+    fixed, looked = (cell(compared(a, each), "uvicorn").ratio for each in (b, looking))
+    assert fixed is not None
+    assert looked is not None
+    assert looked.ratio == fixed.ratio
+    assert (looked.low or 0) < (fixed.low or 0)
+    assert (fixed.high or 0) < (looked.high or 0)
+    assert (looked.p or 0) == pytest.approx(min(1.0, 2 * (fixed.p or 0)))
+
+
+@pytest.mark.parametrize("significance", [SIGNIFICANCE, LOOKING_SIGNIFICANCE])
+@pytest.mark.parametrize("cells", [1, 2, 7, 100])
+def test_p_is_under_5_in_100_where_the_interval_excludes_1(cells: int, significance: float) -> None:
+    for mean in (0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1):
+        found = ratios([apart(mean, 0.02)] * cells, significance)[0]
+        assert found.low is not None
+        assert found.p is not None
+        assert (found.low > 1) == (found.p < 0.05)
+
+
+def test_a_cell_with_too_few_blocks_has_no_interval_and_widens_no_other() -> None:
+    few, enough = ratios([apart(0.1, 0.02, enough=False), apart(0.1, 0.02)])
+    assert (few.low, few.high, few.p) == (None, None, None)
+    assert few.ratio == pytest.approx(np.exp(0.1))
+    assert enough == ratios([apart(0.1, 0.02)])[0]
 
 
 def test_blocks_without_any_spread_give_an_interval_without_width() -> None:
-    found = welch(np.full(3, 9.0), np.full(3, 9.1))
-    assert found.low == found.high == pytest.approx(np.exp(0.1))
-    assert found.p == 0
+    a, b = (means(np.full((1, 3), level)) for level in (9.0, 9.1))
+    changed, same = ratios([difference(a, b, 0, 0), difference(a, a, 0, 0)])
+    assert changed.low == changed.high == pytest.approx(np.exp(0.1))
+    assert (changed.p, same.p) == (0, 1)
 
 
 def test_an_order_that_turned_round_is_flipped_and_named(tmp_path: Path) -> None:

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from analysis.compare.compare import difference, ratios
 from analysis.figures.cells import level_data
+from analysis.figures.model import Means, means
 from analysis.figures.statistics import (
     LOOKING_SIGNIFICANCE,
     SIGNIFICANCE,
@@ -19,13 +23,13 @@ from analysis.figures.statistics import (
     compare_all,
     log_rate_table,
     mean_interval,
-    noise_band,
     trimmed_mean,
 )
 from analysis.figures.steadiness import drifts
 from analysis.reading.run import load_run
 from gatebench.words.paths import ROOT
 from tests.support.simulation import (
+    ESTIMATORS,
     WORLDS,
     Told,
     World,
@@ -35,7 +39,9 @@ from tests.support.simulation import (
     numbers,
     pair_at_looks,
     power,
+    said_of_stalls,
     simulated,
+    stalled,
     table,
     told,
 )
@@ -160,6 +166,17 @@ def test_a_true_difference_is_found_as_often_as_the_documents_say(
     assert power(np.random.default_rng(subjects), 100, subjects, blocks, rounds, faster) > least
 
 
+def test_bounding_slow_slices_would_be_more_precise_and_hide_the_stalls_of_a_server_itself() -> None:
+    bounded_1 = ESTIMATORS["slower 1, faster 3"]
+    quiet = stalled(np.random.default_rng(1), 0.0, rounds=4)[0]
+    of_20 = stalled(np.random.default_rng(2), 0.2, rounds=20)
+
+    assert bounded_1(quiet).var() < 0.8 * trimmed_mean(quiet).var()
+    # A fifth of its slices at half speed: a tenth of its rate.
+    assert said_of_stalls(of_20, trimmed_mean) == pytest.approx(0.1, abs=0.02)
+    assert said_of_stalls(of_20, bounded_1) < 0.05
+
+
 def test_two_servers_are_told_apart_as_well_as_by_the_paired_t() -> None:
     rates = simulated(np.random.default_rng(2), 1_500, 2, 10, rounds=4)
     of_blocks = numbers(rates)
@@ -182,14 +199,37 @@ def test_the_many_simulated_runs_are_judged_as_a_real_one_is() -> None:
     )
 
 
-def test_the_same_server_measured_again_stays_within_the_noise_band_19_times_in_20() -> None:
-    rates = simulated(np.random.default_rng(8), 1_000, 4, 5)
-    bands = [noise_band(table(run[:2]), "s00", "s01") for run in rates]
-    again = trimmed_mean(rates[:, 2] - rates[:, 3]).mean(axis=-1)
+@pytest.mark.parametrize(("subjects", "blocks"), [(1, 5), (2, 10), (6, 3), (6, 10), (18, 5), (18, 10)])
+def test_of_two_runs_of_equal_servers_all_ratios_hold_the_truth_in_95_pairs_of_100(
+    subjects: int, blocks: int
+) -> None:
+    random, pairs = np.random.default_rng(subjects * blocks), 300
+    runs = trimmed_mean(simulated(random, 2 * pairs, subjects, blocks, rounds=4))
 
-    within = [abs(effect) <= np.log(band or 0.0) for effect, band in zip(again, bands, strict=True)]
+    missed = [_misses(means(a), means(b)) for a, b in zip(runs[:pairs], runs[pairs:], strict=True)]
 
-    assert 0.93 < np.mean(within) < 0.98
+    assert np.mean(missed) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / pairs)
+
+
+def test_intervals_that_took_what_blocks_do_to_all_for_each_servers_own_noise_would_hold_it_too_seldom() -> (
+    None
+):
+    random, pairs = np.random.default_rng(9), 200
+    runs = numbers(simulated(random, 2 * pairs, 6, 10, rounds=4))
+    machine = random.normal(0, 0.05, (2 * pairs, 1, 10))
+
+    missed = [
+        _misses(replace(means(a), mean=means(a + of_a).mean), replace(means(b), mean=means(b + of_b).mean))
+        for a, b, of_a, of_b in zip(runs[:pairs], runs[pairs:], machine[:pairs], machine[pairs:], strict=True)
+    ]
+
+    assert np.mean(missed) > 0.2
+
+
+def _misses(a: Means, b: Means) -> bool:
+    """Whether any interval of B over A excludes 1."""
+    found = ratios([difference(a, b, row, row) for row in range(len(a.mean))])
+    return any(not (each.low or 0) <= 1 <= (each.high or 0) for each in found)
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.figures.cells import LevelData
+from analysis.figures.model import range_limit
 from analysis.figures.percentiles import percentiles
 from analysis.figures.statistics import (
+    PAIRED,
     Array,
     Comparison,
     block_numbers,
     compare_all,
     explanation,
-    holm,
     least_effect,
     log_rate_table,
     mean_interval,
-    noise_band,
     rate,
     trimmed_mean,
     verdict,
@@ -315,40 +315,25 @@ def test_a_figure_of_a_whole_block_is_its_number() -> None:
     assert numbers[0] - numbers[1] == pytest.approx(np.log(values[:, 0] / 100))
 
 
-def twins(*log_ratios: float) -> pd.DataFrame:
-    """A table in which `a` is over `a~again` by that logarithm in each block."""
-    rates = np.exp(np.array(log_ratios))[:, None] * np.full((1, ROUNDS), 1_000.0)
-    return log_rate_table(slices_of({"a": rates, "a~again": np.full_like(rates, 1_000.0)}))
+def test_pairs_of_a_level_whose_model_cannot_be_fitted_say_that_theirs_is_the_paired_interval() -> None:
+    random, subjects = np.random.default_rng(3), 30
+    index = pd.MultiIndex.from_product([range(subjects + 3), range(3)], names=["block", "round"])
+    table = pd.DataFrame(random.normal(0, 0.01, (len(index), subjects)), index, range(100, 100 + subjects))
+    blocks = index.get_level_values("block").to_numpy()
+    for place, column in enumerate(table.columns):
+        table.loc[(blocks < place) | (blocks > place + 3), column] = np.nan
+    table.columns = table.columns.map(str)
 
+    pairs, _ = compare_all(table, table.columns)
 
-def test_the_noise_band_is_what_chance_alone_can_make_of_the_same_server() -> None:
-    table = twins(0.03, -0.03, 0.02, -0.02, 0.0)
-    half = stats.t.ppf(0.975, 4) * np.std([0.03, -0.03, 0.02, -0.02, 0.0], ddof=1) / np.sqrt(5)
-
-    assert noise_band(table, "a", "a~again") == pytest.approx(np.exp(half))
-    assert noise_band(table, "a~again", "a") == pytest.approx(np.exp(half))
-
-
-def test_twins_that_differ_beyond_chance_make_the_band_as_wide_as_they_differ() -> None:
-    assert noise_band(twins(0.080, 0.081, 0.079, 0.080, 0.080), "a", "a~again") == pytest.approx(np.exp(0.08))
-
-
-def test_twins_with_too_few_common_blocks_or_without_a_slice_give_no_band() -> None:
-    assert noise_band(twins(0.01, 0.02), "a", "a~again") is None
-    assert noise_band(twins(0.01, 0.02, 0.03), "a", "b~again") is None
-
-
-def test_holm_gives_the_textbook_answer() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-
-
-@given(st.lists(st.floats(0, 1), max_size=30))
-def test_holm_lies_between_the_raw_p_and_bonferroni_and_keeps_the_order(p_values: list[float]) -> None:
-    adjusted = holm(p_values)
-
-    for raw, value in zip(p_values, adjusted, strict=True):
-        assert raw <= value <= min(1.0, len(p_values) * raw)
-    assert [adjusted[index] for index in np.argsort(p_values)] == sorted(adjusted)
+    first = pairs[0]
+    assert (first.left, first.right, first.blocks) == ("100", "101", 3)
+    assert first.verdict == "tie"
+    assert first.because == f"the interval holds 1; {PAIRED}"
+    differences = block_numbers(table)[0] - block_numbers(table)[1]
+    error = stats.sem(differences[~np.isnan(differences)])
+    limit = range_limit(0.05, subjects, 2.0) / np.sqrt(2)
+    assert np.log((first.high or 0) / (first.low or 0)) / 2 == pytest.approx(limit * error, rel=1e-2)
 
 
 @given(st.lists(st.integers(1, 5_000), min_size=200, max_size=400))

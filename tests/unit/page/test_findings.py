@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from analysis.figures.results import Summary, ordered, standings
+from analysis.figures.statistics import PAIRED
 from analysis.figures.summary import summarize
 from analysis.page.page import render
 from analysis.page.terminal import standings_table
@@ -54,6 +55,18 @@ def test_a_tied_leader_is_never_called_the_fastest(tmp_path: Path, run: Run) -> 
 
     assert "cannot be told apart from it" in sentences[0]
     assert "has the highest figure" not in " ".join(sentences)
+
+
+def test_a_level_whose_model_could_not_be_fitted_says_that_its_intervals_are_paired(
+    run: Run, summary: Summary
+) -> None:
+    level, workload = summary.levels[0], run.meta.workload("keep-alive")
+    paired = replace(
+        level, comparisons=(replace(level.comparisons[0], because=PAIRED), *level.comparisons[1:])
+    )
+
+    assert "plain paired" not in " ".join(findings(level, workload))
+    assert "each pair's interval is the plain paired one" in " ".join(findings(paired, workload)).lower()
 
 
 def test_a_clear_leader_is_named_with_its_ratio_to_the_next(run: Run, summary: Summary) -> None:
