@@ -84,15 +84,16 @@ ui: $(VENV)/.lab ## run one subject with Locust's web UI in front (SERVER=uvicor
 	@test -n "$$GATEBENCH_SERVER" || { echo 'name a subject: make ui SERVER=uvicorn (make list shows them)' >&2; exit 2; }
 	@$(BIN)/gatebench ui
 
-# Side by side, two of those that mostly wait; the few that measure in real time have the machine to themselves.
+# Side by side, two of those that mostly wait. Those of an engine are not: each start of the lab removes what
+# killed runs left there, and some of them kill one. Those that measure in real time have the machine to themselves.
 UNIT_TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal tests/unit
-WAITING_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not alone' tests/real tests/docker tests/browser
-TESTS_ALONE = $(BIN)/pytest -m alone tests/real
+WAITING_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not alone' tests/real tests/browser
+OTHER_TESTS = $(BIN)/pytest -m 'alone or docker' tests/real tests/docker
 
 test: $(VENV)/.dev ## run every test
 	@$(UNIT_TESTS)
 	@$(WAITING_TESTS)
-	@$(TESTS_ALONE)
+	@$(OTHER_TESTS)
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)

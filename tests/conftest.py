@@ -21,12 +21,7 @@ FOLDERS = {Path(__file__).parent / kind: kind for kind in ("real", "docker", "br
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Marks a test by its folder, before tests are chosen by their marks, and says which ones stay together.
-
-    Side by side, the tests of a file share one worker, since they share a run. All those of a Docker engine
-    share one: each start of the lab removes what killed runs have left there, and some of them kill one.
-    """
+    """Marks a test by its folder, before tests are chosen by their marks."""
     for folder, kind in FOLDERS.items():
         if folder in item.path.parents:
             item.add_marker(kind)
-            item.add_marker(pytest.mark.xdist_group(kind if kind == "docker" else item.path.stem))

@@ -261,7 +261,7 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
     clocks = {clock: histogram[histogram["clock"] == clock] for clock in CLOCKS}
     service = of_histogram(clocks["service"])
     every = data.every[data.every["subject"] == subject]
-    shared = every[every["shared"]]
+    shared = every[["others", "others_s", "elapsed_s"]][every["shared"]]
     steal_share = _share(slices, "steal_s")
     requests = int(slices["completed"].sum() + slices["drained"].sum())
     cpu_share, cpu_us = _cpu(slices)
@@ -314,8 +314,8 @@ def _who(names: pd.Series[str]) -> dict[str, int]:
 
 def _share(slices: pd.DataFrame, column: str) -> float | None:
     """The seconds in `column` over the time of the slices in which they were read; None without any."""
-    read = slices[slices[column].notna()]
-    return float(read[column].sum() / read["elapsed_s"].sum()) if len(read) else None
+    read = slices[column].notna()
+    return float(slices[column][read].sum() / slices["elapsed_s"][read].sum()) if read.any() else None
 
 
 def _highest(column: pd.Series[float]) -> float | None:
@@ -360,7 +360,8 @@ def _in_flight(slices: pd.DataFrame, plan: LevelPlan) -> float | None:
 
 def _cpu(slices: pd.DataFrame) -> tuple[float | None, float | None]:
     """CPU share and CPU µs a request, from the slices in which the CPU time was read."""
-    read = slices[slices["server_cpu_s"].notna()]
+    read = slices[["server_cpu_s", "completed", "drained", "elapsed_s"]]
+    read = read[read["server_cpu_s"].notna()]
     if read.empty:
         return None, None
     cpu_s = float(read["server_cpu_s"].sum())

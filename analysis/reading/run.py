@@ -169,7 +169,8 @@ def load_run(folder: Path) -> Run:
     events = read_events(folder / "events.jsonl")
     schema = run_meta.schema_
     types = {column.name: column.read_as for column in SLICES}
-    slices = read_table(folder / "slices.parquet", types, missing_before(SLICES, schema))
+    # The copy lies in one block a type, not one a column: what selects rows from it takes from each block.
+    slices = read_table(folder / "slices.parquet", types, missing_before(SLICES, schema)).copy()
     files = _with_slices(folder)
     histograms, held = open_histograms(files, histogram_types(run_meta), missing_before(HISTOGRAMS, schema))
     details = read_details(events, folder / "events.jsonl")

@@ -16,7 +16,7 @@ from analysis.charts import registry
 from analysis.charts.ranking import leading_charts
 from analysis.charts.registry import CHARTS, charts, draw_all
 from analysis.charts.rows import MOST_ROWS, Part, parts
-from analysis.charts.style import DARK, darken
+from analysis.charts.style import DARK, DOTS_PER_INCH, darken
 from analysis.charts.view import View
 from analysis.figures.summary import summarize
 from analysis.reading.run import load_run
@@ -27,8 +27,8 @@ from tests.support.charts import (
     PLAN,
     UVICORN,
     WAIT,
+    Views,
     crowd,
-    level_view,
     run_view,
     said,
     texts,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from analysis.charts.style import Chart
 
     Drawn = list[tuple[Chart, dict[str, bytes]]]
+    Collected = tuple[list[registry.Drawing], Path]
 
 LOADS = [
     KEEP_ALIVE,
@@ -85,6 +86,19 @@ def drawn(mixed: View) -> Drawn:
     return [(chart, chart.files()) for chart in every_chart(mixed)]
 
 
+@pytest.fixture(scope="module")
+def collected(mixed: View, tmp_path_factory: pytest.TempPathFactory) -> Collected:
+    """The same charts drawn again, as a report draws them, and the folder of their files."""
+    folder = tmp_path_factory.mktemp("collected") / "charts"
+    return collect(mixed, folder)[0], folder
+
+
+def size(chart: Chart) -> tuple[int, int]:
+    """Width and height of a chart in pixels, without drawing it."""
+    width, height = chart.figure.get_size_inches() * DOTS_PER_INCH
+    return int(width), int(height)
+
+
 def test_a_run_with_all_loads_has_every_kind_of_chart(mixed: View) -> None:
     names: set[str] = set()
     scopes: dict[Scope, list[View]] = {
@@ -115,8 +129,16 @@ def test_the_dark_vector_is_the_darkened_figure(drawn: Drawn) -> None:
         assert not [ink for ink in DARK if ink.encode() in dark]
 
 
-def test_the_same_data_give_the_same_bytes_in_every_file(mixed: View, drawn: Drawn) -> None:
-    assert [chart.files() for chart in every_chart(mixed)] == [files for _, files in drawn]
+def test_the_same_data_give_the_same_bytes_in_every_file(collected: Collected, drawn: Drawn) -> None:
+    _, folder = collected
+    again = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert again == {name: content for _, files in drawn for name, content in files.items()}
+
+
+def test_a_picture_has_the_size_of_its_figure(drawn: Drawn) -> None:
+    for chart, files in drawn:
+        for name in (f"{chart.stem}.png", f"{chart.stem}-dark.png"):
+            assert struct.unpack(">II", files[name][16:24]) == size(chart)
 
 
 def test_every_chart_has_four_files_and_words_for_those_who_cannot_see_it(drawn: Drawn) -> None:
@@ -128,16 +150,16 @@ def test_every_chart_has_four_files_and_words_for_those_who_cannot_see_it(drawn:
 
 
 @pytest.mark.parametrize("count", [1, 15, MOST_ROWS, 40])
-def test_no_page_is_higher_than_a_slide(tmp_path: Path, count: int) -> None:
-    for chart in every_chart(run_view(tmp_path, crowd(count), [KEEP_ALIVE], FEW)):
-        width, height = struct.unpack(">II", chart.png()[16:24])
+def test_no_page_is_higher_than_a_slide(views: Views, count: int) -> None:
+    for chart in every_chart(views.of(crowd(count), KEEP_ALIVE, plan=FEW)):
+        width, height = size(chart)
         assert width == 1920
         assert height <= 1080
 
 
 @pytest.mark.parametrize("count", [MOST_ROWS, MOST_ROWS + 1])
-def test_rows_that_do_not_fit_go_on_on_a_second_page(tmp_path: Path, count: int) -> None:
-    pages = list(leading_charts(level_view(tmp_path, crowd(count), KEEP_ALIVE, plan=FEW)))
+def test_rows_that_do_not_fit_go_on_on_a_second_page(views: Views, count: int) -> None:
+    pages = list(leading_charts(views.of(crowd(count), KEEP_ALIVE, plan=FEW)))
 
     assert [page.stem.removeprefix("throughput-keep-alive-c64") for page in pages] == ["", "-2"][: len(pages)]
     assert len(pages) == 1 + (count > MOST_ROWS)
@@ -146,8 +168,8 @@ def test_rows_that_do_not_fit_go_on_on_a_second_page(tmp_path: Path, count: int)
     assert [shown.count(f"server-{number}") for number in range(count)] == [1] * count
 
 
-def test_no_text_is_smaller_than_a_projector_can_show(tmp_path: Path) -> None:
-    for chart in every_chart(run_view(tmp_path, crowd(MOST_ROWS), [KEEP_ALIVE], FEW)):
+def test_no_text_is_smaller_than_a_projector_can_show(views: Views) -> None:
+    for chart in every_chart(views.of(crowd(MOST_ROWS), KEEP_ALIVE, plan=FEW)):
         written = [text for text in chart.figure.findobj(Text) if isinstance(text, Text) and text.get_text()]
         assert min(float(text.get_fontsize()) for text in written) >= 11
 
@@ -200,9 +222,10 @@ def collect(view: View, folder: Path) -> tuple[list[registry.Drawing], set[str]]
 
 
 def test_every_chart_of_a_run_is_drawn_for_the_run_its_workloads_and_its_levels(
-    mixed: View, drawn: Drawn, tmp_path: Path
+    collected: Collected, drawn: Drawn
 ) -> None:
-    found, files = collect(mixed, tmp_path / "charts")
+    found, folder = collected
+    files = {file.name for file in folder.iterdir()}
 
     assert {each.stem for each in found} == {chart.stem for chart, _ in drawn}
     assert len(files) == 4 * len(found)
@@ -210,7 +233,7 @@ def test_every_chart_of_a_run_is_drawn_for_the_run_its_workloads_and_its_levels(
     assert by_stem["memory"] == ("", "")
     assert by_stem["rate-steady"] == ("steady", "")
     assert by_stem["throughput-keep-alive-c64"] == ("keep-alive", "c64")
-    svg = (tmp_path / "charts" / "memory.svg").read_bytes()
+    svg = (folder / "memory.svg").read_bytes()
     assert next(each.svg for each in found if each.stem == "memory") == svg
 
 
