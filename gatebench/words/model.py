@@ -134,6 +134,8 @@ class Application:
     Attributes:
         plain: the folder of the plain application, from which any other may import (`apps.plain`); None where
             there is none.
+        routes: forms of the contract's routes that it answers; None for all of them, and none at all where it
+            answers only what workloads say themselves.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Application:
     wsgi: str | None
     asgi: str | None
     plain: Path | None = None
+    routes: frozenset[str] | None = None
 
     def form(self, interface: Interface) -> str | None:
         """The import path of the application's form for `interface`, or None where it has none."""
@@ -210,10 +213,29 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """What a workload itself says of an answer, in place of the contract.
+
+    Attributes:
+        content_type: the header's exact value; empty where it was not said, or learned that there is none.
+        body: every byte; None where it has yet to be learned from the servers.
+        varies: regular expressions of what may differ in the body (`loadtests.engine.masked`).
+    """
+
+    status: int = 200
+    content_type: str = ""
+    body: bytes | None = None
+    varies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The request a workload repeats; for WebSocket, the upgrade's path and what the connection is for.
 
     Attributes:
+        headers: what is sent beside `Host` and the body's framing; names in lower case.
+        answer: what must come back; None where the contract says it.
+        share: how often its turn comes among the requests of its workload.
         exchange: what a WebSocket is for (`loadtests.engine.protocol.Target`); HTTP has none of it.
         message_bytes: size of each WebSocket message.
     """
@@ -223,6 +245,19 @@ class Request:
     body: bytes = b""
     exchange: Exchange = "echo"
     message_bytes: int = 64
+    headers: tuple[tuple[str, str], ...] = ()
+    answer: OwnAnswer | None = None
+    share: int = 1
+
+    @property
+    def name(self) -> str:
+        """`POST /api/items`."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether what must come back is known only once the servers were asked."""
+        return self.answer is not None and self.answer.body is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +330,7 @@ class Workload:
         steps: idle: numbers of connections, rising.
         locustfile: an ordinary Locust file that is the load, or None.
         options: those of the Locust file's own command-line options that are set, name → value.
+        others: requests that take turns with the first, by their shares.
     """
 
     name: str
@@ -315,6 +351,17 @@ class Workload:
     steps: tuple[int, ...] = ()
     locustfile: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[Request, ...] = ()
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All that take turns, the first one first; a Locust file's own are not among them."""
+        return (self.request, *self.others)
+
+    @property
+    def own_requests(self) -> tuple[Request, ...]:
+        """Those whose answer the workload itself says, and not the contract."""
+        return tuple(each for each in self.requests if each.answer is not None)
 
 
 @dataclass(frozen=True, slots=True)
