@@ -115,7 +115,7 @@ def asked_for(
         problems.append(f"--app-dir: {where} is no folder")
     elif (size := _size(where)) > MOST_BYTES:
         problems.append(
-            f"--app-dir: {where} holds {size >> 20:,} MiB, over {MOST_BYTES >> 20}. It is copied for the run; "
+            f"--app-dir: {where} holds {size >> 20:,} MiB, over {MOST_BYTES >> 20}. It is copied; "
             "name the folder of the source alone"
         )
     file = requirements or where / "requirements.txt"

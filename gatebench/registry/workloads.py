@@ -372,8 +372,9 @@ def _answer_faults(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "body", "is missing; say what comes back, or `learn = true`, and the servers are asked"
     if body is not None and learn:
         yield "learn", "and `body` contradict each other; give one of them"
-    for pattern in answer.get("varies", ()) if body else ():
-        if not compiled(pattern).search(body.encode()):
+    said = (body or "").encode()
+    for pattern in answer.get("varies", ()) if said else ():
+        if not compiled(pattern).search(said):
             yield "varies", f'"{pattern}" is nowhere in `body`'
 
 
