@@ -13,3 +13,9 @@ pin requirements/build.in --output-file requirements/build.txt
 for folder in servers/*/; do
 	(cd "$folder" && pin requirements.in --output-file requirements.txt)
 done
+# An application is installed together with each server, whose versions it therefore takes.
+constraints=$(for file in "$PWD"/servers/*/requirements.txt; do printf -- '--constraint %s ' "../../${file#"$PWD"/}"; done)
+for file in apps/*/requirements.in; do
+	# shellcheck disable=SC2086 # several words on purpose
+	(cd "${file%/*}" && pin requirements.in $constraints --output-file requirements.txt)
+done

@@ -68,11 +68,9 @@ _NOT_ALLOWED = {
     for methods in (_READ, _WRITE)
 }
 
+PAGE = "<!DOCTYPE html><html><head><title>Gatebench</title></head><body><h1>Gatebench</h1></body></html>"
 FIXED: Mapping[str, Answer] = {
-    "/": whole(
-        b"<!DOCTYPE html><html><head><title>Gatebench</title></head><body><h1>Gatebench</h1></body></html>",
-        "text/html",
-    ),
+    "/": whole(PAGE.encode(), "text/html"),
     "/plaintext": whole(b"Hello, World!", "text/plain"),
     "/json": whole(b'{"message":"Hello, World!"}', "application/json"),
 }
@@ -82,11 +80,16 @@ def _wait(milliseconds: int) -> Answer:
     return whole(b"waited %d ms" % milliseconds, "text/plain", wait_s=milliseconds / 1000)
 
 
-def _cpu(rounds: int) -> Answer:
+def sha256_rounds(rounds: int) -> str:
+    """The digest after so many rounds, as hexadecimal digits: the work of `/cpu` in every application."""
     digest = bytes(32)
     for _ in range(rounds):
         digest = hashlib.sha256(digest).digest()
-    return whole(digest.hex().encode(), "text/plain")
+    return digest.hex()
+
+
+def _cpu(rounds: int) -> Answer:
+    return whole(sha256_rounds(rounds).encode(), "text/plain")
 
 
 def _cut(size: int) -> Iterator[bytes]:

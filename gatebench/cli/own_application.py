@@ -20,7 +20,7 @@ from gatebench.cli import recognise as recogniser
 from gatebench.machine.processes import Owner, marked_processes
 from gatebench.registry.toml import one_line
 from gatebench.registry.workloads import encoded_path, path_fault
-from gatebench.runners.process.environments import Environment, prepare
+from gatebench.runners.process.environments import Environment, Wanted, prepare
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import INTERFACES, Interface, Server
 from gatebench.words.paths import CACHE, WORKLOAD_FILE
@@ -276,7 +276,7 @@ def _environment(folder: Path, report: Callable[[str], None]) -> Environment:
         requirements = folder.parent / "nothing.txt"
         requirements.write_text("", encoding="utf-8")
     own = Server(folder.name, folder, "", (), requirements, pinned=False)
-    made = prepare((own,), CACHE, report=report)[own.name]
+    made = prepare((Wanted(own),), CACHE, report=report)[own.name]
     if not isinstance(made, Environment):
         raise ConfigurationError(f"--requirements: they cannot be installed: {made.reason}")
     return made

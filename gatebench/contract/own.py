@@ -20,11 +20,13 @@ from loadtests.engine.masked import Masked, masked
 
 TIMES = 5
 """How often each request is asked of each server; twice over one connection, where that is kept."""
+EACH_TIME = "it answers otherwise each time"
 SHOWN = 60
 """Bytes of a body around a difference."""
 BEFORE = 24
-CONTEXT = 20
-"""Bytes before what varies that a proposed pattern begins with."""
+MOST_CONTEXT = 80
+_CONTEXT = re.compile(rb"(?:[^\s<>]+[ \t]+)?[^\s<>]*\Z")
+"""What a proposed pattern begins with: the word before what varies, and the one before that."""
 _TOKEN = re.compile(rb"[0-9A-Za-z_.:+/=-]")
 
 
@@ -210,7 +212,7 @@ def agree(request: Request, heard: Sequence[Heard]) -> tuple[OwnAnswer, dict[str
             side.append(each.subject)
     sides.sort(key=lambda side: -len(side[1]))
     if not sides:
-        raise DisagreementError("\n".join(f"{subject}: {why}" for subject, why in wrong.items()))
+        raise DisagreementError("\n".join(_of_all(wrong)))
     expected, most = sides[0]
     for each, _ in steady:
         if each.subject not in most:
@@ -218,6 +220,18 @@ def agree(request: Request, heard: Sequence[Heard]) -> tuple[OwnAnswer, dict[str
     if 2 * len(most) <= len(steady):
         raise DisagreementError(_undecided(sides, wrong, {each.subject: each for each, _ in steady}))
     return expected, wrong
+
+
+def _of_all(wrong: Mapping[str, str]) -> list[str]:
+    """Why no server has an answer; what all say in the same words is said once."""
+    alike: dict[str, list[str]] = {}
+    for subject, why in wrong.items():
+        alike.setdefault(EACH_TIME if why.startswith(EACH_TIME) else why, []).append(subject)
+    lines = []
+    for first, *others in alike.values():
+        lines.append(f"{first}: {wrong[first]}")
+        lines += [f"and so do {', '.join(others)}"] if others else []
+    return lines
 
 
 def _steady(request: Request, heard: Heard) -> tuple[OwnAnswer | None, str]:
@@ -230,7 +244,7 @@ def _steady(request: Request, heard: Heard) -> tuple[OwnAnswer | None, str]:
     for other in more:
         if found := _against(request, answer, other):
             advice = _advice(declared.varies, first.body, other.body)
-            return None, f"it answers otherwise each time: {_lines(found)}\n  {advice}"
+            return None, f"{EACH_TIME}: {_lines(found)}\n  {advice}"
     if declared.content_type and first.content_type != declared.content_type:
         return None, _lines(_against(request, answer, first))
     return answer, ""
@@ -276,7 +290,8 @@ def proposed(varies: tuple[str, ...], one: bytes, other: bytes) -> str:
         begin -= 1
     while end < len(one) and _TOKEN.match(one, end):
         end += 1
-    before = one[max(0, begin - CONTEXT) : begin].split(b"\n")[-1]
+    found_before = _CONTEXT.search(one, max(0, begin - MOST_CONTEXT), begin)
+    before = found_before[0] if found_before else b""
     after = one[end : end + 1]
     if begin == end or not before.isascii() or b"'" in before or not after.isascii():
         return ""

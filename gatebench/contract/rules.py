@@ -217,6 +217,11 @@ class Case:
         return f"{self.method} {self.target}" + (f" ({', '.join(notes)})" if notes else "")
 
 
+_ROOT_CASE = Case("GET", "/", NO_BODY)
+LEAST_ON_CONNECTION = 3
+"""Requests on one connection, so that the second is seen to be kept as well as the first."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketCase:
     """One WebSocket path, what it does with messages, and how many sockets try it at once."""
@@ -300,6 +305,52 @@ class Contract:
             connection=self.connection if scope.keeps else (),
             websockets=tuple(case for case in self.websockets if case.path in scope.sockets),
         )
+
+    def form_of(self, method: str, target: str, body_bytes: int = 0) -> str:
+        """The form of the route that a request asks, such as `/wait/{ms}`; empty where none has the path."""
+        _, route, _ = self._decide(method, target, body_bytes)
+        return "" if route is None else route.form
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What an application may declare: every route, then every WebSocket's path."""
+        sockets = (case.path for case in self.websockets if case.does != "refuse")
+        return (*(route.form for route in self.routes), *sockets)
+
+    def declared(self, forms: frozenset[str] | None) -> Contract:
+        """The part that an application answers that declares these forms; all of it where it declares none.
+
+        Beyond a route's method, status, type and body nothing is asked of it: no HEAD, no chunked body (PEP
+        3333 leaves open how its end is known), and no refusal of a path, a method, an argument or a body.
+        What is asked on one connection are its own routes.
+        """
+        if forms is None:
+            return self
+
+        def answered(case: Case) -> bool:
+            status, route, _ = self._decide(case.method, case.target, len(case.send.make()))
+            beyond = case.chunked or case.method == "HEAD" or status != 200
+            return not beyond and route is not None and route.form in forms
+
+        cases = tuple(filter(answered, self.cases))
+        connection = tuple(filter(answered, self.connection))
+        if len(connection) < LEAST_ON_CONNECTION:
+            plain = [case for case in cases if not self.needs(case) and not case.thorough]
+            connection = tuple((plain or [*connection, *cases])[:1]) * LEAST_ON_CONNECTION
+        return replace(
+            self,
+            routes=tuple(route for route in self.routes if route.form in forms),
+            cases=cases,
+            connection=connection,
+            websockets=tuple(case for case in self.websockets if case.path in forms),
+        )
+
+    @property
+    def first(self) -> Case:
+        """The request by which a server is known to answer: `GET /`, or the first that is declared."""
+        if any(route.form == _ROOT_CASE.target for route in self.routes):
+            return _ROOT_CASE
+        return min(self.cases, key=lambda case: (case.thorough, len(self.needs(case))), default=_ROOT_CASE)
 
     def answer(self, method: str, target: str, body: bytes = b"") -> Answer:
         """What a request gets; `target` may carry a query string and percent-encoding."""

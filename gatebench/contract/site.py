@@ -39,7 +39,7 @@ LEAST_TIMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came of asking a server for `GET /`.
+    """What came of asking a server for `GET /`, or for the first of the routes that it declares.
 
     Attributes:
         outcome: `right`: the contract's answer; `wrong`: another one, or bytes that are no HTTP; `starting`:
@@ -85,17 +85,20 @@ class Listening:
 
 
 def ask_once(host: str, port: int, contract: Contract, request: Request | None = None) -> Heard:
-    """What comes of asking for `GET /`, or that request, now; a server has `ATTEMPT_S` for it."""
+    """What comes of asking for the contract's first case, or that request, now, within `ATTEMPT_S`."""
     if request is not None:
         return _ask_own(host, port, request)
+    case = contract.first
+    send = case.send.make()
     try:
         with HttpProbe(host, port, ATTEMPT_S) as probe:
-            received = probe.ask("GET", "/", headers=CLOSE)
+            received = probe.ask(case.method, case.target, send, headers=CLOSE)
     except NotHttpError as error:
-        return Heard("wrong", f"GET /: {error}")
+        return Heard("wrong", f"{case.name}: {error}")
     except WireError as error:
-        return Heard("silent", f"GET /: {error}")
-    found = differences("GET /", "GET", contract.answer("GET", "/"), received)
+        return Heard("silent", f"{case.name}: {error}")
+    answer = contract.answer(case.method, case.target, send)
+    found = differences(case.name, case.method, answer, received)
     if not found:
         return Heard("right")
     return Heard("starting" if received.status in STARTING else "wrong", "\n".join(map(str, found)))
@@ -187,6 +190,7 @@ class Check:
 
     Attributes:
         scope: the part of the contract that it is held to; None for all of it.
+        routes: what its application declares, and all that it is held to; None for the whole contract.
         asks: requests of which the workloads themselves say, or learn, what must come back.
     """
 
@@ -196,12 +200,17 @@ class Check:
     supports: frozenset[Capability]
     workers: int = 1
     scope: Scope | None = None
+    routes: frozenset[str] | None = None
     asks: tuple[Request, ...] = ()
+
+    def part_of(self, contract: Contract) -> Contract:
+        """What of the contract is asked."""
+        declared = contract.declared(self.routes)
+        return declared if self.scope is None else declared.within(self.scope)
 
     def first(self, contract: Contract) -> Request | None:
         """What is asked until the server is ready, where that is no route of the contract."""
-        asked = contract if self.scope is None else contract.within(self.scope)
-        return self.asks[0] if self.asks and not asked.cases else None
+        return self.asks[0] if self.asks and not self.part_of(contract).cases else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +272,9 @@ class LocalSite:
 def ready(checks: Sequence[Check], contract: Contract, within_s: float) -> list[Heard]:
     """As `Site.ready`, from this machine; all servers are asked at once."""
     return _at_once(
-        lambda check: ask_until_right(check.host, check.port, contract, within_s, check.first(contract)),
+        lambda check: ask_until_right(
+            check.host, check.port, contract.declared(check.routes), within_s, check.first(contract)
+        ),
         checks,
         threads=len(checks),
     )
@@ -280,7 +291,7 @@ def verify_all(
             check.supports,
             check.host,
             check.port,
-            contract if check.scope is None else contract.within(check.scope),
+            check.part_of(contract),
             thorough=thorough,
             timeout_s=timeout_s,
             workers=check.workers,

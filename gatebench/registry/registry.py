@@ -69,7 +69,7 @@ def load_registry(
         servers_dirs: the user's own servers.
         apps_dirs: the user's own applications.
         workloads_dirs: the user's own workloads.
-        shipped: whether the servers at `root` are held to the repository's rules: pinned and hashed.
+        shipped: whether what is at `root` is held to the repository's rules: requirements pinned and hashed.
 
     Raises:
         ConfigurationError: with every problem of every folder, and with every name that two folders claim.
@@ -87,11 +87,18 @@ def load_registry(
     applications = _Kind[Application](APPLICATION_FILES)
     plain = root / APPLICATIONS / PLAIN_APPLICATION
     known = plain if plain.is_dir() else None
-    applications.add(root / APPLICATIONS, lambda folder: parse_application(folder, root, known))
+    contract = read_contract()
+    applications.add(
+        root / APPLICATIONS,
+        lambda folder: parse_application(folder, root, known, shipped=shipped, contract=contract),
+    )
     for directory in apps_dirs:
-        applications.add(directory.resolve(), lambda folder: parse_application(folder, folder.parent, known))
+        applications.add(
+            directory.resolve(),
+            lambda folder: parse_application(folder, folder.parent, known, contract=contract),
+        )
 
-    workloads, contract = _Kind[Workload]((WORKLOAD_FILE,)), read_contract()
+    workloads = _Kind[Workload]((WORKLOAD_FILE,))
     for directory in (root / WORKLOADS, *(path.resolve() for path in workloads_dirs)):
         workloads.add(directory, lambda folder: parse_workload(folder, contract))
 

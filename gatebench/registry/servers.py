@@ -14,73 +14,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gatebench.contract.file import load_contract
+from gatebench.contract.rules import Contract
+from gatebench.registry.requirements import check_requirements
 from gatebench.registry.toml import Fault, Many, Some, Table, Text, check, like, load
 from gatebench.words.commands import other_braces, placeholders
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import CAPABILITIES, Application, Capability, Interface, Server, Variant
-from gatebench.words.paths import APPLICATION_FILES, SERVER_FILE
+from gatebench.words.paths import APPLICATION_FILE, APPLICATION_FILES, SERVER_FILE
 from gatebench.words.text import listed, near
-
-_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^]]*\])?\s*==\s*[^\s;*]+(\s|;|$)")
-_HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+")
-_INDEX_OPTION = re.compile(r"(-i|-f|--(extra-)?index-url|--find-links|--no-index|--trusted-host)\b")
-_FILE_OPTION = re.compile(r"(-r|-c|--requirements?|--constraints?)\b")
-_LOCAL_PATH = re.compile(r"(\.|/|file:)")
-
-
-def check_requirements(path: Path, problems: list[str], *, must_be_pinned: bool) -> bool:
-    """Whether every requirement of a file is pinned and hashed; what is wrong with it goes into `problems`.
-
-    An environment is known by the content of this one file, so what lies outside it must not matter: other
-    files and package folders that are copied are refused. (`-e FOLDER` is a link, which follows its folder.)
-
-    Args:
-        path: a server's `requirements.txt`.
-        problems: gets one line for each problem.
-        must_be_pinned: whether an unpinned or unhashed requirement is a problem.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        problems.append(f"{path}: is missing or is not text; it lists what the server's environment holds")
-        return False
-    requirements = list(_logical_lines(text))
-    if not requirements and must_be_pinned:  # a user's own server may need nothing but Python
-        problems.append(f"{path}: lists no requirement")
-    pinned = True
-    for line in requirements:
-        shown = line.split(" --hash", maxsplit=1)[0]
-        if _FILE_OPTION.match(line):
-            problems.append(f"{path}: {shown}: other files are not followed; list the requirements here")
-        elif _LOCAL_PATH.match(line):
-            problems.append(f"{path}: {shown}: a copied folder would grow stale; write -e {shown}")
-        elif _INDEX_OPTION.match(line):
-            pinned = False
-            if must_be_pinned:
-                problems.append(
-                    f"{path}: {shown}: names a package index; leave that to the environment variables"
-                )
-        elif not _PINNED.match(line) or not _HASH.search(line):
-            pinned = False
-            if must_be_pinned:
-                problems.append(
-                    f"{path}: {shown}: must be pinned with == and hashed; "
-                    "make the file with `uv pip compile --universal --generate-hashes`"
-                )
-    return pinned
-
-
-def _logical_lines(text: str) -> Iterator[str]:
-    """Requirements and options, continued lines joined, without comments."""
-    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
-        bare = re.sub(r"(^|\s)#.*", "", line).strip()
-        if bare:
-            yield bare
-
 
 PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work", "folder")
 _KNOWN = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
 StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "KILL"]
+
+_LABS_OWN = frozenset(("PATH", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"))
+"""Variables that an application cannot set."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 HYPHENATED = re.compile(r"[a-z][a-z0-9-]*")
@@ -138,13 +87,24 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
     )
 
 
-def parse_application(folder: Path, search_path: Path, plain: Path | None = None) -> Application:
+def parse_application(
+    folder: Path,
+    search_path: Path,
+    plain: Path | None = None,
+    *,
+    shipped: bool = False,
+    contract: Contract | None = None,
+) -> Application:
     """The application in a folder: `wsgi.py`, `asgi.py` or both, each with the callable `app`.
+
+    What else is to be said of it is in `app.toml`; without one it answers the whole contract.
 
     Args:
         folder: the application's folder, inside `search_path`; its name is the application's.
         search_path: the folder that is put on PYTHONPATH, from which the import paths are reckoned.
         plain: the folder of the plain application, which it may import from.
+        shipped: whether the folder is part of the repository, where requirements must be pinned and hashed.
+        contract: has the routes that it may declare; the project's own by default.
 
     Raises:
         ConfigurationError: with every problem in the folder.
@@ -163,7 +123,19 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
     }
     if not forms:
         problems.append(f"{folder}: holds no application; it must have {' or '.join(APPLICATION_FILES)}")
-    if problems:
+    path = folder / APPLICATION_FILE
+    data = load(path, problems) if path.is_file() else {}
+    faults = partial(_application_faults, contract=contract or load_contract(), forms=forms)
+    file = None if data is None else check(_ApplicationFile, data, path, problems, faults)
+    requirements, pinned = folder / "requirements.txt", True
+    if has_requirements := requirements.is_file():
+        pinned = check_requirements(requirements, problems, must_be_pinned=shipped)
+    elif (folder / "requirements.in").is_file():
+        problems.append(
+            f"{folder}: has a requirements.in and no requirements.txt, which is what is installed; make it "
+            "with `uv pip compile --universal --generate-hashes requirements.in -o requirements.txt`"
+        )
+    if problems or file is None:
         raise ConfigurationError(problems)
     return Application(
         name=folder.name,
@@ -172,6 +144,12 @@ def parse_application(folder: Path, search_path: Path, plain: Path | None = None
         wsgi=forms.get("wsgi.py"),
         asgi=forms.get("asgi.py"),
         plain=plain,
+        title=file.title,
+        homepage=file.homepage,
+        routes=file.routes,
+        environment=file.environment,
+        requirements=requirements if has_requirements else None,
+        pinned=pinned,
     )
 
 
@@ -197,6 +175,40 @@ class _ServerFile(Table):
     remedies: dict[str, Text] = Field(default_factory=dict)
     drops_root: bool = False
     variants: dict[_VariantName, _Variant]
+
+
+class _ApplicationFile(Table):
+    title: Text = ""
+    homepage: Text = ""
+    routes: Some[Text] | None = None
+    environment: dict[_VariableName, Text] = Field(default_factory=dict)
+
+
+def _application_faults(
+    file: Mapping[str, Any], contract: Contract, forms: Mapping[str, str]
+) -> Iterator[Fault]:
+    """What does not go together in an `app.toml`, whose values are right by themselves or left out.
+
+    Args:
+        file: its data without what is wrong.
+        contract: has the routes that may be declared.
+        forms: name of a source file → its import path.
+    """
+    declared, sockets = file.get("routes"), {each.path for each in contract.websockets}
+    for route in declared or ():
+        if route not in contract.forms:
+            known = contract.forms
+            yield (
+                ("routes",),
+                f'"{route}" is no route of the contract{near(route, known)}; routes: {listed(known)}',
+            )
+        elif route in sockets and "asgi.py" not in forms:
+            yield ("routes",), f'"{route}" is a WebSocket, and WSGI has none; it needs an asgi.py'
+    if declared and not {each.form for each in contract.routes} & {*declared}:
+        yield ("routes",), "names no HTTP route, by which it would be known that a server is ready"
+    for name in file.get("environment", {}):
+        if name in _LABS_OWN:
+            yield ("environment", name), "is set by the lab, alike for every application; leave it out"
 
 
 def _variant(name: str, table: _Variant) -> Variant:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -206,11 +206,13 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
     data = load(path, problems)
     if data is None:
         raise ConfigurationError(problems)
-    together = partial(_faults, data, contract or load_contract(), locustfile.is_file())
+    contract = contract or load_contract()
+    together = partial(_faults, data, contract, locustfile.is_file())
     file = check(_WorkloadFile, data, path, problems, together)
     if problems or file is None:
         raise ConfigurationError(problems)
-    first, *others = _requests(file) or [Request("GET", "/")]
+    asked = _requests(file)
+    first, *others = asked or [Request("GET", "/")]
     return Workload(
         name=folder.name,
         folder=folder,
@@ -231,7 +233,16 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
         steps=file.load.connections if isinstance(file.load, _Idle) else (),
         locustfile=locustfile if file.load.model == "locust" else None,
         others=tuple(others),
+        routes=_routes(asked, contract, file.transport),
     )
+
+
+def _routes(requests: Iterable[Request], contract: Contract, transport: Transport) -> frozenset[str]:
+    """The forms of what a workload asks of the contract; of what it answers itself, none."""
+    if transport == "websocket":
+        return frozenset(each.path for each in requests)
+    asked = (each for each in requests if each.answer is None)
+    return frozenset(contract.form_of(each.method, each.path, len(each.body)) for each in asked)
 
 
 def _levels(load: _Load) -> tuple[Level, ...]:

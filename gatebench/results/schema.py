@@ -224,6 +224,7 @@ class SubjectMeta(_Part):
         packages: versions of what its environment holds.
         image: that it ran in; None where it was a process.
         color: the user's own color `#rrggbb`, or None.
+        routes: of the contract, those that its application answers; None for all of them.
         status: `ready`, or `unavailable` where it could not be installed; `reason` then says why and how to
             mend it.
     """
@@ -244,6 +245,7 @@ class SubjectMeta(_Part):
     packages: Mapping[str, str]
     image: ImageMeta | None = None
     color: str | None
+    routes: Names | None = None
     status: str
     reason: str
 
@@ -296,6 +298,7 @@ class WorkloadMeta(_Part):
         levels: their IDs.
         options: those of a Locust file's own options that were set.
         others: requests that take turns with the first.
+        routes: of the contract, those that it asks; none in older runs, whose applications answer all.
     """
 
     name: str
@@ -313,6 +316,7 @@ class WorkloadMeta(_Part):
     slice_s: float | None = None
     options: Mapping[str, str] = Field(default_factory=dict)
     others: tuple[RequestMeta, ...] = ()
+    routes: Names = frozenset()
 
     @property
     def exchange(self) -> str:
@@ -460,4 +464,5 @@ class RunMeta(_Part):
     def why_unsupported(self, subject: SubjectMeta, workload: WorkloadMeta) -> str:
         """Why the subject takes no part in the workload by its nature; empty where it does."""
         lacks = workload.needs - subject.supports
-        return why_not(subject.id, lacks, subject.takes_workers, workload.exchange, self.workers)
+        unanswered = frozenset() if subject.routes is None else workload.routes - subject.routes
+        return why_not(subject.id, lacks, subject.takes_workers, workload.exchange, self.workers, unanswered)

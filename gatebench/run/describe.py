@@ -47,6 +47,7 @@ def describe_run(
     asked = [*_applications(request.subjects).items(), *_workloads(request.workloads).items()]
     hashes |= {name: content_hash(*folders) for name, folders in asked}
     unpinned = sorted({s.server.name for s in request.subjects if not s.server.pinned})
+    unpinned += sorted({f"apps/{s.application.name}" for s in request.subjects if not s.application.pinned})
     facts = {"machine": machine(), **backend.describe()}
     return RunMeta(
         schema_=SCHEMA,
@@ -170,6 +171,7 @@ def _subject(subject: Subject, readiness: Readiness) -> SubjectMeta:
         packages=readiness.packages,
         image=readiness.image,
         color=variant.color,
+        routes=subject.application.routes,
         status="unavailable" if readiness.reason else "ready",
         reason=readiness.reason,
     )
@@ -204,6 +206,7 @@ def _workload(workload: Workload) -> WorkloadMeta:
         levels=tuple(level.id for level in workload.levels),
         slice_s=workload.slice_s,
         options=workload.options,
+        routes=workload.routes,
     )
 
 

@@ -16,7 +16,7 @@ from gatebench.contract.verify import Difference
 from gatebench.runners.base import Around, Instance
 from gatebench.words.errors import ServerFailure
 from gatebench.words.interface_keys import need
-from gatebench.words.model import Cell, Interface, Request, Subject, Workload
+from gatebench.words.model import Cell, Interface, Request, Workload
 
 LOOK_S = 0.3
 IDLE_SHARE = 0.02
@@ -258,14 +258,14 @@ def _check(
     only_asks: bool = False,
 ) -> Check:
     subject, variant = instance.subject, instance.subject.variant
-    nothing = only_asks or subject.application.routes == frozenset()
     return Check(
         instance.host,
         instance.port,
         variant.interface,
         variant.supports,
         instance.workers,
-        Scope() if nothing else scopes.get(subject.id),
+        Scope() if only_asks else scopes.get(subject.id),
+        subject.application.routes,
         asks.get(subject.id, ()),
     )
 
@@ -300,9 +300,14 @@ class Handed:
 def ask_interfaces(instances: Sequence[Instance], site: Site) -> Iterator[Handed]:
     """Asks each server once; twins are left out, since they are what their originals are.
 
-    So are null responders, behind which there is no application, and applications without that route.
+    So are null responders, behind which there is no application, and applications that cannot tell.
     """
-    asked = [each for each in instances if _tells_interface(each.subject)]
+    subjects = [(instance, instance.subject) for instance in instances]
+    asked = [
+        instance
+        for instance, subject in subjects
+        if not (subject.again or subject.responder or subject.application.unanswered({TARGET}))
+    ]
     addresses = [(instance.host, instance.port) for instance in asked]
     for instance, fetched in zip(asked, site.fetch(addresses, TARGET, timeout_s=ASK_TIMEOUT_S), strict=True):
         interface = instance.subject.variant.interface
@@ -310,11 +315,6 @@ def ask_interfaces(instances: Sequence[Instance], site: Site) -> Iterator[Handed
         yield Handed(
             instance.subject.id, interface, None if keys is None else public(interface, keys), reason
         )
-
-
-def _tells_interface(subject: Subject) -> bool:
-    routes = subject.application.routes
-    return not subject.again and not subject.responder and (routes is None or TARGET in routes)
 
 
 def public(interface: Interface, keys: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

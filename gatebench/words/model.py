@@ -32,7 +32,14 @@ def one_process_only(subject_id: str, takes: bool, workers: int) -> str:
     return f"{subject_id} runs one worker process only: its command takes no {WORKERS_PLACEHOLDER}"
 
 
-def why_not(subject_id: str, lacks: Collection[str], takes: bool, exchange: str, workers: int) -> str:
+def why_not(
+    subject_id: str,
+    lacks: Collection[str],
+    takes: bool,
+    exchange: str,
+    workers: int,
+    unanswered: Collection[str] = (),
+) -> str:
     """Why a subject takes no part in a workload; empty where it does.
 
     Args:
@@ -41,7 +48,10 @@ def why_not(subject_id: str, lacks: Collection[str], takes: bool, exchange: str,
         takes: whether its command takes a number of worker processes.
         exchange: what the workload's WebSockets are for, such as `broadcast`.
         workers: how many worker processes every server of the run has.
+        unanswered: routes that the workload asks and the subject's application does not declare.
     """
+    if unanswered:
+        return f"{subject_id}: its application does not answer {' and '.join(sorted(unanswered))}"
     if lacks:
         return f"{subject_id} does not declare {' and '.join(sorted(lacks))}"
     if refused := one_process_only(subject_id, takes, workers):
@@ -134,8 +144,13 @@ class Application:
     Attributes:
         plain: the folder of the plain application, from which any other may import (`apps.plain`); None where
             there is none.
-        routes: forms of the contract's routes that it answers; None for all of them, and none at all where it
-            answers only what workloads say themselves.
+        title, homepage: what it is, for a table; empty where its folder does not say.
+        routes: forms of the contract's routes that it answers, paths of WebSockets included; None for all of
+            them, and for what is beyond a route: which requests are refused, and how.
+        environment: variables that it is started with.
+        requirements: the folder's `requirements.txt`, installed together with the server's; None where it
+            needs nothing but Python, or has what it needs from the server.
+        pinned: whether every requirement there is pinned and hashed.
     """
 
     name: str
@@ -144,7 +159,16 @@ class Application:
     wsgi: str | None
     asgi: str | None
     plain: Path | None = None
+    title: str = ""
+    homepage: str = ""
     routes: frozenset[str] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    requirements: Path | None = None
+    pinned: bool = True
+
+    def unanswered(self, routes: Collection[str]) -> frozenset[str]:
+        """Those of the routes that it does not declare."""
+        return frozenset() if self.routes is None else frozenset(routes) - self.routes
 
     def form(self, interface: Interface) -> str | None:
         """The import path of the application's form for `interface`, or None where it has none."""
@@ -201,6 +225,15 @@ class Subject:
         if self.application.name != PLAIN_APPLICATION:
             base = f"{base}+{self.application.name}"
         return f"{base}{TWIN}" if self.again else base
+
+    @property
+    def environment(self) -> str:
+        """Names the environment, or the image, that it runs in: `uvicorn`, or `uvicorn+flask`.
+
+        It is the server's alone, unless its application brings requirements.
+        """
+        application = self.application
+        return self.server.name + (f"+{application.name}" if application.requirements else "")
 
     def one_process_only(self, workers: int) -> str:
         """Why it cannot have so many worker processes; empty where it can."""
@@ -331,6 +364,8 @@ class Workload:
         locustfile: an ordinary Locust file that is the load, or None.
         options: those of the Locust file's own command-line options that are set, name → value.
         others: requests that take turns with the first, by their shares.
+        routes: forms of the contract's routes that it asks, such as `/wait/{ms}`, or a WebSocket's path; none
+            where a Locust file asks what it likes.
     """
 
     name: str
@@ -352,6 +387,7 @@ class Workload:
     locustfile: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     others: tuple[Request, ...] = ()
+    routes: frozenset[str] = frozenset()
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -376,4 +412,5 @@ class Cell:
         """Why the subject takes no part in the workload with so many workers; empty where it does."""
         variant = self.subject.variant
         lacks, exchange = self.workload.needs - variant.supports, self.workload.request.exchange
-        return why_not(self.subject.id, lacks, variant.takes_workers, exchange, workers)
+        unanswered = self.subject.application.unanswered(self.workload.routes)
+        return why_not(self.subject.id, lacks, variant.takes_workers, exchange, workers, unanswered)

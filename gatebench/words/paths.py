@@ -9,6 +9,7 @@ import gatebench
 HOST = "127.0.0.1"
 
 SERVER_FILE = "server.toml"
+APPLICATION_FILE = "app.toml"
 APPLICATION_FILES = ("wsgi.py", "asgi.py")
 WORKLOAD_FILE = "workload.toml"
 

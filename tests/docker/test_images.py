@@ -18,8 +18,8 @@ import pytest
 
 from gatebench.registry.registry import load_registry
 from gatebench.registry.servers import parse_application, parse_server
-from gatebench.runners.docker.images import Staged, stage_loadgen, stage_server
 from gatebench.runners.docker.services import python_path
+from gatebench.runners.docker.staging import Staged, stage_loadgen, stage_server
 from gatebench.words.paths import ROOT
 
 REGISTRY = load_registry(ROOT)

@@ -6,8 +6,8 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from gatebench.runners.process.environments import Environment, Unavailable, prepare
-from gatebench.words.model import Server, Variant
+from gatebench.runners.process.environments import Environment, Unavailable, Wanted, prepare
+from gatebench.words.model import Application, Server, Variant
 
 VARIANT = Variant(
     name="default",
@@ -30,21 +30,28 @@ class Shelf:
         self.wheels = folder / "wheels"
         self.wheels.mkdir()
 
-    def add_wheel(self, version: str = "1.0") -> str:
-        """A package with one command, `demo`; gives back the line that pins it."""
-        wheel = self.wheels / f"demo-{version}-py3-none-any.whl"
-        info = f"demo-{version}.dist-info"
+    def add_wheel(self, version: str = "1.0", name: str = "demo", needs: str = "") -> str:
+        """A package with one command, `demo`; gives back the line that pins it.
+
+        Args:
+            version: of the package.
+            name: of the package.
+            needs: a package that it requires.
+        """
+        wheel = self.wheels / f"{name}-{version}-py3-none-any.whl"
+        info = f"{name}-{version}.dist-info"
+        more = f"Requires-Dist: {needs}\n" if needs else ""
         files = {
             "demo.py": "def main() -> None:\n    print('served')\n",
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: demo\nVersion: {version}\n",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}",
             f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             f"{info}/entry_points.txt": "[console_scripts]\ndemo = demo:main\n",
         }
-        record = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
+        record = "".join(f"{path},,\n" for path in (*files, f"{info}/RECORD"))
         with zipfile.ZipFile(wheel, "w") as archive:
-            for name, content in {**files, f"{info}/RECORD": record}.items():
-                archive.writestr(name, content)
-        return f"demo=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+            for path, content in {**files, f"{info}/RECORD": record}.items():
+                archive.writestr(path, content)
+        return f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
     def server(self, requirements: str, name: str = "demo", variant: Variant = VARIANT) -> Server:
         folder = self.folder / "servers" / name
@@ -60,7 +67,30 @@ class Shelf:
             remedies={"no-such-command": "apt-get install such"},
         )
 
+    def application(self, requirements: str, name: str = "mine") -> Application:
+        """An application that brings requirements."""
+        folder = self.folder / "apps" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "requirements.txt").write_text(requirements)
+        return Application(
+            name=name,
+            folder=folder,
+            search_path=folder.parent,
+            wsgi=f"{name}.wsgi:app",
+            asgi=None,
+            requirements=folder / "requirements.txt",
+            pinned="--hash" in requirements,
+        )
+
+    def prepare_pair(
+        self, server: Server, application: Application
+    ) -> tuple[Environment | Unavailable, list[str]]:
+        """What `prepare` gives for both together, and what it reports."""
+        lines: list[str] = []
+        wanted = Wanted(server, application)
+        return prepare([wanted], self.cache, report=lines.append)[wanted.name], lines
+
     def prepare(self, *servers: Server) -> tuple[dict[str, Environment | Unavailable], list[str]]:
         """What `prepare` gives and what it reports."""
         lines: list[str] = []
-        return prepare(servers, self.cache, report=lines.append), lines
+        return prepare([Wanted(server) for server in servers], self.cache, report=lines.append), lines

@@ -12,7 +12,7 @@ from gatebench.machine.cores import ENGINES
 from gatebench.registry.registry import load_registry
 from gatebench.registry.workloads import SERVICE_TIMES_PER_SLICE
 from gatebench.runners import readiness
-from gatebench.words.model import CAPABILITIES, Workload
+from gatebench.words.model import CAPABILITIES, INTERFACES, Workload
 from gatebench.words.options import Budget
 from gatebench.words.paths import ROOT
 from gatebench.words.plan import PROFILES, Profile
@@ -67,6 +67,17 @@ def subjects_table() -> str:
         can = ["yes" if each in variant.supports else "–" for each in CAPABILITIES]
         rows.append((name, variant.interface.upper(), *can, settings))
     return table(("subject", "interface", *CAPABILITIES, "settings"), rows)
+
+
+def applications_table() -> str:
+    """The applications, with their forms and what they answer."""
+    rows = []
+    for name, each in REGISTRY.applications.items():
+        forms = " and ".join(form.upper() for form in INTERFACES if each.form(form))
+        routes = "the whole contract" if each.routes is None else f"{len(each.routes)} routes"
+        title = f"[{each.title}]({each.homepage})" if each.homepage else each.title or "without a framework"
+        rows.append((f"`{name}`", title, forms, routes))
+    return table(("application", "what it is", "forms", "answers"), rows)
 
 
 def load_in_words(workload: Workload) -> str:
@@ -183,6 +194,7 @@ def spread(ours: list[float], theirs: list[float]) -> str:
 TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/reference.md", "targets"): targets_table,
     ("docs/reference.md", "subjects"): subjects_table,
+    ("docs/reference.md", "applications"): applications_table,
     ("docs/reference.md", "workloads"): workloads_table,
     ("docs/method/plan.md", "profiles"): profiles_table,
     ("docs/method/gates.md", "gates"): gates_table,

@@ -186,7 +186,7 @@ class Agent:
 
 
 def _check(values: Message) -> Check:
-    scope = values["scope"]
+    scope, routes = values["scope"], values["routes"]
     return Check(
         values["host"],
         values["port"],
@@ -196,6 +196,7 @@ def _check(values: Message) -> Check:
         None
         if scope is None
         else Scope(frozenset(scope["routes"]), scope["keeps"], frozenset(scope["sockets"])),
+        None if routes is None else frozenset(routes),
         tuple(map(request_of, values["asks"])),
     )
 

@@ -301,7 +301,7 @@ class DockerBackend:
         self._servers = {name: image for name, image in made.items() if isinstance(image, Image)}
         # The load generator's image has the null responders, too.
         self._servers |= {each.server.name: load for each in (own_responder(), nginx_responder())}
-        return {subject.id: _readiness(made[subject.server.name]) for subject in subjects}
+        return {subject.id: _readiness(made[subject.environment]) for subject in subjects}
 
     @contextmanager
     def open(self, logs: Path, options: LoadOptions) -> Iterator[Ground]:

@@ -2,228 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gatebench.machine.processes import Owner
 from gatebench.results.record import write_atomically
 from gatebench.results.schema import ImageMeta
 from gatebench.runners.docker.engine import ContainerOwner, Engine, EngineRefusedError
-from gatebench.runners.docker.services import (
-    _OWN_WORKLOADS,
-    Build,
-    Project,
-    Service,
-    _is_shipped_workload,
-    _parent,
-    render,
-    server_folder,
-)
-from gatebench.words.commands import placeholders
+from gatebench.runners.docker.services import Build, Project, Service, render
+from gatebench.runners.docker.staging import Staged, stage_loadgen, stage_pair, stage_server
 from gatebench.words.errors import ConfigurationError, GatebenchError
 from gatebench.words.model import Application, Server, Workload
-from gatebench.words.paths import ROOT
-
-KEY_DIGITS = 12
-
-_DOCKERFILE = "Dockerfile"
-_ONLY_OUTSIDE = frozenset({"server.toml", "requirements.in"})
-"""Files of a server's folder that say how to run it or how to pin it; no image needs them."""
-_OF_THE_LAB = (
-    *("gatebench/__init__.py", "gatebench/contract", "gatebench/machine", "gatebench/words"),
-    *("gatebench/runners/__init__.py", "gatebench/runners/docker/__init__.py"),
-    "gatebench/runners/docker/agent.py",
-)
-"""What of the lab the load generator's image runs; a change of anything else builds no new one."""
-_EDITABLE = re.compile(r"^\s*(?:-e|--editable)[\s=]+([^\s\[#]+)", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A build context.
-
-    Attributes:
-        dockerfile: its path in the context.
-        key: 12 hexadecimal digits of the SHA-256 over names, contents and build arguments.
-    """
-
-    context: Path
-    dockerfile: str
-    build_args: Mapping[str, str]
-    key: str
-
-
-def stage_server(server: Server, applications: Sequence[Application], folder: Path) -> Staged:
-    """The context of a server's image, with the applications that its subjects run, in the empty `folder`.
-
-    Raises:
-        ConfigurationError: with every file that cannot be read, or that leads out of its folder.
-    """
-    files = _Files()
-    target = f"servers/{server.name}"
-    files.add_tree(server.folder, target, without=_ONLY_OUTSIDE)
-    files.problems += _editables_outside(server)
-    if (server.folder / _DOCKERFILE).exists():
-        dockerfile = f"{target}/{_DOCKERFILE}"
-        files.problems += _folder_not_copied(server, server.folder / _DOCKERFILE)
-        files.add_file(ROOT / "requirements" / "build.txt", "requirements/build.txt")
-    else:
-        dockerfile = f"servers/{_DOCKERFILE}"
-        files.add_file(ROOT / dockerfile, dockerfile)
-    files.add_file(ROOT / "servers" / "launch.py", "servers/launch.py")
-    _add_contract(files)
-    for application in applications:
-        for part in application.folders:
-            parent = "apps" if part == application.plain else _parent(application)
-            files.add_tree(part, f"{parent}/{part.name}")
-    return files.write(
-        folder,
-        dockerfile,
-        {"PIP_OPTIONS": "--require-hashes" if server.pinned else "", "SERVER": server.name},
-    )
-
-
-def stage_loadgen(workloads: Sequence[Workload], folder: Path) -> Staged:
-    """The context of the load generator's image, with workloads of the user's own, in the empty `folder`.
-
-    The repository's workloads are always in it, so that a selection among them makes no other image.
-
-    Raises:
-        ConfigurationError: with every file that cannot be read, or that leads out of its folder.
-    """
-    files = _Files()
-    files.add_file(ROOT / "requirements" / "loadgen.txt", "requirements/loadgen.txt")
-    files.add_file(ROOT / "servers" / "launch.py", "servers/launch.py")
-    _add_contract(files)
-    for name in _OF_THE_LAB:
-        if (ROOT / name).is_dir():
-            files.add_tree(ROOT / name, name)
-        else:
-            files.add_file(ROOT / name, name)
-    files.add_tree(ROOT / "loadtests", "loadtests")
-    for workload in workloads:
-        if not _is_shipped_workload(workload):
-            files.add_tree(workload.folder, f"{_OWN_WORKLOADS}/{workload.name}")
-    return files.write(folder, f"loadtests/{_DOCKERFILE}", {})
-
-
-def _add_contract(files: _Files) -> None:
-    for name in ("__init__.py", "contract.toml"):
-        files.add_file(ROOT / "apps" / name, f"apps/{name}")
-
-
-def _folder_not_copied(server: Server, dockerfile: Path) -> list[str]:
-    """What is wrong with a Dockerfile that does not copy the folder, where a variant names it."""
-    place = server_folder(server)
-    named = any("folder" in placeholders(text) for variant in server.variants for text in variant.texts)
-    if not named or place in dockerfile.read_text(encoding="utf-8"):
-        return []
-    copy = f"COPY servers/{server.name}/ {place}/"
-    return [f"{dockerfile}: a variant names {{folder}}, which an image has at {place}; add: {copy}"]
-
-
-def _editables_outside(server: Server) -> list[str]:
-    """Linked folders (`-e PATH`) of the requirements that an image cannot hold."""
-    inside = server.folder.resolve()
-    text = server.requirements.read_text(encoding="utf-8")
-    return [
-        f"{server.requirements}: -e {path}: lies outside {inside}, so that its image cannot hold it; "
-        "move it into the folder, or use RUNNER=process"
-        for path in _EDITABLE.findall(text)
-        if "://" not in path and not (inside / path).resolve().is_relative_to(inside)
-    ]
-
-
-@dataclass(slots=True)
-class _Files:
-    """What goes into a context: its name there → the file it is read from, and what is wrong with them."""
-
-    sources: dict[str, Path] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def add_file(self, source: Path, name: str) -> None:
-        self.sources[name] = source
-
-    def add_tree(self, folder: Path, name: str, *, without: frozenset[str] = frozenset()) -> None:
-        """Adds a folder's files, hidden and compiled ones left out, and those named in its top level."""
-        root = folder.resolve()
-        for source in self._walk(root, root):
-            relative = source.relative_to(root)
-            if relative.parts[0] not in without:
-                self.sources[f"{name}/{relative.as_posix()}"] = source
-
-    def _walk(self, folder: Path, root: Path) -> Iterator[Path]:
-        try:
-            entries = sorted(folder.iterdir())
-        except OSError as error:
-            self.problems.append(f"{folder}: cannot be read: {error.strerror}")
-            return
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__pycache__" or entry.suffix == ".pyc":
-                continue
-            if entry.is_symlink() and not self._stays_inside(entry, root):
-                continue
-            if entry.is_dir():
-                yield from self._walk(entry, root)
-            elif entry.is_file():
-                yield entry
-            else:
-                self.problems.append(f"{entry}: is neither a file nor a folder; an image cannot hold it")
-
-    def _stays_inside(self, link: Path, root: Path) -> bool:
-        """Whether a symbolic link can be followed; notes it as a problem where it cannot."""
-        try:
-            target = link.resolve(strict=True)
-        except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-            self.problems.append(f"{link}: is a symbolic link that leads nowhere; remove it")
-            return False
-        if not target.is_relative_to(root):
-            self.problems.append(
-                f"{link}: is a symbolic link out of {root}, to {target}, which an image cannot hold; "
-                "put a copy in its place"
-            )
-            return False
-        if link.is_relative_to(target):
-            self.problems.append(f"{link}: is a symbolic link to a folder that holds it; remove it")
-            return False
-        return True
-
-    def write(self, folder: Path, dockerfile: str, build_args: Mapping[str, str]) -> Staged:
-        """Copies everything into an empty folder, readable by every user, whatever the user's umask."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ValueError(f"{folder} is not empty")
-        digest = hashlib.sha256(json.dumps([dockerfile, dict(build_args)], sort_keys=True).encode())
-        for name, source in sorted(self.sources.items()):
-            try:
-                content = source.read_bytes()
-                executable = bool(source.stat().st_mode & stat.S_IXUSR)
-            except OSError as error:
-                self.problems.append(f"{source}: cannot be read: {error.strerror}")
-                continue
-            # Of fixed length each, so that no two contexts are written as the same bytes.
-            for part in (os.fsencode(name), b"x" if executable else b"-", content):
-                digest.update(hashlib.sha256(part).digest())
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            target.chmod(0o755 if executable else 0o644)
-        if self.problems:
-            raise ConfigurationError(self.problems)
-        for made in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-            made.chmod(0o755)
-        return Staged(folder, dockerfile, dict(build_args), digest.hexdigest()[:KEY_DIGITS])
-
 
 POLL_S = 0.1
 BUILDS_AT_ONCE = 4
@@ -326,27 +123,65 @@ class Images:
     def of_servers(
         self, servers: Sequence[tuple[Server, Sequence[Application]]]
     ) -> dict[str, Image | BuildError]:
-        """Each server's image with its applications; one that cannot be built stops no other.
+        """Each server's images with its applications; one that cannot be built stops no other.
+
+        An application that brings requirements has an image of its own, on the server's, whose layers all
+        of its pairs share.
 
         Returns:
-            Server's name → its image, or why there is none.
+            `uvicorn`, or `uvicorn+flask` (`Subject.environment`) → its image, or why there is none.
         """
+        shared = {
+            server.name: (server, [each for each in applications if each.requirements is None])
+            for server, applications in servers
+        }
+        pairs = {
+            f"{server.name}+{application.name}": (server, application)
+            for server, applications in servers
+            for application in applications
+            if application.requirements is not None
+        }
 
-        def make(each: tuple[Server, Sequence[Application]]) -> Image | BuildError:
-            server, applications = each
+        def of_server(name: str, server: Server, applications: Sequence[Application]) -> Image:
+            context = self._scratch / f"context-{name}-{len(applications)}"
+            return self._image(name, stage_server(server, applications, context))
+
+        def of_pair(name: str, server: Server, application: Application) -> Image:
+            base = bases[server.name]
+            if isinstance(base, BuildError):
+                raise base
+            staged = stage_pair(server, application, base.name, self._scratch / f"context-{name}")
+            return self._image(name, staged, on=base)
+
+        # Where every application brings requirements, no subject runs in the server's image itself.
+        made = self._all(
+            {
+                name: partial(of_server, name, server, applications)
+                for name, (server, applications) in shared.items()
+                if applications or not any(each == server for each, _ in pairs.values())
+            }
+        )
+        under = {server.name: server for server, _ in pairs.values()}
+        bases = self._all({name: partial(of_server, name, server, ()) for name, server in under.items()})
+        jobs = {name: partial(of_pair, name, *pair) for name, pair in pairs.items()}
+        return made | self._all(jobs)
+
+    def _all(self, jobs: Mapping[str, Callable[[], Image]]) -> dict[str, Image | BuildError]:
+        """What each of the jobs gives, several at a time, or why it gives nothing."""
+
+        def make(name: str, job: Callable[[], Image]) -> Image | BuildError:
             try:
-                staged = stage_server(server, applications, self._scratch / f"context-{server.name}")
-                return self._image(server.name, staged)
+                return job()
             except ConfigurationError as error:
                 return BuildError(str(error))
             except BuildError as error:
                 if not ended.is_set():
-                    self._say(f"{server.name}: unavailable")  # the run says why, of each of its subjects
+                    self._say(f"{name}: unavailable")  # the run says why, of each of its subjects
                 return error
 
         ended = threading.Event()
         with ThreadPoolExecutor(BUILDS_AT_ONCE) as pool:
-            builds = {server.name: pool.submit(make, (server, apps)) for server, apps in servers}
+            builds = {name: pool.submit(make, name, job) for name, job in jobs.items()}
             try:
                 return {name: build.result() for name, build in builds.items()}
             finally:  # whoever ends the lab does not wait for the rest of the builds
@@ -365,8 +200,9 @@ class Images:
         """
         return self._image("loadgen", stage_loadgen(workloads, self._scratch / "context-loadgen"))
 
-    def _image(self, name: str, staged: Staged) -> Image:
-        tag = f"gatebench/{name}:{staged.key}"
+    def _image(self, name: str, staged: Staged, *, on: Image | None = None) -> Image:
+        """The image of a context, built where it is missing; `on` is that of the lab which it builds on."""
+        tag = f"gatebench/{name.replace('+', '-')}:{staged.key}"
         if self._engine.image(tag) is None:
             self._say(f"{name}: building its image")
             self._build(name, tag, staged)
@@ -375,7 +211,8 @@ class Images:
         if found is None:
             raise BuildError(f"the image {tag} was built and is not there; start again")
         contents = self._contents(tag, str(found["Id"]))
-        base_name = base_of((staged.context / staged.dockerfile).read_text(encoding="utf-8"))
+        dockerfile = (staged.context / staged.dockerfile).read_text(encoding="utf-8")
+        base_name = on.facts.base if on is not None else base_of(dockerfile)
         base = self._engine.image(base_name)
         facts = ImageMeta(
             name=tag,
@@ -389,6 +226,7 @@ class Images:
         return Image(tag, facts.id, facts, dict(sorted(contents.packages.items())))
 
     def _build(self, name: str, tag: str, staged: Staged) -> None:
+        name = name.replace("+", "-")
         service = Service(
             name=name,
             image=tag,

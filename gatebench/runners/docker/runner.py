@@ -327,7 +327,7 @@ class DockerRunner:
     def _service(self, launch: Launch, port: int) -> Service:
         return server_service(
             launch.subject,
-            image=self.images[launch.subject.server.name].name,
+            image=self.images[launch.subject.environment].name,
             host=self.listen_host,
             port=str(port),
             budget=self.budget,
@@ -372,7 +372,7 @@ class DockerRunner:
         failure: str,
     ) -> Instance | ServerFailure:
         container = containers.get(service_name(launch.subject.id))
-        image = self.images[launch.subject.server.name]
+        image = self.images[launch.subject.environment]
         if failure and self.engine.image(image.name) is None:
             text = f"its image {image.name} was removed after the run had begun; start again, which builds it"
             return ServerFailure("start", text)

@@ -297,7 +297,7 @@ def server_service(
         host: address to listen at.
         port: digits, or Compose's text for them, as all that is filled in.
         budget: its cores (none given: all), workers and threads.
-        environment: more variables; the variant's own win.
+        environment: more variables; the application's and then the variant's own win.
     """
     variant = subject.variant
     values = {
@@ -315,6 +315,7 @@ def server_service(
     variables: dict[str, str] = {
         "PYTHONPATH": python_path(subject.application),
         **(environment or {}),
+        **subject.application.environment,
         **{name: Interpolated(text) for name, text in own.items()},
     }
     if variant.files:

@@ -133,4 +133,5 @@ def _values(check: Check) -> dict[str, Any]:
         if scope is None
         else {"routes": sorted(scope.routes), "keeps": scope.keeps, "sockets": sorted(scope.sockets)},
         "asks": [request_values(each) for each in check.asks],
+        "routes": None if check.routes is None else sorted(check.routes),
     }

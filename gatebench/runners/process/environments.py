@@ -21,8 +21,9 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from gatebench.machine.processes import OWNER_VARIABLE, Owner
+from gatebench.registry.requirements import joined
 from gatebench.words.errors import GatebenchError
-from gatebench.words.model import Server, Variant
+from gatebench.words.model import Application, Server, Variant
 
 LAST_LINES = 8
 PIN = (
@@ -61,6 +62,10 @@ _NEXT_STEPS: tuple[tuple[tuple[str, ...], str], ...] = (
         "the disk is full: free some space (`uv cache prune` helps), then run it again",
     ),
     (
+        ("no solution found", "conflicting url", "requirements are unsatisfiable"),
+        "the requirements contradict each other: change those of the application, or leave this pair out",
+    ),
+    (
         ("hash mismatch",),
         "a package is not the one that was pinned: try `uv cache clean`, then another package index",
     ),
@@ -83,11 +88,36 @@ class InstallError(Exception):
     """Installing failed; its text says why and what to do next, with the last lines of uv's output."""
 
 
-def install(server: Server, folder: Path) -> None:
-    """Makes the environment of a server at `folder`, where nothing is yet.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an environment is made for: a server, or a server with an application that brings requirements."""
+
+    server: Server
+    application: Application | None = None
+
+    @property
+    def name(self) -> str:
+        """`uvicorn` or `uvicorn+flask`: as `Subject.environment`."""
+        return self.server.name + (f"+{self.application.name}" if self.application else "")
+
+    @property
+    def requirements(self) -> bytes:
+        """What is installed, as one file."""
+        if self.application is None:
+            return self.server.requirements.read_bytes()
+        return joined(self.server, self.application, str(self.application.folder)).encode()
+
+    @property
+    def pinned(self) -> bool:
+        """Whether every requirement has its version and its hash."""
+        return self.server.pinned and (self.application is None or self.application.pinned)
+
+
+def install(wanted: Wanted, folder: Path) -> None:
+    """Makes an environment at `folder`, where nothing is yet.
 
     Args:
-        server: its requirements are installed; where they are pinned, each must match its hash.
+        wanted: its requirements are installed; where they are pinned, each must match its hash.
         folder: where the environment stays, since its scripts hold its path.
 
     Raises:
@@ -96,10 +126,15 @@ def install(server: Server, folder: Path) -> None:
     uv = find_uv_bin()
     variables = uv_variables(os.environ)
     python = folder / "bin" / "python"
-    pinned = ("--require-hashes",) if server.pinned else ()
+    pinned = ("--require-hashes",) if wanted.pinned else ()
+    server = wanted.server
     _run((uv, "venv", "--python", sys.executable, str(folder)), server.folder, variables)
+    requirements = server.requirements
+    if wanted.application is not None:
+        requirements = folder / "requirements.txt"
+        requirements.write_bytes(wanted.requirements)
     _run(
-        (uv, "pip", "install", "--python", str(python), *pinned, "--requirements", str(server.requirements)),
+        (uv, "pip", "install", "--python", str(python), *pinned, "--requirements", str(requirements)),
         server.folder,
         variables,
     )
@@ -192,12 +227,12 @@ class Unavailable:
 
 
 def prepare(
-    servers: Sequence[Server], cache: Path, *, report: Callable[[str], None]
+    wanted: Sequence[Wanted], cache: Path, *, report: Callable[[str], None]
 ) -> dict[str, Environment | Unavailable]:
-    """Each server's environment in `cache`, made where it is missing; one that fails stops no other.
+    """Each environment in `cache`, made where it is missing; one that fails stops no other.
 
     Args:
-        servers: with distinct names.
+        wanted: with distinct names.
         cache: folder of the environments, made where missing; several runs may share it at once.
         report: gets one line for each environment that is begun, finished or refused. It is called from
             several threads, one call at a time.
@@ -219,8 +254,8 @@ def prepare(
             report(line)
 
     with ThreadPoolExecutor(max_workers=BUILDS_AT_ONCE) as pool:
-        made = pool.map(lambda server: _prepare_one(server, cache, report_one), servers)
-        return {server.name: environment for server, environment in zip(servers, made, strict=True)}
+        made = pool.map(lambda each: _prepare_one(each, cache, report_one), wanted)
+        return {each.name: environment for each, environment in zip(wanted, made, strict=True)}
 
 
 def missing_needs(variant: Variant, environment: Environment | None) -> tuple[str, ...]:
@@ -239,15 +274,15 @@ def remedy_for(server: Server, missing: Sequence[str]) -> str:
     )
 
 
-def environment_folder(server: Server, cache: Path) -> Path:
-    """Where a server's environment belongs: under its name and a key of its requirements and this Python."""
+def environment_folder(wanted: Wanted, cache: Path) -> Path:
+    """Where an environment belongs: under its name and a key of its requirements and this Python."""
     python = f"{platform.python_version()} {sysconfig.get_config_var('SOABI')} {platform.machine()}"
-    content = server.requirements.read_bytes() + b"\0" + python.encode()
-    return cache / f"{server.name}-{hashlib.sha256(content).hexdigest()[:12]}"
+    content = wanted.requirements + b"\0" + python.encode()
+    return cache / f"{wanted.name}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
-def _prepare_one(server: Server, cache: Path, report: Callable[[str], None]) -> Environment | Unavailable:
-    folder = environment_folder(server, cache)
+def _prepare_one(wanted: Wanted, cache: Path, report: Callable[[str], None]) -> Environment | Unavailable:
+    server, folder = wanted.server, environment_folder(wanted, cache)
     with _locked(folder):
         if _is_complete(folder):
             return _environment(folder)
@@ -256,20 +291,20 @@ def _prepare_one(server: Server, cache: Path, report: Callable[[str], None]) -> 
         )
         remedy = remedy_for(server, missing)
         if server.variants and all(missing_needs(variant, None) for variant in server.variants):
-            report(f"{server.name}: unavailable: {remedy}")
+            report(f"{wanted.name}: unavailable: {remedy}")
             return Unavailable(remedy)
-        report(f"{server.name}: installing into {folder}")
+        report(f"{wanted.name}: installing into {folder}")
         try:
             if folder.exists():  # a run that was killed left it behind, or the cache was moved
                 shutil.rmtree(folder)
-            install(server, folder)
+            install(wanted, folder)
             (folder / _MARKER).write_text(str(folder), encoding="utf-8")
         except (InstallError, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             reason = "\n".join(filter(None, (str(error), remedy)))
-            report(f"{server.name}: unavailable: {reason}")
+            report(f"{wanted.name}: unavailable: {reason}")
             return Unavailable(reason)
-        report(f"{server.name}: installed")
+        report(f"{wanted.name}: installed")
         return _environment(folder)
 
 

@@ -42,6 +42,7 @@ from gatebench.runners.base import Around, Counters, Instance, Launch, Memory, R
 from gatebench.runners.process.environments import (
     Environment,
     Unavailable,
+    Wanted,
     missing_needs,
     prepare,
     remedy_for,
@@ -49,7 +50,7 @@ from gatebench.runners.process.environments import (
 from gatebench.runners.session import watched
 from gatebench.words.commands import fill, fill_table
 from gatebench.words.errors import ServerFailure
-from gatebench.words.model import Server, Subject
+from gatebench.words.model import Subject
 from gatebench.words.options import Budget
 from gatebench.words.paths import HOST
 
@@ -232,16 +233,24 @@ class ProcessRunner:
         self._ports: set[int] = set()
 
     def prepare(self, subjects: Sequence[Subject]) -> dict[str, Readiness]:
-        """Installs what the subjects need, each server in an environment of its own."""
-        servers: dict[str, Server] = {subject.server.name: subject.server for subject in subjects}
-        made = prepare(tuple(servers.values()), self._cache, report=self._report)
+        """Installs what the subjects need, each server in an environment of its own.
+
+        A server and an application that brings requirements have one together.
+        """
+        wanted = {
+            each.environment: Wanted(
+                each.server, each.application if each.application.requirements is not None else None
+            )
+            for each in subjects
+        }
+        made = prepare(tuple(wanted.values()), self._cache, report=self._report)
         readiness = {}
         for subject in subjects:
-            environment = made[subject.server.name]
+            environment = made[subject.environment]
             if isinstance(environment, Unavailable):
                 readiness[subject.id] = Readiness(environment.reason, {})
                 continue
-            self._environments[subject.server.name] = environment
+            self._environments[subject.environment] = environment
             missing = missing_needs(subject.variant, environment)
             reason = remedy_for(subject.server, missing) if missing else unreadable(subject, environment)
             readiness[subject.id] = Readiness(reason, environment.packages)
@@ -298,7 +307,7 @@ class ProcessRunner:
             port = fresh_port(HOST, self._ports)
         elif not is_free(HOST, port):
             raise ServerFailure("start", f"port {port} is in use; choose another one (--port)")
-        environment = OWN if subject.responder else self._environments[subject.server.name]
+        environment = OWN if subject.responder else self._environments[subject.environment]
         work = self._scratch / f"{subject.id}-{port}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -323,12 +332,13 @@ class ProcessRunner:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             OWNER_VARIABLE: str(self._owner),
+            **subject.application.environment,
             **fill_table(subject.variant.environment, values),
         }
         executable = shutil.which(argv[0], path=variables["PATH"])
         if executable is None:
             raise ServerFailure(
-                "start", f"no command {argv[0]!r} in the environment of {subject.server.name}"
+                "start", f"no command {argv[0]!r} in the environment of {subject.environment}"
             )
         argv = (executable, *argv[1:])
         return ProcessInstance(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,23 @@ def test_the_report_decides_from_what_the_run_recorded(tmp_path: Path) -> None:
     why = "runs one worker process only: its command takes no {workers}"
     assert found["waitress"].reasons == (f"unsupported: waitress {why}",)
     assert short_reason(found["waitress"]) == f"unsupported: {why}"
+
+
+def test_an_application_takes_part_in_the_workloads_whose_routes_it_answers() -> None:
+    server = SUBJECTS["uvicorn"]
+    mine = replace(server.application, name="mine", routes=frozenset({"/plaintext"}))
+    levels = {
+        name: Cell(replace(server, application=mine), each, each.levels[0]).unsupported()
+        for name, each in REGISTRY.workloads.items()
+    }
+    asked = {name: each.routes for name, each in REGISTRY.workloads.items()}
+    assert {name for name, why in levels.items() if not why} == {
+        name for name, routes in asked.items() if routes <= {"/plaintext"}
+    }
+    assert levels["websocket"] == "uvicorn+mine: its application does not answer /ws/echo"
+
+
+def test_a_locust_file_asks_what_it_likes_of_any_application() -> None:
+    files = [each for each in REGISTRY.workloads.values() if each.locustfile is not None]
+    assert files
+    assert all(each.routes == frozenset() for each in files)

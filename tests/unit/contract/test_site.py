@@ -180,3 +180,17 @@ def test_the_agent_ends_with_its_input() -> None:
         AGENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_server_whose_application_declares_routes_is_asked_these_alone(site: Site) -> None:
+    broken = Faults(spoil={"GET /": lambda data: data.replace(b"Gatebench", b"Gatemench")})
+    with ContractServer(broken) as server:
+        whole = check(server.port)
+        part = replace(
+            whole, supports=frozenset({"close", "keep-alive"}), routes=frozenset({"/json", "/echo"})
+        )
+        (heard,) = site.ready([part], SOON_S)
+        found, everything = site.verify([part, whole], thorough=False, timeout_s=2.0)
+    assert heard.outcome == "right"
+    assert found == ()
+    assert any(each.case == "GET /" for each in everything)

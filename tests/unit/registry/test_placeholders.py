@@ -9,8 +9,8 @@ import pytest
 from gatebench.registry.registry import load_registry
 from gatebench.registry.servers import parse_server
 from gatebench.results.bundle import keep_sources, kept_registry
-from gatebench.runners.docker.images import stage_server
 from gatebench.runners.docker.services import server_service
+from gatebench.runners.docker.staging import stage_server
 from gatebench.words.commands import fill, fill_table
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Application, Subject, takes_workers

@@ -13,6 +13,7 @@ import pytest
 from gatebench.runners.process.environments import (
     Environment,
     Unavailable,
+    Wanted,
     environment_folder,
     explain,
     missing_needs,
@@ -74,7 +75,7 @@ def test_another_version_gets_another_environment(shelf: Shelf) -> None:
 
 def test_an_environment_that_was_not_finished_is_made_again(shelf: Shelf) -> None:
     server = shelf.server(shelf.add_wheel())
-    leftover = environment_folder(server, shelf.cache) / "bin" / "leftover"
+    leftover = environment_folder(Wanted(server), shelf.cache) / "bin" / "leftover"
     leftover.parent.mkdir(parents=True)
     leftover.touch()
     made, _ = shelf.prepare(server)
@@ -193,3 +194,43 @@ def test_an_index_that_cannot_be_reached_is_said_so(shelf: Shelf, monkeypatch: p
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     made, _ = shelf.prepare(shelf.server("demo==1.0\n"))
     assert "the package index cannot be reached" in reason(made["demo"])
+
+
+# A server together with an application ----------------------------------------------------------------------
+
+
+def test_an_application_is_installed_together_with_its_server_and_beside_the_servers_own(
+    shelf: Shelf,
+) -> None:
+    server = shelf.server(shelf.add_wheel())
+    pair, said = shelf.prepare_pair(server, shelf.application(shelf.add_wheel("3.0", "frame", needs="demo")))
+    assert environment(pair).packages == {"demo": "1.0", "frame": "3.0"}
+    assert [line.split(" into ")[0] for line in said] == ["demo+mine: installing", "demo+mine: installed"]
+    alone, _ = shelf.prepare(server)
+    assert environment(alone["demo"]).packages == {"demo": "1.0"}
+
+
+def test_a_pair_is_reused_until_the_requirements_of_one_of_them_change(shelf: Shelf) -> None:
+    server, frame = shelf.server(shelf.add_wheel()), shelf.add_wheel("3.0", "frame")
+    first, _ = shelf.prepare_pair(server, shelf.application(frame))
+    again, nothing = shelf.prepare_pair(server, shelf.application(frame))
+    assert again == first
+    assert nothing == []
+    newer, _ = shelf.prepare_pair(server, shelf.application(shelf.add_wheel("4.0", "frame")))
+    assert environment(newer).packages == {"demo": "1.0", "frame": "4.0"}
+
+
+def test_where_both_pin_a_package_the_servers_version_is_installed(shelf: Shelf) -> None:
+    older, newer = shelf.add_wheel("1.0"), shelf.add_wheel("2.0")
+    pair, _ = shelf.prepare_pair(shelf.server(older), shelf.application(newer))
+    assert environment(pair).packages == {"demo": "1.0"}
+
+
+def test_a_pair_whose_requirements_contradict_each_other_is_unavailable_with_the_reason(shelf: Shelf) -> None:
+    server = shelf.server(shelf.add_wheel("1.0"))
+    frame = shelf.add_wheel("3.0", "frame", needs="demo>=2")
+    pair, said = shelf.prepare_pair(server, shelf.application(frame + shelf.add_wheel("2.0")))
+    assert "frame==3.0 depends on demo>=2" in " ".join(reason(pair).split())
+    assert "the requirements contradict each other" in reason(pair)
+    assert said[-1].startswith("demo+mine: unavailable: ")
+    assert not [path for path in shelf.cache.glob("demo+mine-*") if path.is_dir()]

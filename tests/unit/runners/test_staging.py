@@ -17,8 +17,8 @@ from gatebench.registry.registry import load_registry
 from gatebench.registry.servers import parse_application, parse_server
 from gatebench.registry.workloads import parse_workload
 from gatebench.results.bundle import keep_sources, kept_registry
-from gatebench.runners.docker.images import Staged, stage_loadgen, stage_server
 from gatebench.runners.docker.services import app_file, python_path, workload_folder
+from gatebench.runners.docker.staging import Staged, stage_loadgen, stage_pair, stage_server
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Application, Server
 from gatebench.words.paths import ROOT
@@ -331,3 +331,47 @@ def test_a_linked_package_outside_the_servers_folder_is_refused_and_one_inside_i
     inside = own_server(tmp_path / "inside", "-e .\n--editable=./sub\n")
     (inside.folder / "pyproject.toml").write_text("[project]\n")
     assert "servers/inside/pyproject.toml" in names(stage(inside))
+
+
+# An application with requirements of its own ----------------------------------------------------------------
+
+
+def framed(folder: Path, requirements: str = "demo\n") -> Application:
+    folder.mkdir(parents=True)
+    (folder / "wsgi.py").write_text("app = None\n")
+    (folder / "requirements.txt").write_text(requirements)
+    return parse_application(folder, folder.parent)
+
+
+def test_an_application_with_requirements_is_built_on_its_servers_image(tmp_path: Path) -> None:
+    application = framed(tmp_path / "mine" / "shop", "demo==2.0\n")
+    server = own_server(tmp_path / "own" / "demo", "gunicorn\n")
+    staged = stage_pair(server, application, "gatebench/demo:1234", tmp_path / "context")
+    assert {"Dockerfile", "requirements.txt", "own/shop/wsgi.py", "apps/contract.toml"} <= names(staged)
+    assert not any(name.startswith("servers/") for name in names(staged))
+    assert staged.build_args == {"BASE": "gatebench/demo:1234", "PIP_OPTIONS": "", "SERVER": "demo"}
+    text = (staged.context / "requirements.txt").read_text()
+    assert text.startswith("gunicorn\n")
+    assert text.endswith("demo==2.0\n")
+
+
+def test_the_image_of_a_pair_is_another_where_its_servers_is(tmp_path: Path) -> None:
+    application = framed(tmp_path / "mine" / "shop")
+    keys = {
+        stage_pair(UVICORN, application, f"gatebench/uvicorn:{base}", tmp_path / f"context-{number}").key
+        for number, base in enumerate(("1", "1", "2"))
+    }
+    assert len(keys) == 2
+
+
+def test_what_an_application_links_must_lie_in_its_folder_where_an_image_is_made(tmp_path: Path) -> None:
+    application = framed(tmp_path / "mine" / "shop", "-e ../elsewhere\n")
+    said = problems(lambda: stage_pair(UVICORN, application, "gatebench/uvicorn:1", tmp_path / "context"))
+    assert "-e ../elsewhere: lies outside" in said
+
+
+def test_a_shipped_application_has_its_place_in_the_package_where_it_is_built(tmp_path: Path) -> None:
+    flask = REGISTRY.applications["flask"]
+    staged = stage_pair(REGISTRY.servers["waitress"], flask, "gatebench/waitress:1", tmp_path / "context")
+    assert {"apps/flask/wsgi.py", "apps/plain/routes.py", "apps/flask/app.toml"} <= names(staged)
+    assert staged.build_args["PIP_OPTIONS"] == "--require-hashes"
