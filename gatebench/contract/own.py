@@ -25,9 +25,9 @@ SHOWN = 60
 """Bytes of a body around a difference."""
 BEFORE = 24
 MOST_CONTEXT = 80
-_CONTEXT = re.compile(rb"(?:[^\s<>]+[ \t]+)?[^\s<>]*\Z")
+_CONTEXT = re.compile(rb"(?:[!-;=?-~]+[ \t]+)?[!-;=?-~]*\Z")
 """What a proposed pattern begins with: the word before what varies, and the one before that."""
-_TOKEN = re.compile(rb"[0-9A-Za-z_.:+/=-]")
+_TOKEN = re.compile(rb"[0-9A-Za-z_.:+/-]")
 
 
 @dataclass(frozen=True, slots=True)
