@@ -1,4 +1,4 @@
-"""An application of one's own in one command: its answers are learned, held to, kept; nothing is left running."""
+"""An application of one's own in one command: what is learned, held to and kept; nothing is left running."""
 
 from __future__ import annotations
 
