@@ -41,7 +41,7 @@ def problems(tmp_path: Path, text: str = APP, **options: object) -> tuple[str, .
 def test_an_application_declares_its_title_its_routes_and_its_variables(tmp_path: Path) -> None:
     found = parse(tmp_path)
     assert (found.title, found.homepage) == ("Demo", "https://example.org/")
-    assert found.routes == {"/", "/wait/{ms}", "/ws/echo"}
+    assert found.routes == frozenset({"/", "/wait/{ms}", "/ws/echo"})
     assert found.environment == {"DEMO": "yes"}
     assert found.unanswered({"/", "/json"}) == {"/json"}
 
