@@ -230,7 +230,7 @@ def test_a_pair_whose_requirements_contradict_each_other_is_unavailable_with_the
     server = shelf.server(shelf.add_wheel("1.0"))
     frame = shelf.add_wheel("3.0", "frame", needs="demo>=2")
     pair, said = shelf.prepare_pair(server, shelf.application(frame + shelf.add_wheel("2.0")))
-    assert "frame==3.0 depends on demo>=2" in " ".join(reason(pair).split())
     assert "the requirements contradict each other" in reason(pair)
+    assert "depend on demo>=2 and you require demo==1.0" in " ".join(reason(pair).split())
     assert said[-1].startswith("demo+mine: unavailable: ")
     assert not [path for path in shelf.cache.glob("demo+mine-*") if path.is_dir()]

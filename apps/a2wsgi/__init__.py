@@ -1,0 +1,1 @@
+"""The plain application, each form made of the other by a2wsgi."""

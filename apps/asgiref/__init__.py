@@ -1,0 +1,1 @@
+"""The plain WSGI application as ASGI, by asgiref, which Django has its threads from."""

@@ -1,0 +1,1 @@
+"""The plain application in Starlette behind a middleware that is a BaseHTTPMiddleware."""

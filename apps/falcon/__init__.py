@@ -1,0 +1,1 @@
+"""The contract's main routes in Falcon, in both of its forms."""
