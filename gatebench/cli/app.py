@@ -28,6 +28,11 @@ from gatebench.cli.options import (
     Engines,
     LoadBind,
     Out,
+    OwnApps,
+    OwnDir,
+    OwnPaths,
+    OwnRequirements,
+    OwnVariables,
     Port,
     Precise,
     RunnerName,
@@ -35,6 +40,7 @@ from gatebench.cli.options import (
     ServersDirs,
     Strict,
     SubjectName,
+    Varies,
     Workers,
     WorkloadNames,
     WorkloadsDirs,
@@ -79,6 +85,12 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     servers_dir: ServersDirs = None,
     apps_dir: AppsDirs = None,
     workloads_dir: WorkloadsDirs = None,
+    own_apps: OwnApps = None,
+    own_dir: OwnDir = None,
+    requirements: OwnRequirements = None,
+    paths: OwnPaths = None,
+    varies: Varies = None,
+    own_variables: OwnVariables = None,
     profile: Annotated[str, option("--profile", PLAN, "Choose smoke, standard or full.")] = "standard",
     budget: Budget = None,
     precision: Precise = None,
@@ -120,6 +132,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measure subjects under workloads and write a results folder."""
     from gatebench.cli import run as running
+    from gatebench.cli.own_application import asked_for, folders_of, own_runner
     from gatebench.cli.precision import choose_precision
     from gatebench.load.locust_options import with_locust_options
     from gatebench.machine.processes import interrupt_once
@@ -128,6 +141,16 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     from gatebench.run.run import new_seed
     from gatebench.words.options import RunRequest, choose_server_options
 
+    console = Console()
+    interrupt_once()
+    own = asked_for(own_apps or (), own_dir, requirements, paths or (), varies or (), own_variables or ())
+    if own is not None:
+        runner = own_runner(runner, apps or ())
+        made = ctx.with_resource(folders_of(own, lambda line: _tell(console, line)))
+        _tell(console, *made.told)
+        apps_dir, apps = [*(apps_dir or ()), made.apps_dir], [made.application]
+        workloads_dir = [*(workloads_dir or ()), made.workloads_dir]
+        workloads = workloads or list(made.workloads)
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
     choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = running.all_of(
         lambda: running.choose_runner(runner),
@@ -162,8 +185,6 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         claims=claim_files,
         precision=asked,
     )
-    console = Console()
-    interrupt_once()
     _tell(console, *chosen.left_out)
     outcome = running.measure(request, choice, containers, console)
     raise typer.Exit(running.conclude(outcome, console, strict=strict))

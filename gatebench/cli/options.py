@@ -15,6 +15,7 @@ from gatebench.words.errors import ConfigurationError
 from gatebench.words.text import listed, near
 
 SELECTION, PLAN, SERVERS, LOAD = "Selection", "Plan", "Servers", "Load"
+OWN = "Your own application"
 CONTAINERS, OUTPUT, OPTIONS = "Containers", "Output", "Options"
 """Panels of a command's help."""
 SEVERAL: Any = {"parser": Path}
@@ -115,6 +116,29 @@ Port = Annotated[
 ]
 RunFolder = Annotated[Path, argument("RUN", "Results folder of the run.", show_default="results/latest")]
 SubjectName = Annotated[str, argument("SERVER", "Subject, such as uvicorn or uvicorn+bare.")]
+
+
+OwnApps = Annotated[
+    list[str] | None,
+    option("--app", OWN, "Measure this application of your own: module:name or module:factory()."),
+]
+OwnDir = Annotated[
+    Path | None, option("--app-dir", OWN, "Import it from this folder. Default: where you are.")
+]
+OwnRequirements = Annotated[
+    Path | None,
+    option("--requirements", OWN, "Install what this file lists beside each server. Default: the folder's."),
+]
+OwnPaths = Annotated[
+    list[str] | None, option("--paths", OWN, "Ask these paths: '/ /api/items?page=2'. Default: /.")
+]
+Varies = Annotated[
+    list[str] | None,
+    option("--varies", OWN, "Let what matches this regular expression differ between answers; repeatable."),
+]
+OwnVariables = Annotated[
+    list[str] | None, option("--app-env", OWN, "Set NAME=VALUE for the application; repeatable.")
+]
 
 
 class Command(TyperCommand):

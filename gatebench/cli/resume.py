@@ -26,6 +26,7 @@ from gatebench.cli.run import (
     find_references,
     measure,
 )
+from gatebench.results.answers import compared, kept_answers
 from gatebench.results.bundle import FOLDER, claims_of, kept_registry, unpacked
 from gatebench.results.earlier import Earlier
 from gatebench.results.schema import SCHEMA, RunMeta
@@ -240,6 +241,8 @@ def reproduce_run(
         if status == EXIT_INTERRUPTED or not outcome.reported:
             return status
         here = load_run(outcome.folder)
+        for line in compared(kept_answers(folder), kept_answers(outcome.folder)):
+            console.print(f"learned: {line}", markup=False, highlight=False, soft_wrap=True)
         return tell(original, here, claims_of(folder / FOLDER), console)
 
 

@@ -184,18 +184,18 @@ class HttpProbe(Wire):
             target: path and query string, percent-encoded.
             body: the request's body.
             chunked: send the body in chunks, without its length.
-            headers: more headers than Host and the body's framing.
+            headers: more headers than the body's framing; `Host` among them where it is not the address.
 
         Raises:
             WireError: no answer, or not one in HTTP.
         """
         self.restart_clock()
         framing = [("Transfer-Encoding", "chunked")] if chunked else []
-        if not chunked and (body or method in ("POST", "PUT")):
+        if not chunked and (body or method in ("POST", "PUT", "PATCH")):
             framing = [("Content-Length", str(len(body)))]
-        request = h11.Request(
-            method=method, target=target, headers=[("Host", self.address), *headers, *framing]
-        )
+        given = list(headers)
+        host = [] if any(name.lower() == "host" for name, _ in given) else [("Host", self.address)]
+        request = h11.Request(method=method, target=target, headers=[*host, *given, *framing])
         try:
             if self._http.our_state is h11.DONE:
                 self._http.start_next_cycle()

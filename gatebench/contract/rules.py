@@ -282,13 +282,14 @@ class Contract:
         for workload in workloads:
             if workload.locustfile is not None:
                 return None
-            request = workload.request
             if workload.transport == "websocket":
-                sockets.add(request.path)
+                sockets.add(workload.request.path)
                 continue
-            _, route, _ = self._decide(request.method, request.path, len(request.body))
-            routes.update([route.form] if route is not None else [])
-            keeps = keeps or workload.transport == "keep-alive"
+            asked = [each for each in workload.requests if each.answer is None]
+            for request in asked:
+                _, route, _ = self._decide(request.method, request.path, len(request.body))
+                routes.update([route.form] if route is not None else [])
+            keeps = keeps or bool(asked and workload.transport == "keep-alive")
         return Scope(frozenset(routes), keeps, frozenset(sockets))
 
     def within(self, scope: Scope) -> Contract:

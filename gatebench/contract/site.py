@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+from gatebench.contract import own
 from gatebench.contract.file import load_contract
 from gatebench.contract.probe import CLOSE, HttpProbe, NotHttpError, WireError
 from gatebench.contract.rules import Contract, Scope
 from gatebench.contract.verify import Difference, differences, verify
 from gatebench.words.errors import ServerFailure
-from gatebench.words.model import Capability, Interface
+from gatebench.words.model import Capability, Interface, Request
 
 RETRY_S = 0.02
 ATTEMPT_S = 2.0
@@ -83,8 +84,10 @@ class Listening:
         return self._last
 
 
-def ask_once(host: str, port: int, contract: Contract) -> Heard:
-    """What comes of asking for the contract's first case, `GET /`, now; a server has `ATTEMPT_S` for it."""
+def ask_once(host: str, port: int, contract: Contract, request: Request | None = None) -> Heard:
+    """What comes of asking for the contract's first case, or that request, now, within `ATTEMPT_S`."""
+    if request is not None:
+        return _ask_own(host, port, request)
     case = contract.first
     send = case.send.make()
     try:
@@ -101,17 +104,33 @@ def ask_once(host: str, port: int, contract: Contract) -> Heard:
     return Heard("starting" if received.status in STARTING else "wrong", "\n".join(map(str, found)))
 
 
-def ask_until_right(host: str, port: int, contract: Contract, within_s: float) -> Heard:
-    """Asks for the contract's first case again and again until it is right; what came last.
+def _ask_own(host: str, port: int, request: Request) -> Heard:
+    try:
+        found = own.ask_right(host, port, request, ATTEMPT_S)
+    except NotHttpError as error:
+        return Heard("wrong", f"{request.name}: {error}")
+    except WireError as error:
+        return Heard("silent", f"{request.name}: {error}")
+    if not found:
+        return Heard("right")
+    starting = any(each.aspect == "status" and each.got[:3] in map(str, STARTING) for each in found)
+    return Heard("starting" if starting else "wrong", "\n".join(map(str, found)))
+
+
+def ask_until_right(
+    host: str, port: int, contract: Contract, within_s: float, request: Request | None = None
+) -> Heard:
+    """Asks for `GET /`, or that request, again and again until it is right; what came last.
 
     Args:
         host: where the server will listen.
         port: where the server will listen.
         contract: what is held to.
         within_s: after so many seconds no other attempt begins; the last one is not cut short.
+        request: what is asked instead, and says itself what must come back.
     """
     end_s = time.monotonic() + within_s
-    while (heard := ask_once(host, port, contract)).outcome != "right" and time.monotonic() < end_s:
+    while (heard := ask_once(host, port, contract, request)).outcome != "right" and time.monotonic() < end_s:
         time.sleep(RETRY_S)
     return heard
 
@@ -172,6 +191,7 @@ class Check:
     Attributes:
         scope: the part of the contract that it is held to; None for all of it.
         routes: what its application declares, and all that it is held to; None for the whole contract.
+        asks: requests of which the workloads themselves say, or learn, what must come back.
     """
 
     host: str
@@ -181,11 +201,16 @@ class Check:
     workers: int = 1
     scope: Scope | None = None
     routes: frozenset[str] | None = None
+    asks: tuple[Request, ...] = ()
 
     def part_of(self, contract: Contract) -> Contract:
         """What of the contract is asked."""
         declared = contract.declared(self.routes)
         return declared if self.scope is None else declared.within(self.scope)
+
+    def first(self, contract: Contract) -> Request | None:
+        """What is asked until the server is ready, where that is no route of the contract."""
+        return self.asks[0] if self.asks and not self.part_of(contract).cases else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +240,9 @@ class Site(Protocol):
     def fetch(self, addresses: Sequence[Address], target: str, *, timeout_s: float) -> list[Fetched]:
         """For each server, its answer to one GET, which has at most 256 KiB."""
 
+    def listen(self, checks: Sequence[Check], *, timeout_s: float) -> list[list[tuple[own.Told, ...]]]:
+        """For each server and each of the requests that it is asked, its different answers."""
+
 
 class LocalSite:
     """This machine."""
@@ -236,11 +264,17 @@ class LocalSite:
         """For each server, its answer to one GET, which has at most 256 KiB."""
         return fetch_all(addresses, target, timeout_s=timeout_s)
 
+    def listen(self, checks: Sequence[Check], *, timeout_s: float) -> list[list[tuple[own.Told, ...]]]:
+        """For each server and each of the requests that it is asked, its different answers."""
+        return listen_all(checks, timeout_s=timeout_s)
+
 
 def ready(checks: Sequence[Check], contract: Contract, within_s: float) -> list[Heard]:
     """As `Site.ready`, from this machine; all servers are asked at once."""
     return _at_once(
-        lambda check: ask_until_right(check.host, check.port, contract.declared(check.routes), within_s),
+        lambda check: ask_until_right(
+            check.host, check.port, contract.declared(check.routes), within_s, check.first(contract)
+        ),
         checks,
         threads=len(checks),
     )
@@ -252,7 +286,7 @@ def verify_all(
     """As `Site.verify`, from this machine."""
 
     def differences_of(check: Check) -> tuple[Difference, ...]:
-        return verify(
+        of_contract = verify(
             check.interface,
             check.supports,
             check.host,
@@ -262,8 +296,31 @@ def verify_all(
             timeout_s=timeout_s,
             workers=check.workers,
         )
+        return (*of_contract, *_own_differences(check, timeout_s))
 
     return _at_once(differences_of, checks, threads=VERIFY_THREADS)
+
+
+def _own_differences(check: Check, timeout_s: float) -> tuple[Difference, ...]:
+    """Every difference from what workloads say of their answers, each once however often it came."""
+    heard = zip(check.asks, _listen(check, timeout_s), strict=True)
+    return tuple(
+        dict.fromkeys(
+            each for request, several in heard for told in several for each in own.differences(request, told)
+        )
+    )
+
+
+def _listen(check: Check, timeout_s: float) -> list[tuple[own.Told, ...]]:
+    keeps = "keep-alive" in check.supports
+    return [
+        own.ask_for(check.host, check.port, each, keeps=keeps, timeout_s=timeout_s) for each in check.asks
+    ]
+
+
+def listen_all(checks: Sequence[Check], *, timeout_s: float) -> list[list[tuple[own.Told, ...]]]:
+    """As `Site.listen`, from this machine."""
+    return _at_once(lambda check: _listen(check, timeout_s), checks, threads=VERIFY_THREADS)
 
 
 def fetch_all(addresses: Sequence[Address], target: str, *, timeout_s: float) -> list[Fetched]:

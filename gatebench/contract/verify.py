@@ -278,7 +278,8 @@ class _Server:
             with HttpProbe(self.host, self.port, self.timeout_s) as probe:
                 for number, case in enumerate(requests, start=1):
                     name = f"{case.name} (request {number} of {len(requests)} on one connection)"
-                    found += self._ask(probe, case, name, CLOSE if kept and case is requests[-1] else ())
+                    last = number == len(requests)
+                    found += self._ask(probe, case, name, CLOSE if kept and last else ())
                 if not kept:
                     found += _check_end(probe, name, KEEP_ALIVE_NOT_DECLARED)
                 elif "close" in self.supports:

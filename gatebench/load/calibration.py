@@ -22,7 +22,7 @@ from gatebench.machine.processes import OWNER_VARIABLE, Owner, cpu_s
 from gatebench.results.columns import SHARED_LIMIT
 from gatebench.results.schema import NULL_RESPONDER, CeilingMeta
 from gatebench.runners.base import Counters, Launch, start_one
-from gatebench.runners.readiness import hold_to_contract
+from gatebench.runners.readiness import asks_of, hold_to_contract
 from gatebench.words.errors import GatebenchError, ServerFailure
 from gatebench.words.model import Cell, Level, Subject, Workload
 from gatebench.words.paths import HOST
@@ -319,7 +319,8 @@ def _capacity(cell: Cell, means: Means, logs: Path) -> float:
     log = logs / f"{cell.subject.id}-reference.log"
     instance = start_one(means.runner, Launch(cell.subject, log, hash_seed=1))
     try:
-        hold_to_contract(instance, means.site, thorough=False)
+        asks = asks_of([cell]).get(cell.subject.id, ())
+        hold_to_contract(instance, means.site, thorough=False, asks=asks)
         means.load.spawn([load_cell(cell, instance, means.contract)])
         try:
             rates = []

@@ -62,7 +62,8 @@ def responder_cells(
     """A cell for each level in which a null responder shows what the instrument can do.
 
     Not where a request waits by design, which a responder does not; nor where a search chooses the rate,
-    where connections idle, and where a Locust file asks for what nobody has held to a contract.
+    where connections idle, and where a Locust file or a workload's own requests ask for what no responder
+    knows.
 
     Args:
         workloads: those of the run.
@@ -78,4 +79,5 @@ def responder_cells(
 
 
 def _shows_a_limit(workload: Workload, level: Level) -> bool:
-    return level.model in {"closed", "open", "ladder"} and level.has_rate and not workload.service_s
+    known = not workload.own_requests and not workload.service_s
+    return level.model in {"closed", "open", "ladder"} and level.has_rate and known

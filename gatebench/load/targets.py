@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gatebench.contract.rules import Contract
 from gatebench.load.process import LoadCell
 from gatebench.runners.base import Instance
-from gatebench.words.model import Cell, Level, Transport, Workload
+from gatebench.words.model import Cell, Level, Request, Transport, Workload
 from loadtests.engine.protocol import Target
 
 
@@ -50,7 +52,33 @@ def target_of(workload: Workload, level: Level, contract: Contract, host: str, p
             message_bytes=request.message_bytes,
             window=level.window,
         )
-    return http_target(contract, host, port, transport, request.method, request.path, request.body)
+    first, *others = (_target(each, transport, contract, host, port) for each in workload.requests)
+    return replace(first, others=tuple(others))
+
+
+def _target(request: Request, transport: Transport, contract: Contract, host: str, port: int) -> Target:
+    """One request, and the answer that its workload or the contract has for it."""
+    answer = request.answer
+    if answer is None:
+        target = http_target(contract, host, port, transport, request.method, request.path, request.body)
+        return replace(target, share=request.share)
+    if answer.body is None:
+        raise ValueError(f"{request.name}: its answer was not learned")
+    return Target(
+        host,
+        port,
+        transport,
+        method=request.method,
+        path=request.path,
+        body=request.body,
+        status=answer.status,
+        headers={"content-type": answer.content_type} if answer.content_type else {},
+        answer=answer.body,
+        authority=dict(request.headers).get("host", ""),
+        request_headers=tuple(each for each in request.headers if each[0] != "host"),
+        varies=answer.varies,
+        share=request.share,
+    )
 
 
 def http_target(

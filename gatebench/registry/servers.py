@@ -204,7 +204,7 @@ def _application_faults(
             )
         elif route in sockets and "asgi.py" not in forms:
             yield ("routes",), f'"{route}" is a WebSocket, and WSGI has none; it needs an asgi.py'
-    if declared is not None and not {each.form for each in contract.routes} & {*declared}:
+    if declared and not {each.form for each in contract.routes} & {*declared}:
         yield ("routes",), "names no HTTP route, by which it would be known that a server is ready"
     for name in file.get("environment", {}):
         if name in _LABS_OWN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -212,6 +213,11 @@ Time = Annotated[str, read_by(seconds)]
 """A string that `gatebench.words.text.seconds` reads."""
 Span = Annotated[Time, read_by(_span)]
 """A time longer than 0."""
+
+
+def one_line(text: str) -> str:
+    """The text as a basic string of TOML, whose escapes are a part of JSON's (toml.io, "String")."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _told(faults: Iterable[Fault]) -> ValidationError:

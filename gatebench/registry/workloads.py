@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
@@ -16,6 +19,7 @@ from gatebench.registry.toml import (
     Fault,
     Finite,
     Many,
+    Place,
     Positive,
     Some,
     Span,
@@ -24,8 +28,10 @@ from gatebench.registry.toml import (
     Time,
     check,
     form_of,
+    like,
     load,
     one_of,
+    read_by,
 )
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import (
@@ -34,6 +40,7 @@ from gatebench.words.model import (
     Exchange,
     Level,
     Objective,
+    OwnAnswer,
     Request,
     Transport,
     Workload,
@@ -41,10 +48,24 @@ from gatebench.words.model import (
 from gatebench.words.paths import WORKLOAD_FILE
 from gatebench.words.plan import PROFILES
 from gatebench.words.text import listed, seconds
+from loadtests.engine.masked import compiled
 
 _Number = TypeVar("_Number", int, float)
 
 LOCUST_FILE = "locustfile.py"
+_PATH_CHARACTERS = "/%:@!$&'()*+,;=~-._?[]"
+"""Those beside letters and digits that are sent as they are written; `%` is of what was encoded before."""
+_FRAMING = (
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+"""Headers that are the engine's own: they frame the request, or decide what becomes of the connection."""
 SEQUENCE_DIGITS = 16
 """Every WebSocket message holds a number of so many digits, so that a stale echo is seen."""
 SERVICE_TIMES_PER_SLICE = 20
@@ -68,6 +89,24 @@ def _series(least: float) -> AfterValidator:
     return AfterValidator(series)
 
 
+def _not_framing(name: str) -> str:
+    if name.lower() in _FRAMING:
+        raise ValueError(f'"{name}" is set by the load engine, by `transport` and `body`; leave it out')
+    return name
+
+
+_HeaderName = Annotated[
+    str,
+    like(re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), "is no header's name"),
+    AfterValidator(_not_framing),
+]
+_HeaderValue = Annotated[
+    str,
+    like(
+        re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?"),
+        "is no header's value: visible ASCII, no space at its ends",
+    ),
+]
 _Counts = Annotated[Many[int], _series(1)]
 
 
@@ -112,13 +151,27 @@ class _Locust(Table):
 _Load = _Closed | _Open | _Ladder | _Objective | _Idle | _Locust
 
 
+class _Answer(Table):
+    learn: bool = False
+    status: Annotated[int, Field(ge=200, le=599)] = 200
+    content_type: str = ""
+    body: str | None = None
+    varies: Many[Annotated[Text, read_by(compiled)]] = ()
+
+
 class _Request(Table):
     path: Text
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    headers: dict[_HeaderName, _HeaderValue] = Field(default_factory=dict)
     body: str = ""
     body_bytes: Annotated[int, Field(ge=0)] = 0
     exchange: Exchange = "echo"
     message_bytes: Annotated[int, Field(ge=SEQUENCE_DIGITS)] = 64
+
+
+class _InTurn(_Request):
+    share: Annotated[int, Field(ge=1, le=1000)] = 1
+    answer: _Answer | None = None
 
 
 class _WorkloadFile(Table):
@@ -133,6 +186,8 @@ class _WorkloadFile(Table):
     share: Positive = 1.0
     load: Annotated[_Load, form_of("model", *get_args(_Load))]
     request: _Request | None = None
+    requests: Many[_InTurn] = ()
+    answer: _Answer | None = None
 
 
 def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
@@ -156,13 +211,14 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
     file = check(_WorkloadFile, data, path, problems, together)
     if problems or file is None:
         raise ConfigurationError(problems)
-    request = _request(file.request) if file.request else Request("GET", "/")
+    asked = _requests(file)
+    first, *others = asked or [Request("GET", "/")]
     return Workload(
         name=folder.name,
         folder=folder,
         description=file.description,
         transport=file.transport,
-        request=request,
+        request=first,
         levels=_levels(file.load),
         slice_s=seconds(file.slice),
         warmup_s=seconds(file.warmup),
@@ -175,16 +231,18 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
         arrivals=file.load.arrivals if isinstance(file.load, _Paced) else "poisson",
         reference=file.load.of if isinstance(file.load, _Ladder) else "",
         steps=file.load.connections if isinstance(file.load, _Idle) else (),
-        locustfile=None if file.request else locustfile,
-        routes=_routes(request, contract, file.transport) if file.request else frozenset(),
+        locustfile=locustfile if file.load.model == "locust" else None,
+        others=tuple(others),
+        routes=_routes(asked, contract, file.transport),
     )
 
 
-def _routes(request: Request, contract: Contract, transport: Transport) -> frozenset[str]:
-    """The forms of what a workload asks of the contract."""
+def _routes(requests: Iterable[Request], contract: Contract, transport: Transport) -> frozenset[str]:
+    """The forms of what a workload asks of the contract; of what it answers itself, none."""
     if transport == "websocket":
-        return frozenset({request.path})
-    return frozenset({contract.form_of(request.method, request.path, len(request.body))})
+        return frozenset(each.path for each in requests)
+    asked = (each for each in requests if each.answer is None)
+    return frozenset(contract.form_of(each.method, each.path, len(each.body)) for each in asked)
 
 
 def _levels(load: _Load) -> tuple[Level, ...]:
@@ -205,9 +263,45 @@ def _levels(load: _Load) -> tuple[Level, ...]:
             return tuple(Level(number, "locust") for number in load.users)
 
 
-def _request(table: _Request) -> Request:
+def _requests(file: _WorkloadFile) -> list[Request]:
+    """What a file asks, in its order; what it says of answers at large goes for those that say nothing."""
+    if file.request:
+        return [_request(file.request, file.answer)]
+    return [replace(_request(each, each.answer or file.answer), share=each.share) for each in file.requests]
+
+
+def _request(table: _Request, answer: _Answer | None) -> Request:
     body = BodySpec("bytes", str(table.body_bytes)).make() if table.body_bytes else table.body.encode()
-    return Request(table.method, table.path, body, table.exchange, table.message_bytes)
+    return Request(
+        table.method,
+        table.path if answer is None else encoded_path(table.path),
+        body,
+        table.exchange,
+        table.message_bytes,
+        tuple((name.lower(), value) for name, value in table.headers.items()),
+        None if answer is None else _answer(answer),
+    )
+
+
+def _answer(table: _Answer) -> OwnAnswer:
+    body = None if table.body is None else table.body.encode()
+    return OwnAnswer(table.status, table.content_type, body, table.varies)
+
+
+def encoded_path(path: str) -> str:
+    """A path and its query as a request has them: what may not stand there is percent-encoded (RFC 3986)."""
+    return quote(path, safe=_PATH_CHARACTERS)
+
+
+def path_fault(path: str) -> str:
+    """Why a path with its query cannot be asked, however it is encoded; empty where it can."""
+    if not path.startswith("/"):
+        return f'"{path}" must start with /'
+    if "#" in path:
+        return f'"{path}": what follows # is never sent; leave it out, or write %23'
+    if not path.isprintable():
+        return f"{path!r} holds characters that cannot be seen; percent-encode them"
+    return ""
 
 
 def _faults(
@@ -225,16 +319,11 @@ def _faults(
     exchange = (asked or {}).get("exchange", "echo")
     websocket = file.get("transport") == "websocket"
     own_requests = model == "locust"
-    if own_requests and not has_locustfile:
-        yield ("load", "model"), f'"locust" needs a {LOCUST_FILE} beside {WORKLOAD_FILE}'
-    if has_locustfile and not own_requests:
-        yield ("load", "model"), f'must be "locust", because there is a {LOCUST_FILE}'
-    if own_requests and "request" in data:
-        yield ("request",), f"is not for a workload whose requests are in its {LOCUST_FILE}"
-    if model and not own_requests and "request" not in data:
-        yield ("request",), "is missing; it must be a table"
+    yield from _locust_faults(data, model, has_locustfile=has_locustfile)
+    if not own_requests:
+        yield from _answers_faults(data, file, contract, websocket=websocket)
     if asked is not None and not own_requests:
-        for key, text in _request_faults(asked, data["request"], contract, websocket):
+        for key, text in _request_faults(asked, data["request"], contract, websocket, own="answer" in data):
             yield ("request", key), text
         if model and (exchange == "idle") != (model == "idle"):
             yield ("request", "exchange"), '"idle" and load.model = "idle" belong together'
@@ -251,6 +340,55 @@ def _faults(
         yield ("slice",), f"{text}and draining the connections would bias the figure"
 
 
+def _locust_faults(data: Mapping[str, Any], model: str | None, *, has_locustfile: bool) -> Iterator[Fault]:
+    own_requests = model == "locust"
+    if own_requests and not has_locustfile:
+        yield ("load", "model"), f'"locust" needs a {LOCUST_FILE} beside {WORKLOAD_FILE}'
+    if has_locustfile and not own_requests:
+        yield ("load", "model"), f'must be "locust", because there is a {LOCUST_FILE}'
+    for key in ("request", "requests", "answer"):
+        if own_requests and key in data:
+            yield (key,), f"is not for a workload whose requests are in its {LOCUST_FILE}"
+    if model and not own_requests and not {"request", "requests"} & {*data}:
+        yield ("request",), "is missing; it must be a table"
+
+
+def _answers_faults(
+    data: Mapping[str, Any], file: Mapping[str, Any], contract: Contract, *, websocket: bool
+) -> Iterator[Fault]:
+    """What does not go together in several requests, and in what is said of answers."""
+    several, shared = file.get("requests", ()), file.get("answer")
+    if "requests" in data and "request" in data:
+        yield ("requests",), "is for several requests that take turns; give it or `request`"
+    elif data.get("requests") == []:
+        yield ("requests",), "must name at least one request"
+    if websocket and "requests" in data:
+        yield ("requests",), "take turns over HTTP alone; a WebSocket has one `request`"
+    said: list[tuple[Place, Any]] = [(("answer",), shared)]
+    said += ((("requests", "answer"), each.get("answer")) for each in several)
+    for place, answer in said:
+        if answer is not None and websocket:
+            yield place, "is for HTTP; what WebSockets answer is in the contract"
+        for key, text in _answer_faults({"learn": True} if answer is None else answer):
+            yield (*place, key), text
+    for each in several:
+        own = shared is not None or "answer" in each
+        for key, text in _request_faults(each, each, contract, websocket, own=own):
+            yield ("requests", key), text
+
+
+def _answer_faults(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    body, learn = answer.get("body"), answer.get("learn", False)
+    if body is None and not learn:
+        yield "body", "is missing; say what comes back, or `learn = true`, and the servers are asked"
+    if body is not None and learn:
+        yield "learn", "and `body` contradict each other; give one of them"
+    said = (body or "").encode()
+    for pattern in answer.get("varies", ()) if said else ():
+        if not compiled(pattern).search(said):
+            yield "varies", f'"{pattern}" is nowhere in `body`'
+
+
 def _load_faults(load: Mapping[str, Any], exchange: str, websocket: bool) -> Iterator[tuple[str, str]]:
     model, steps = load.get("model"), load.get("connections")
     if max(load.get("window", [1])) > 1 and not (websocket and exchange == "echo"):
@@ -265,9 +403,9 @@ def _load_faults(load: Mapping[str, Any], exchange: str, websocket: bool) -> Ite
 
 
 def _request_faults(
-    request: Mapping[str, Any], given: Collection[str], contract: Contract, websocket: bool
+    request: Mapping[str, Any], given: Collection[str], contract: Contract, websocket: bool, *, own: bool
 ) -> Iterator[tuple[str, str]]:
-    """`given` are the keys with a value, right or wrong."""
+    """`given` are the keys with a value, right or wrong; `own`: the workload itself says the answer."""
     method, path = request.get("method", "GET"), request.get("path")
     body, body_bytes = request.get("body", ""), request.get("body_bytes", 0)
     body_key = "body_bytes" if body_bytes else "body"
@@ -275,13 +413,26 @@ def _request_faults(
         yield "body_bytes", "is another body than `body`; give one of them"
     if (body or body_bytes) and method == "GET":
         yield body_key, 'needs method = "POST"'
+    if "headers" in given and not own:
+        yield "headers", "are for a workload that says its answer (`[answer]`); the contract's depend on none"
     if websocket and method != "GET":
         yield "method", 'a WebSocket starts with "GET"'
     for key in ("message_bytes", "exchange"):
         if key in given and not websocket:
             yield key, 'needs transport = "websocket"'
-    if path is None:
-        return
+    if path is not None and own and not websocket:
+        if fault := path_fault(path):
+            yield "path", fault
+    elif path is not None:
+        for key, fault in _contract_faults(request, contract, websocket=websocket):
+            yield body_key if key == "body" else key, fault
+
+
+def _contract_faults(
+    request: Mapping[str, Any], contract: Contract, *, websocket: bool
+) -> Iterator[tuple[str, str]]:
+    """Why the contract has no answer to a request that has a path; what is wrong with it, and why."""
+    method, path, body = request.get("method", "GET"), request["path"], request.get("body", "")
     if not (path.startswith("/") and path.isascii() and " " not in path):
         yield "path", f'"{path}" must start with / and hold neither spaces nor non-ASCII letters'
     elif websocket:
@@ -289,6 +440,7 @@ def _request_faults(
             yield "path", fault
     else:
         # A request that the contract does not answer could not be checked by anybody.
-        key, fault = contract.why_not_asked(method, path, body_bytes or len(body.encode()))
+        body_bytes = request.get("body_bytes", 0) or len(body.encode())
+        key, fault = contract.why_not_asked(method, path, body_bytes)
         if fault:
-            yield body_key if key == "body" else key, fault
+            yield key, fault

@@ -18,13 +18,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gatebench.registry.registry import APPLICATIONS, SERVERS, WORKLOADS, Registry, load_registry
+from gatebench.results.answers import FOLDER as ANSWERS
 from gatebench.words.errors import ConfigurationError, GatebenchError
 from gatebench.words.model import Subject, Workload
 from gatebench.words.paths import ROOT
 
 SUFFIX = ".gatebench.zip"
 _OBJECTS = ("run.json", "summary.json")
-_FOLDERS = ("slices.parquet", "histograms.parquet", "sources")
+_FOLDERS = ("slices.parquet", "histograms.parquet", "sources", ANSWERS)
 _MOST_BYTES = 4 << 30
 """A bundle that unpacks to more is no bundle of a run."""
 

@@ -38,8 +38,11 @@ def visible(text: str, most: int = TEXT_CHARACTERS) -> str:
 
 
 def request_of(workload: Workload) -> str:
-    """Method and path of what the load engine sends; empty for a Locust file, which names its own."""
-    if workload.locustfile is not None:
+    """Method and path of what the load engine sends.
+
+    Empty for a Locust file, and where several requests take turns: both name theirs.
+    """
+    if workload.locustfile is not None or workload.others:
         return ""
     method = "WS" if workload.transport == "websocket" else workload.request.method
     return f"{method} {workload.request.path}"

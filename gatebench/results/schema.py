@@ -272,6 +272,8 @@ class RequestMeta(_Part):
     Attributes:
         body_bytes, answer_bytes: of one request and its answer; None where it is not known.
         exchange, message_bytes: what a WebSocket is for, and the size of its messages; None for HTTP.
+        share: how often its turn comes among the requests of its workload.
+        answer_sha256: of the answer's body, where the workload said or learned it; None for the contract's.
     """
 
     method: str = "GET"
@@ -280,6 +282,8 @@ class RequestMeta(_Part):
     answer_bytes: int | None = None
     exchange: str | None = None
     message_bytes: int | None = None
+    share: int = 1
+    answer_sha256: str | None = None
 
 
 class WorkloadMeta(_Part):
@@ -294,6 +298,7 @@ class WorkloadMeta(_Part):
         locustfile: name of the ordinary Locust file that is the load; None where the load engine is.
         levels: their IDs.
         options: those of a Locust file's own options that were set.
+        others: requests that take turns with the first.
         routes: of the contract, those that it asks; none in older runs, whose applications answer all.
     """
 
@@ -311,6 +316,7 @@ class WorkloadMeta(_Part):
     levels: tuple[str, ...] = ()
     slice_s: float | None = None
     options: Mapping[str, str] = Field(default_factory=dict)
+    others: tuple[RequestMeta, ...] = ()
     routes: Names = frozenset()
 
     @property

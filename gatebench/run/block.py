@@ -18,6 +18,7 @@ from gatebench.results.record import Record
 from gatebench.runners.base import Around, Instance, Launch, start_one
 from gatebench.runners.readiness import (
     ask_interfaces,
+    asks_of,
     at_work,
     await_answers,
     failed,
@@ -136,6 +137,7 @@ class Block:
         self._observer = observer
         cells = () if first else (cell for level in plan.levels for cell in level.cells)
         self._scopes = scopes_of(cells, means.contract)
+        self._asks = asks_of(cell for level in plan.levels for cell in level.cells)
         self._asks_interfaces = asks_interfaces
         self._known = Known() if known is None else known
         self._strangers = Strangers()
@@ -197,10 +199,9 @@ class Block:
         instances = tuple(self._instances.values())
         servers = tuple(each for each in instances if not each.subject.responder)
         responders = tuple(each for each in instances if each.subject.responder)
-        self._refuse(
-            hold_all_to_contract(servers, self._means.site, thorough=False, scopes=self._scopes)
-            + await_answers(responders, self._means.site)
-        )
+        site, scopes, asks = self._means.site, self._scopes, self._asks
+        differing = hold_all_to_contract(servers, site, thorough=False, scopes=scopes, asks=asks)
+        self._refuse(differing + await_answers(responders, site))
         self._refuse(self._means.runner.place(tuple(self._instances.values())))
         if self._asks_interfaces:
             for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
@@ -368,8 +369,8 @@ class Block:
         """A server of its own: one that was under load before has free memory to give to connections."""
         instance = start_one(self._means.runner, self._launch(subject, "-idle"))
         try:
-            scope = self._scopes.get(subject.id)
-            hold_to_contract(instance, self._means.site, thorough=False, scope=scope)
+            scope, asks = self._scopes.get(subject.id), self._asks.get(subject.id, ())
+            hold_to_contract(instance, self._means.site, thorough=False, scope=scope, asks=asks)
             yield instance
         finally:
             self._end([instance])

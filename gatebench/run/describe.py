@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +28,7 @@ from gatebench.results.schema import (
 )
 from gatebench.runners.base import Readiness
 from gatebench.words.errors import GatebenchError
-from gatebench.words.model import Subject, Workload
+from gatebench.words.model import Request, Subject, Workload
 from gatebench.words.options import Budget, RunRequest
 from gatebench.words.paths import ROOT
 from gatebench.words.plan import LevelPlan, Plan, every_level
@@ -201,19 +202,12 @@ def version_of(server: str, packages: Mapping[str, str]) -> str | None:
 
 def _workload(workload: Workload) -> WorkloadMeta:
     request = workload.request
-    of_sockets = workload.transport == "websocket"
     return WorkloadMeta(
         name=workload.name,
         description=workload.description,
         transport=workload.transport,
-        request=RequestMeta(
-            method=request.method,
-            path=request.path,
-            body_bytes=len(request.body),
-            answer_bytes=answer_bytes(workload),
-            exchange=request.exchange if of_sockets else None,
-            message_bytes=request.message_bytes if of_sockets else None,
-        ),
+        request=_request(request, workload),
+        others=tuple(_request(each, workload) for each in workload.others),
         needs=workload.needs,
         saturates=workload.saturates,
         service_s=workload.service_s,
@@ -228,9 +222,25 @@ def _workload(workload: Workload) -> WorkloadMeta:
     )
 
 
-def answer_bytes(workload: Workload) -> int | None:
+def _request(request: Request, workload: Workload) -> RequestMeta:
+    of_sockets = workload.transport == "websocket"
+    body = None if request.answer is None else request.answer.body
+    return RequestMeta(
+        method=request.method,
+        path=request.path,
+        body_bytes=len(request.body),
+        answer_bytes=answer_bytes(workload, request),
+        exchange=request.exchange if of_sockets else None,
+        message_bytes=request.message_bytes if of_sockets else None,
+        share=request.share,
+        answer_sha256=None if body is None else hashlib.sha256(body).hexdigest(),
+    )
+
+
+def answer_bytes(workload: Workload, request: Request) -> int | None:
     """Bytes of the body that answers a workload's request; None for WebSockets and ordinary Locust files."""
-    request = workload.request
     if workload.transport == "websocket" or workload.locustfile:
         return None
+    if request.answer is not None:
+        return None if request.answer.body is None else len(request.answer.body)
     return len(load_contract().expect(request.method, request.path, request.body).body)

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from gatebench.contract.file import load_contract
 from gatebench.contract.rules import Contract
-from gatebench.load.backend import Backend, Circumstances, Means
+from gatebench.load.backend import Backend, Circumstances, Ground, Means
 from gatebench.load.calibration import with_rates
+from gatebench.load.learning import learn, with_answers
 from gatebench.load.responders import responder_cells
 from gatebench.machine.cores import Cores, available_cores, divide_evenly, hyper_threads
 from gatebench.machine.processes import Owner, marked_processes, memory_mib, sweep, tree
+from gatebench.results.answers import keep_answers, kept_answers
 from gatebench.results.bundle import FOLDER, keep_sources
 from gatebench.results.earlier import Earlier
 from gatebench.results.record import Record, RecordError, point_latest, record_error
@@ -171,8 +173,7 @@ class Run:
     def _measure(self, scratch: Path) -> None:
         request, record = self._request, self._record
         backend = self._make_backend(Circumstances(self._owner, scratch, self._observer.note))
-        for text in self._other_labs():
-            self._note(text)
+        self._tell_of_other_labs()
         self._observer.stage("installing the servers")
         references = [each for each in request.references.values() if each not in request.subjects]
         readiness = backend.prepare((*request.subjects, *references))
@@ -190,13 +191,15 @@ class Run:
             load = ground.load
             if load.instructions:
                 self._observer.note(load.instructions)
-            open_files = load.hello()["open_files"]
-            means = Means(ground.runner, ground.site, load, self._contract, backend.cores, open_files)
+            means = self._means(ground, backend)
             if self._earlier is None:
+                request = self._request = self._with_answers(means, ready)
                 workloads = self._with_rates(means, budget.workers, ready)
                 twin = choose_twin(ready, workloads, request.profile.blocks, request.seed, budget.workers)
             else:
-                workloads = self._earlier.workloads(request.workloads)
+                workloads = self._earlier.workloads(
+                    with_answers(request.workloads, kept_answers(record.folder))
+                )
                 twin = self._earlier.twin(ready)
             if twin is not None:
                 ready.append(twin)
@@ -233,6 +236,32 @@ class Run:
             self._own_pids += tree(load.pid)
             self._setup_s = time.monotonic() - self._began
             self._blocks(plan, turns, means, ready)
+
+    def _means(self, ground: Ground, backend: Backend) -> Means:
+        open_files = ground.load.hello()["open_files"]
+        return Means(ground.runner, ground.site, ground.load, self._contract, backend.cores, open_files)
+
+    def _with_answers(self, means: Means, ready: Sequence[Subject]) -> RunRequest:
+        """What was asked for, with the answers that its workloads left to be learned."""
+        request, record = self._request, self._record
+        if not any(each.is_learned for workload in request.workloads for each in workload.requests):
+            return request
+        self._observer.stage("learning what the servers answer")
+        learned = learn(
+            request.workloads,
+            ready,
+            means,
+            logs=record.logs,
+            exclusive=request.exclusive,
+            note=self._note,
+        )
+        try:
+            keep_answers(record.folder, learned)
+        except OSError as error:
+            raise record_error(record.folder, error) from error
+        for each in learned:
+            record.event("learned", **each.to_json())
+        return replace(request, workloads=with_answers(request.workloads, learned))
 
     def _keep_sources(self, workloads: Sequence[Workload]) -> None:
         try:
@@ -396,6 +425,10 @@ class Run:
             f"process {pid} is another lab at work on this machine; both disturb each other's figures"
             for pid in sorted(found)
         ]
+
+    def _tell_of_other_labs(self) -> None:
+        for text in self._other_labs():
+            self._note(text)
 
     def _note(self, text: str) -> None:
         """Tells the person now, and the report later."""

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gatebench.contract.own import Told
 from gatebench.contract.rules import Contract, Scope
 from gatebench.contract.site import Check, Fetched, Listening, Site
 from gatebench.contract.verify import Difference
 from gatebench.runners.base import Around, Instance
 from gatebench.words.errors import ServerFailure
 from gatebench.words.interface_keys import need
-from gatebench.words.model import Cell, Interface, Workload
+from gatebench.words.model import Cell, Interface, Request, Workload
 
 LOOK_S = 0.3
 IDLE_SHARE = 0.02
@@ -116,14 +117,32 @@ def scopes_of(cells: Iterable[Cell], contract: Contract) -> dict[str, Scope]:
     return {subject: scope for subject, scope in found.items() if scope is not None}
 
 
-def hold_to_contract(instance: Instance, site: Site, *, thorough: bool, scope: Scope | None = None) -> None:
+def asks_of(cells: Iterable[Cell]) -> dict[str, tuple[Request, ...]]:
+    """ID of a subject → the requests of its cells whose answers the workloads themselves say, each once."""
+    asked: dict[str, dict[Request, None]] = {}
+    for cell in cells:
+        asked.setdefault(cell.subject.id, {}).update(dict.fromkeys(cell.workload.own_requests))
+    return {subject: tuple(requests) for subject, requests in asked.items() if requests}
+
+
+def hold_to_contract(
+    instance: Instance,
+    site: Site,
+    *,
+    thorough: bool,
+    scope: Scope | None = None,
+    asks: Sequence[Request] = (),
+) -> None:
     """Waits until a server answers, and holds it to the contract, or to the part of it that `scope` names.
+
+    It is also held to what workloads say themselves, with which it is asked `asks`.
 
     Raises:
         ServerFailure: it never got ready, ended, or differs from the contract; with its last log lines.
     """
     scopes = {instance.subject.id: scope} if scope else None
-    for _, failure in hold_all_to_contract([instance], site, thorough=thorough, scopes=scopes):
+    own = {instance.subject.id: tuple(asks)}
+    for _, failure in hold_all_to_contract([instance], site, thorough=thorough, scopes=scopes, asks=own):
         raise failure
 
 
@@ -133,6 +152,7 @@ def hold_all_to_contract(
     *,
     thorough: bool,
     scopes: Mapping[str, Scope] | None = None,
+    asks: Mapping[str, tuple[Request, ...]] | None = None,
 ) -> list[tuple[Instance, ServerFailure]]:
     """Holds several servers to the contract at the same time; returns those that fail.
 
@@ -141,9 +161,11 @@ def hold_all_to_contract(
         site: asks them.
         thorough: also asks what is left out before a block.
         scopes: ID of a subject → the part of the contract that it is held to; all of it where none is named.
+        asks: ID of a subject → what else it is asked, whose answer a workload says.
     """
-    answering, failures = _wait_until_ready(instances, site)
-    checks = [_check(each, (scopes or {}).get(each.subject.id)) for each in answering]
+    of_subject = {each.subject.id: _check(each, scopes or {}, asks or {}) for each in instances}
+    answering, failures = _wait_until_ready(instances, site, of_subject)
+    checks = [of_subject[each.subject.id] for each in answering]
     differences = site.verify(checks, thorough=thorough, timeout_s=CASE_TIMEOUT_S)
     restless = await_rest([each for each in answering if each.workers > 1])
     for instance, found in zip(answering, differences, strict=True):
@@ -165,14 +187,39 @@ def hold_all_to_contract(
 
 def await_answers(instances: Sequence[Instance], site: Site) -> list[tuple[Instance, ServerFailure]]:
     """Waits until null responders answer, which nobody verifies further; returns those that do not."""
-    answering, failures = _wait_until_ready(instances, site)
+    of_subject = {each.subject.id: _check(each, {}, {}) for each in instances}
+    answering, failures = _wait_until_ready(instances, site, of_subject)
     for instance in answering:
         instance.settle()
     return failures
 
 
+def listen_to(
+    instances: Sequence[Instance], site: Site, asks: Mapping[str, tuple[Request, ...]]
+) -> tuple[dict[str, list[tuple[Told, ...]]], list[tuple[Instance, ServerFailure]]]:
+    """Waits until servers answer, and asks them what they answer.
+
+    Args:
+        instances: the servers.
+        site: asks them.
+        asks: ID of a subject → what it is asked.
+
+    Returns:
+        ID of a subject → for each of its requests the different answers; and the servers that never answered.
+    """
+    of_subject = {each.subject.id: _check(each, {}, asks, only_asks=True) for each in instances}
+    answering, failures = _wait_until_ready(instances, site, of_subject)
+    heard = site.listen([of_subject[each.subject.id] for each in answering], timeout_s=CASE_TIMEOUT_S)
+    told = {each.subject.id: found for each, found in zip(answering, heard, strict=True)}
+    for instance in answering:
+        if fault := instance.fault():
+            failures.append((instance, failed(instance, "died", fault)))
+            del told[instance.subject.id]
+    return told, failures
+
+
 def _wait_until_ready(
-    instances: Sequence[Instance], site: Site
+    instances: Sequence[Instance], site: Site, checks: Mapping[str, Check]
 ) -> tuple[list[Instance], list[tuple[Instance, ServerFailure]]]:
     """The servers that answer, and why the others do not.
 
@@ -185,7 +232,7 @@ def _wait_until_ready(
     while waiting:
         in_time = time.monotonic() < deadline_s
         still = []
-        heard = site.ready([_check(instance) for instance, _ in waiting], READY_STEP_S)
+        heard = site.ready([checks[each.subject.id] for each, _ in waiting], READY_STEP_S)
         now_s = time.monotonic()
         for (instance, listening), last in zip(waiting, heard, strict=True):
             listening.hear(last, now_s)
@@ -203,10 +250,23 @@ def _wait_until_ready(
     return answering, failures
 
 
-def _check(instance: Instance, scope: Scope | None = None) -> Check:
-    variant, routes = instance.subject.variant, instance.subject.application.routes
+def _check(
+    instance: Instance,
+    scopes: Mapping[str, Scope],
+    asks: Mapping[str, tuple[Request, ...]],
+    *,
+    only_asks: bool = False,
+) -> Check:
+    subject, variant = instance.subject, instance.subject.variant
     return Check(
-        instance.host, instance.port, variant.interface, variant.supports, instance.workers, scope, routes
+        instance.host,
+        instance.port,
+        variant.interface,
+        variant.supports,
+        instance.workers,
+        Scope() if only_asks else scopes.get(subject.id),
+        subject.application.routes,
+        asks.get(subject.id, ()),
     )
 
 

@@ -246,10 +246,29 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """What a workload itself says of an answer, in place of the contract.
+
+    Attributes:
+        content_type: the header's exact value; empty where it was not said, or learned that there is none.
+        body: every byte; None where it has yet to be learned from the servers.
+        varies: regular expressions of what may differ in the body (`loadtests.engine.masked`).
+    """
+
+    status: int = 200
+    content_type: str = ""
+    body: bytes | None = None
+    varies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The request a workload repeats; for WebSocket, the upgrade's path and what the connection is for.
 
     Attributes:
+        headers: what is sent beside `Host` and the body's framing; names in lower case.
+        answer: what must come back; None where the contract says it.
+        share: how often its turn comes among the requests of its workload.
         exchange: what a WebSocket is for (`loadtests.engine.protocol.Target`); HTTP has none of it.
         message_bytes: size of each WebSocket message.
     """
@@ -259,6 +278,19 @@ class Request:
     body: bytes = b""
     exchange: Exchange = "echo"
     message_bytes: int = 64
+    headers: tuple[tuple[str, str], ...] = ()
+    answer: OwnAnswer | None = None
+    share: int = 1
+
+    @property
+    def name(self) -> str:
+        """`POST /api/items`."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether what must come back is known only once the servers were asked."""
+        return self.answer is not None and self.answer.body is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +363,7 @@ class Workload:
         steps: idle: numbers of connections, rising.
         locustfile: an ordinary Locust file that is the load, or None.
         options: those of the Locust file's own command-line options that are set, name → value.
+        others: requests that take turns with the first, by their shares.
         routes: forms of the contract's routes that it asks, such as `/wait/{ms}`, or a WebSocket's path; none
             where a Locust file asks what it likes.
     """
@@ -353,7 +386,18 @@ class Workload:
     steps: tuple[int, ...] = ()
     locustfile: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[Request, ...] = ()
     routes: frozenset[str] = frozenset()
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All that take turns, the first one first; a Locust file's own are not among them."""
+        return (self.request, *self.others)
+
+    @property
+    def own_requests(self) -> tuple[Request, ...]:
+        """Those whose answer the workload itself says, and not the contract."""
+        return tuple(each for each in self.requests if each.answer is not None)
 
 
 @dataclass(frozen=True, slots=True)

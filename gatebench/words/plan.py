@@ -299,7 +299,7 @@ def _connections_of(level: LevelPlan) -> object:
     if workload.steps or workload.locustfile is not None:
         return level.id
     subjects = frozenset(cell.subject.id for cell in level.cells)
-    load = workload.transport, workload.request, level.level.connections, level.level.window
+    load = workload.transport, workload.requests, level.level.connections, level.level.window
     return *load, workload.warmup_s, subjects
 
 

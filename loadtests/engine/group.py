@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from loadtests.engine.http import HttpConnection
-from loadtests.engine.http_parser import Verdict
-from loadtests.engine.known_answers import Heads
+from loadtests.engine.answers import SMALL_BYTES, Answers, in_turn
+from loadtests.engine.http import HttpConnection, TurnsConnection
 from loadtests.engine.pauses import BEFORE_NS, LeftOut, Pauses, Span
 from loadtests.engine.protocol import Arrivals, Target
 from loadtests.engine.slot import Loop, Slot, clock_ns
@@ -147,47 +147,39 @@ class OpenLoop:
 
 
 FOREVER_NS = 1 << 62
-REMEMBERED_BYTES = 64 * 1024
-"""Answers with a body up to this size are recognised whole, larger ones by their head and body."""
-
-SMALL_BYTES = 3072
-"""Bodies under this size come in one piece with their heads."""
-ACCEPTED_ANSWERS = 512
-"""How many different correct answers are remembered (a `Date` header alone makes one a second)."""
 
 
 def slot_type(target: Target) -> type[Slot]:
     """The kind of connection that speaks to a target."""
     if target.transport != "websocket":
-        return HttpConnection
+        return TurnsConnection if target.others else HttpConnection
     if target.exchange == "echo":
         return EchoSlot if target.window == 1 else EchoWindowSlot
     return {"broadcast": BroadcastSlot, "handshake": HandshakeSlot, "idle": IdleSlot}[target.exchange]
 
 
-class Group:
-    """The connections to one target.
+class Group(Answers):
+    """The connections to one target, and what is known of its answers.
 
     Each group has its own `Loop` for slices, so that polling one cell does not see the others' sockets;
     groups that are driven at the same time share one.
+
+    Attributes:
+        turns: where several requests take turns, the next ones in their order, without an end; each is known
+            by its own answers, and the group itself by none.
     """
 
     def __init__(self, target: Target, loop: Loop) -> None:
-        self.target = target
+        super().__init__(target)
         self.loop = loop
         self.address = (target.host, target.port)
         self.family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
-        self.keeps_alive = target.transport == "keep-alive"
-        self.request = b"" if target.transport == "websocket" else target.request_bytes()
+        self.turns: Iterator[Answers] = itertools.cycle(in_turn(target))
         socket_bytes = target.message_bytes * target.window
-        incoming = socket_bytes if target.transport == "websocket" else len(target.answer)
+        longest = max(len(each.answer) for each in (target, *target.others))
+        incoming = socket_bytes if target.transport == "websocket" else longest
         self.receive_bytes = 4096 if incoming < SMALL_BYTES else 1 << 18
-        self.accepted: dict[bytes, bool] = {}
-        self.latest = b""
         self.comes_whole = incoming < SMALL_BYTES
-        self.is_large = len(target.answer) > REMEMBERED_BYTES
-        self.heads = Heads(target.headers or ())
-        self._latest_reusable = False
         self.tally = Tally()
         self._next_tally = Tally()
         self.in_flight = 0
@@ -200,8 +192,8 @@ class Group:
 
     @property
     def repeats(self) -> bool:
-        """Whether the answer that came last may be expected again on its connection, in a closed loop."""
-        return self.open_loop is None and self.comes_whole and self.latest != b""
+        """Whether an answer that came before may be expected again on its connection, in a closed loop."""
+        return self.open_loop is None and self.comes_whole
 
     @property
     def endless(self) -> bool:
@@ -210,43 +202,6 @@ class Group:
 
     def __len__(self) -> int:
         return len(self._connections)
-
-    def accept_whole(self, answer: bytes, verdict: Verdict) -> None:
-        """Remembers an answer that the full parser found correct."""
-        self.heads.learn_whole(verdict, answer)
-        self.accept(answer, reusable=verdict.reusable)
-
-    def recognise(self, answer: bytes) -> bool | None:
-        """Whether the connection stays open after an answer; None where only the full parser can judge."""
-        if answer == self.latest:
-            return self._latest_reusable
-        reusable = self.accepted.get(answer)
-        if reusable is None:
-            found = self.heads.begins(answer)
-            if found is None or answer[found[1] :] not in found[0].bodies:
-                return None
-            reusable = found[0].verdict.reusable
-        self._expect(answer, reusable=reusable)
-        return reusable
-
-    def _expect(self, answer: bytes, *, reusable: bool) -> None:
-        """Expects this answer again, unless it ends its connection: a `Date` changes but once a second."""
-        if reusable or not self.keeps_alive:
-            self.latest, self._latest_reusable = answer, reusable
-
-    def is_begun(self, answer: bytes) -> bool:
-        """Whether these bytes are the beginning of an answer that would be recognised."""
-        if self.latest.startswith(answer):
-            return True
-        found = self.heads.begins(answer)
-        return found is not None and any(body.startswith(answer[found[1] :]) for body in found[0].bodies)
-
-    def accept(self, answer: bytes, *, reusable: bool) -> None:
-        """Remembers an answer that is correct."""
-        if len(self.accepted) >= ACCEPTED_ANSWERS:
-            self.accepted.clear()
-        self.accepted[answer] = reusable
-        self._expect(answer, reusable=reusable)
 
     def open(self, name: str) -> None:
         """Adds one connection slot; it connects when it is prepared."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
+from loadtests.engine.masked import Masked
 from loadtests.engine.protocol import Target
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ HEAD_LIMIT_BYTES = 128 * 1024
 
 QUOTED_BYTES = 120
 """How much of a wrong answer a failure quotes."""
+
+VARYING_TIMES, VARYING_BYTES = 2, 64 * 1024
+"""A body of which parts vary has at most so many times the expected bytes, and so many more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,23 @@ def _abbreviated(data: bytes, limit: int = QUOTED_BYTES) -> str:
     return repr(data[:limit]) + (f"... ({len(data)} bytes)" if len(data) > limit else "")
 
 
+def _varying_difference(mask: Masked, body: bytes) -> Verdict | None:
+    """The failure of a whole body that differs in more than what varies; None where it does not."""
+    found = mask.difference(body)
+    if found is None:
+        return None
+    ours, theirs = (max(0, at - QUOTED_BYTES // 2) for at in found)
+    expected, got = mask.template[ours : ours + QUOTED_BYTES], body[theirs : theirs + QUOTED_BYTES]
+    return _failed("body", f"body {got!r} instead of {expected!r}, wrong from byte {found[1]} on")
+
+
 class AnswerReader:
     """Parses one answer that arrives in any number of pieces.
 
     Call `feed` with each piece (`b""` for the end of the connection) until it returns a verdict. The kind of
     failure depends on the bytes alone, not on how they were cut, with one exception: surplus bytes are
     seen only where they come with the end of the answer. What is kept is bounded: the body is compared as it
-    comes, and the first wrong byte ends the answer.
+    comes, and the first wrong byte ends the answer. A body of which parts vary is compared at its end.
     """
 
     def __init__(self, target: Target) -> None:
@@ -75,6 +89,7 @@ class AnswerReader:
         self._head = bytearray()
         self._response: h11.Response | None = None
         self._matched = 0
+        self._mask, self._body = target.mask, bytearray()
         self._wrong_status: str | None = None
         self._quoted = bytearray()
 
@@ -138,10 +153,20 @@ class AnswerReader:
         if self._wrong_status is not None:
             self._quoted += data[:QUOTED_BYTES]
             return self._broken("status", "") if len(self._quoted) >= QUOTED_BYTES else None
+        if self._mask is not None:
+            return self._on_varying(data)
         if not self._target.answer.startswith(data, self._matched):
             return self._wrong_body(data)
         self._matched += len(data)
         return None
+
+    def _on_varying(self, data: bytes | bytearray) -> Verdict | None:
+        """Keeps a body of which parts vary, as long as it may still be one."""
+        self._body += data
+        most = VARYING_TIMES * len(self._target.answer) + VARYING_BYTES
+        if len(self._body) <= most:
+            return None
+        return _failed("body", f"over {most:,} bytes, where {len(self._target.answer):,} were expected")
 
     def _wrong_body(self, data: bytes | bytearray) -> Verdict:
         """Says where the body leaves the expected one, which `data` does somewhere."""
@@ -165,7 +190,10 @@ class AnswerReader:
             return _failed("status", "an answer without a status line")
         if self._wrong_status is not None:
             return self._broken("status", "")
-        if self._matched < len(answer):
+        if self._mask is not None:
+            if failure := _varying_difference(self._mask, bytes(self._body)):
+                return failure
+        elif self._matched < len(answer):
             detail = f"body {_abbreviated(answer[: self._matched])} instead of {_abbreviated(answer)}"
             return _failed("body", detail)
         surplus = self._connection.trailing_data[0]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     pass
 from loadtests.engine.http_parser import Verdict
+from loadtests.engine.masked import Masked
 
 NEVER_VARY = frozenset(
     {
@@ -42,21 +43,27 @@ KNOWN_HEAD_LIMIT_BYTES = 16 * 1024
 
 _VALUE = rb"[\x21-\x7e](?:[\x20-\x7e]{0,%d}[\x21-\x7e])?" % (LONGEST_VALUE - 2)
 """A part of what h11 takes for a value (RFC 9110, section 5.5): visible ASCII with spaces inside."""
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(:[ \t]*)(" + _VALUE + rb")([ \t]*\r\n)")
 
 
 class Form:
     """Heads of the same lines, in the same order.
 
+    Args:
+        verdict: of the full parser, on the first of them.
+        mask: what bodies are held to where parts of them vary.
+
     Attributes:
         verdict: of the full parser, on each of them.
         bodies: the bytes that followed, framing included, of answers that were accepted whole.
     """
 
-    __slots__ = ("_fits", "_head", "_lines", "_match", "_patterns", "_places", "bodies", "verdict")
+    __slots__ = ("_fits", "_head", "_lines", "_mask", "_match", "_patterns", "_places", "bodies", "verdict")
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: Verdict, mask: Masked | None = None) -> None:
         self.verdict = verdict
+        self._mask = mask
         self.bodies: list[bytes] = []
         self._head = verdict.head
         self._lines = _lines_of(verdict.head)
@@ -78,7 +85,7 @@ class Form:
         if self._fits is None:
             bodies = b"|".join(map(re.escape, self.bodies))
             # One pattern for all of it takes a third of the time; of a long body a comparison takes less.
-            short = 0 < len(bodies) <= PATTERN_BYTES
+            short = 0 < len(bodies) <= PATTERN_BYTES and self._mask is None
             whole = b"".join(self._patterns) + b"(?:" + bodies + b")"
             self._fits = re.compile(whole).fullmatch if short else self._is_whole
         return self._fits
@@ -89,9 +96,29 @@ class Form:
             self.bodies = [body, *self.bodies[: MOST_BODIES - 1]]
             self._fits = None
 
+    def holds(self, answer: bytes, end: int) -> bool:
+        """Whether what follows a head of this form, which ends there, is the whole body of a right answer."""
+        if self._mask is None:
+            return answer[end:] in self.bodies
+        return self._body_bytes(answer, end) == len(answer) - end and self._mask.holds(answer, end)
+
+    def is_begun(self, answer: bytes, end: int) -> bool:
+        """Whether what follows a head of this form may be the beginning of such a body."""
+        if self._mask is None:
+            begun = answer[end:]
+            return any(body.startswith(begun) for body in self.bodies)
+        return self._body_bytes(answer, end) > len(answer) - end
+
+    def _body_bytes(self, answer: bytes, end: int) -> int:
+        """How long the body is that a head announces; -1 where it has other framing than one length."""
+        if self.verdict.chunked or self.verdict.until_eof:
+            return -1
+        found = _LENGTH.findall(answer, 0, end)
+        return int(found[0]) if len(found) == 1 else -1
+
     def _is_whole(self, answer: bytes) -> bool:
         end = self.end(answer)
-        return bool(end) and answer[end:] in self.bodies
+        return bool(end) and self.holds(answer, end)
 
     def widen(self, verdict: Verdict, fixed: frozenset[bytes]) -> bool:
         """Takes in another accepted head, where it differs only in values that may; returns whether it does.
@@ -119,16 +146,19 @@ class Heads:
     """Every form of the heads of one target's answers.
 
     Args:
-        expected: names of the headers that the contract holds the target's answers to.
+        expected: names of the headers that the target's answers are held to.
+        mask: what their bodies are held to where parts of them vary; their lengths then vary, too.
 
     Attributes:
         again: tells, by something true, that bytes are a whole answer of the form that came last, after which
             the connection stays open.
     """
 
-    def __init__(self, expected: Iterable[str] = ()) -> None:
+    def __init__(self, expected: Iterable[str] = (), mask: Masked | None = None) -> None:
         self.again: Callable[[bytes], object] = _nothing
-        self._fixed = NEVER_VARY | {name.lower().encode("latin-1") for name in expected}
+        self._mask = mask
+        framing = NEVER_VARY if mask is None else NEVER_VARY - {b"content-length"}
+        self._fixed = framing | {name.lower().encode("latin-1") for name in expected}
         self._forms: list[Form] = []
 
     def learn(self, verdict: Verdict) -> Form:
@@ -137,12 +167,13 @@ class Heads:
             if form.end(verdict.head) == len(verdict.head) or form.widen(verdict, self._fixed):
                 return self._first(form)
         del self._forms[MOST_FORMS - 1 :]
-        return self._first(Form(verdict))
+        return self._first(Form(verdict, self._mask))
 
     def learn_whole(self, verdict: Verdict, answer: bytes) -> None:
         """Remembers a whole answer that the full parser accepted: its head, and what follows that."""
         form = self.learn(verdict)
-        form.add_body(answer[len(verdict.head) :])
+        if self._mask is None:
+            form.add_body(answer[len(verdict.head) :])
         self._first(form)
 
     def get(self, head: bytes) -> Verdict | None:

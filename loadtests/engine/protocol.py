@@ -6,9 +6,11 @@ import base64
 import json
 import random
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
+
+from loadtests.engine.masked import Masked, masked
 
 _LENGTH = struct.Struct("!I")
 
@@ -115,6 +117,10 @@ class Target:
         message_bytes: size of a WebSocket message; it holds a 16-digit sequence number, so 16 at least.
         window: messages in flight on each WebSocket that echoes.
         authority: what the `Host` header says, where a person gave a name; else it is the address.
+        request_headers: what the request has beside `Host` and its framing.
+        varies: regular expressions of what may differ in the answer (`loadtests.engine.masked`).
+        share: how often its turn comes among the `others`, relative to theirs.
+        others: requests over the same connections that take turns with this one; each has the same transport.
     """
 
     host: str
@@ -131,6 +137,10 @@ class Target:
     message_bytes: int = 64
     window: int = 1
     authority: str = ""
+    request_headers: Sequence[tuple[str, str]] = ()
+    varies: tuple[str, ...] = ()
+    share: int = 1
+    others: tuple[Target, ...] = ()
 
     @property
     def host_header(self) -> str:
@@ -140,10 +150,10 @@ class Target:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json` can carry; the reverse of `from_json`."""
-        data = asdict(self)
+        data = asdict(replace(self, others=()))
         for key in ("body", "answer"):
             data[key] = base64.b64encode(data[key]).decode()
-        return data
+        return {**data, "others": [each.to_json() for each in self.others]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Target:
@@ -151,7 +161,15 @@ class Target:
         values = dict(data)
         for key in ("body", "answer"):
             values[key] = base64.b64decode(values[key])
+        values["request_headers"] = tuple((name, value) for name, value in values["request_headers"])
+        values["varies"] = tuple(values["varies"])
+        values["others"] = tuple(map(cls.from_json, values["others"]))
         return cls(**values)
+
+    @property
+    def mask(self) -> Masked | None:
+        """What the answer's body is held to where parts of it vary; None where every byte is fixed."""
+        return masked(self.answer, self.varies)
 
     def request_bytes(self) -> bytes:
         """The HTTP/1.1 request as it goes over the wire."""
@@ -160,4 +178,5 @@ class Target:
             lines.append(f"Content-Length: {len(self.body)}")
         if self.transport == "close":
             lines.append("Connection: close")
+        lines += (f"{name}: {value}" for name, value in self.request_headers)
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + self.body

@@ -39,5 +39,17 @@ def group_of(goal: Target, connections: int) -> Iterator[Group]:
         loop.close()
 
 
+def driven(group: Group, answers: int) -> tuple[int, set[str], dict[str, str]]:
+    """Slices until so many answers came, however busy the machine is: right ones, failures, examples."""
+    right, kinds, examples = 0, set[str](), dict[str, str]()
+    while right < answers:
+        group.prepare()
+        result = group.run_slice(WINDOW_S)
+        right += result.completed + result.drained
+        kinds |= failures(result)
+        examples.update(result.examples)
+    return right, kinds, examples
+
+
 def failures(result: SliceResult) -> set[str]:
     return {kind for kind, count in result.failures.items() if count}

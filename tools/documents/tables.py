@@ -16,7 +16,8 @@ from gatebench.words.model import CAPABILITIES, INTERFACES, Workload
 from gatebench.words.options import Budget
 from gatebench.words.paths import ROOT
 from gatebench.words.plan import PROFILES, Profile
-from loadtests.engine.group import LINE_PATIENCE_NS, REMEMBERED_BYTES
+from loadtests.engine.answers import REMEMBERED_BYTES
+from loadtests.engine.group import LINE_PATIENCE_NS
 from loadtests.engine.protocol import Target
 from loadtests.engine.slot import ERROR_PAUSE_NS
 from loadtests.engine.tally import MIN_SAMPLES, QUANTILES

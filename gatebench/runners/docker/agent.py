@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Self
 
 from gatebench.contract.file import load_contract
+from gatebench.contract.own import request_of, told_values
 from gatebench.contract.rules import Scope
-from gatebench.contract.site import Check, fetch_all, ready, verify_all
+from gatebench.contract.site import Check, fetch_all, listen_all, ready, verify_all
 from gatebench.machine import cgroup
 from gatebench.machine.cores import available_cores, hyper_threads
 from gatebench.machine.facts import machine
@@ -104,6 +105,7 @@ class Agent:
             "site.ready": self._ready,
             "site.verify": self._verify,
             "site.fetch": self._fetch,
+            "site.listen": self._listen,
             "site.usage": self._usage,
             "site.port-use": self._port_use,
             "site.load": self._start_load,
@@ -149,6 +151,11 @@ class Agent:
             ]
         }
 
+    @staticmethod
+    def _listen(message: Message) -> Message:
+        heard = listen_all([_check(each) for each in message["checks"]], timeout_s=message["timeout_s"])
+        return {"heard": [[[told_values(told) for told in several] for several in each] for each in heard]}
+
     def _usage(self, message: Message) -> Message:
         """A container's use of CPU and memory, and the machine's counters, as close together as can be."""
         found = self._cgroup(message["container"])
@@ -190,6 +197,7 @@ def _check(values: Message) -> Check:
         if scope is None
         else Scope(frozenset(scope["routes"]), scope["keeps"], frozenset(scope["sockets"])),
         None if routes is None else frozenset(routes),
+        tuple(map(request_of, values["asks"])),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gatebench.contract.own import Told, request_values, told_of
 from gatebench.contract.site import Address, Check, Fetched, Heard
 from gatebench.contract.verify import Difference
 from gatebench.load.process import LoadProcess
@@ -71,6 +72,16 @@ class ContainerSite:
         answers = self._load.ask(message, timeout_s=timeout_s * len(addresses))["answers"]
         return [Fetched(each["status"], each["latin1"].encode("latin-1"), each["error"]) for each in answers]
 
+    def listen(self, checks: Sequence[Check], *, timeout_s: float) -> list[list[tuple[Told, ...]]]:
+        """For each server and each of the requests that it is asked, its different answers."""
+        message = {
+            "op": "site.listen",
+            "checks": [_values(each) for each in checks],
+            "timeout_s": timeout_s,
+        }
+        heard = self._load.ask(message, timeout_s=VERIFY_MARGIN_S)["heard"]
+        return [[tuple(map(told_of, several)) for several in each] for each in heard]
+
     def see(
         self,
         container: str,
@@ -121,5 +132,6 @@ def _values(check: Check) -> dict[str, Any]:
         "scope": None
         if scope is None
         else {"routes": sorted(scope.routes), "keeps": scope.keeps, "sockets": sorted(scope.sockets)},
+        "asks": [request_values(each) for each in check.asks],
         "routes": None if check.routes is None else sorted(check.routes),
     }

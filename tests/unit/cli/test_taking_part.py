@@ -136,7 +136,7 @@ def test_an_application_takes_part_in_the_workloads_whose_routes_it_answers() ->
     assert {name for name, why in levels.items() if not why} == {
         name for name, routes in asked.items() if routes <= {"/plaintext"}
     }
-    assert levels["websocket"] == "uvicorn+mine: its application does not answer /ws/echo"
+    assert levels["websocket-broadcast"] == "uvicorn+mine: its application does not answer /ws/broadcast"
 
 
 def test_a_locust_file_asks_what_it_likes_of_any_application() -> None:

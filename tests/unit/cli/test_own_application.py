@@ -1,0 +1,166 @@
+"""An application of one's own: what is recognised, what is made of it, and what is said where that fails."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gatebench.cli import own_application
+from gatebench.cli.own_application import Asked, asked_for, folders_of, own_runner, workload_files
+from gatebench.registry.workloads import parse_workload
+from gatebench.runners.process.environments import Environment
+from gatebench.words.errors import ConfigurationError
+
+SITE = """
+import os
+VALUE = 3
+class Later:
+    pass
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+async def asgi(scope, receive, send):
+    await send({})
+def make():
+    return application
+def needy(settings):
+    return application
+class Site:
+    def __call__(self, environ, start_response):
+        return application(environ, start_response)
+site = Site()
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a package of that name, imported by this Python and copied into the test's own."""
+    here = Environment(Path(sys.executable).parent, {})
+    monkeypatch.setattr(own_application, "_environment", lambda *_: here)
+    monkeypatch.setattr(own_application, "FOLDER", tmp_path / "made")
+    folder = tmp_path / "mysite"
+    (folder / "mysite").mkdir(parents=True)
+    (folder / "mysite" / "__init__.py").write_text("")
+    (folder / "mysite" / "wsgi.py").write_text(SITE)
+    (folder / "broken.py").write_text("import os\n\nraise RuntimeError('no database')\n")
+    (folder / "lacking.py").write_text("import there_is_no_such_package\n")
+    (folder / "wanting.py").write_text("import os\nKEY = os.environ['SECRET_KEY']\ndef app(a, b): ...\n")
+    (folder / "leaving.py").write_text("import os\nos._exit(7)\n")
+    return folder
+
+
+def problems(source: Path, app: str) -> str:
+    with pytest.raises(ConfigurationError) as caught, folders_of(Asked((app,), source), print):
+        pass
+    assert list((source.parent / "made").iterdir()) == []
+    return "\n".join(caught.value.problems)
+
+
+@pytest.mark.parametrize("name", ["application", "site", "make()"])
+def test_wsgi_is_recognised_and_can_be_imported_from_the_copy(source: Path, name: str) -> None:
+    with folders_of(Asked((f"mysite.wsgi:{name}",), source), print) as made:
+        assert made.told == (f"mysite.wsgi:{name} is WSGI",)
+        folder = made.apps_dir / made.application
+        assert made.application == "mysite_app"
+        assert (folder / "source" / "mysite" / "wsgi.py").is_file()
+        found: dict[str, object] = {"__file__": str(folder / "wsgi.py"), "__name__": "wsgi"}
+        before = list(sys.path)
+        try:
+            exec((folder / "wsgi.py").read_text(), found)  # noqa: S102 - what a server would import
+            module = sys.modules.pop("mysite.wsgi")
+            del sys.modules["mysite"]
+        finally:
+            sys.path[:] = before
+        assert callable(found["app"])
+        assert str(module.__file__).startswith(str(folder))
+    assert list((source.parent / "made").iterdir()) == []
+
+
+def test_both_interfaces_may_be_named_and_are_told_apart(source: Path) -> None:
+    with folders_of(Asked(("mysite.wsgi:asgi", "mysite.wsgi:application"), source), print) as made:
+        assert made.told == ("mysite.wsgi:asgi is ASGI", "mysite.wsgi:application is WSGI")
+    both = Asked(("mysite.wsgi:site", "mysite.wsgi:application"), source)
+    with pytest.raises(ConfigurationError, match="are both WSGI"), folders_of(both, print):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("app", "told"),
+    [
+        ("mysite.wsgl:application", "there is no module 'mysite.wsgl'; it was searched in"),
+        (
+            "mysite.wsgi:app",
+            "mysite.wsgi has no 'app'; it has Later, application, asgi, make, needy, Site, site",
+        ),
+        ("mysite.wsgi:VALUE", "is int, and no application"),
+        ("mysite.wsgi:Later", "is a class; write mysite.wsgi:Later()"),
+        ("mysite.wsgi:make", "if it is a factory, write mysite.wsgi:make()"),
+        ("mysite.wsgi:needy()", "the factory needs arguments (settings)"),
+        ("mysite.wsgi:needy", "takes settings: WSGI takes environ and start_response"),
+        ("broken:app", "RuntimeError: no database"),
+        ("lacking:app", "it imports 'there_is_no_such_package', which is not there; add the package"),
+        ("wanting:app", "it wants the variable SECRET_KEY; set it: --app-env SECRET_KEY="),
+        ("leaving:app", "importing it ended Python with status 7"),
+    ],
+)
+def test_what_is_no_application_is_said_with_the_next_step(source: Path, app: str, told: str) -> None:
+    assert told in problems(source, app)
+
+
+def test_a_variable_reaches_the_application(source: Path) -> None:
+    asked = Asked(("wanting:app",), source, environment={"SECRET_KEY": "x"})
+    with folders_of(asked, print) as made:
+        assert made.told == ("wanting:app is WSGI",)
+
+
+def test_each_path_has_a_closed_loop_and_an_open_one(tmp_path: Path) -> None:
+    asked = Asked(("a:b",), tmp_path, paths=("/", "/api/items?page=2", "/grüße"), varies=(r'value="[^"]+"',))
+    found = []
+    for name, text in workload_files(asked).items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "workload.toml").write_text(text, encoding="utf-8")
+        found.append(parse_workload(tmp_path / name))
+    assert [(each.name, each.request.path, each.levels[0].id) for each in found] == [
+        ("root", "/", "c64"),
+        ("root-rate", "/", "p99-100ms"),
+        ("api-items-page-2", "/api/items?page=2", "c64"),
+        ("api-items-page-2-rate", "/api/items?page=2", "p99-100ms"),
+        ("gr-c3-bc-c3-9fe", "/gr%C3%BC%C3%9Fe", "c64"),
+        ("gr-c3-bc-c3-9fe-rate", "/gr%C3%BC%C3%9Fe", "p99-100ms"),
+    ]
+    assert all(each.request.is_learned for each in found)
+    assert {each.request.answer.varies for each in found if each.request.answer} == {(r'value="[^"]+"',)}
+
+
+def test_what_cannot_be_is_said_all_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        asked_for(["a.b"], tmp_path / "none", tmp_path / "no.txt", ["x"], ["x*"], ["A"])
+    assert [each.split(":")[0] for each in caught.value.problems] == [
+        "--app",
+        "--app-dir",
+        "--requirements",
+        "--paths",
+        "--app-env",
+        "--varies",
+    ]
+
+
+def test_what_belongs_to_an_application_needs_one(tmp_path: Path) -> None:
+    assert asked_for([], None, None, [], [], []) is None
+    with pytest.raises(ConfigurationError, match="--paths, --app-env: for an application of your own"):
+        asked_for([], None, None, ["/"], [], ["A=b"])
+
+
+def test_requirements_that_name_other_files_become_one(tmp_path: Path) -> None:
+    (tmp_path / "base.txt").write_text("flask\n-r requirements.txt\n")
+    (tmp_path / "requirements.txt").write_text("-r base.txt\nredis\n")
+    assert own_application.one_file(tmp_path / "requirements.txt").split() == ["flask", "redis"]
+
+
+def test_containers_and_other_applications_are_refused_beside_it() -> None:
+    assert own_runner("auto", []) == "process"
+    with pytest.raises(ConfigurationError) as caught:
+        own_runner("docker", ["plain"])
+    assert len(caught.value.problems) == 2
