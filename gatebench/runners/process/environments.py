@@ -55,8 +55,15 @@ _KEPT = (
     "UV_SYSTEM_CERTS",
 )
 """uv's settings of where packages come from; with hashes they cannot change what is installed."""
-_PATIENCE: Mapping[str, str] = {"UV_HTTP_TIMEOUT": "15", "UV_HTTP_RETRIES": "2"}
-"""uv's own 30 s and 3 retries for each file would leave a run without network silent for minutes."""
+_PATIENCE: Mapping[str, str] = {
+    "UV_HTTP_TIMEOUT": "15",
+    "UV_HTTP_RETRIES": "2",
+    "UV_LOCK_TIMEOUT": "1800",
+}
+"""uv's own 30 s and 3 retries for each file would leave a run without network silent for minutes.
+
+Its 300 s for a lock are too few where several pairs of a server that is compiled wait for the first of them.
+"""
 _NEXT_STEPS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("no space left on device", "os error 28", "disk quota exceeded"),

@@ -108,13 +108,14 @@ def test_every_make_command_selects_subjects_and_workloads_that_there_are(tmp_pa
         tmp_path,
         "my-servers/uvicorn_034/server.toml",
         "my-servers/uvicorn_034/requirements.txt",
-        "apps/wrapped/wsgi.py",
+        "apps/hello/wsgi.py",
+        "apps/hello/app.toml",
         "my-workloads/json/workload.toml",
     )
     # Who follows the README has the example's folder in the repository already.
     shipped = tmp_path / "shipped"
     (shipped / "apps").mkdir(parents=True)
-    for name in ("servers", "loadtests", "apps/plain"):
+    for name in ("servers", "loadtests", *(f"apps/{each}" for each in REGISTRY.applications)):
         (shipped / name).symlink_to(ROOT / name)
     registry = load_registry(
         shipped, [tmp_path / "my-servers"], [tmp_path / "apps"], [tmp_path / "my-workloads"]
@@ -124,8 +125,9 @@ def test_every_make_command_selects_subjects_and_workloads_that_there_are(tmp_pa
         given = {name: words([value]) for name, _, value in variables}
         subjects = select_subjects(registry, given.get("SERVERS", ()), given.get("APPS", ())).subjects
         assert choose_workloads(registry, given.get("WORKLOADS", ()), "standard"), command
-        if "wrapped" in given.get("APPS", ()):
-            assert [subject.id for subject in subjects] == ["waitress", "waitress+wrapped"]
+        if "hello" in given.get("APPS", ()):
+            assert {subject.id for subject in subjects} == {"waitress", "waitress+hello"}
+            assert registry.applications["hello"].routes == frozenset({"/plaintext"})
 
 
 def test_the_example_of_a_server_registers_and_its_command_can_be_filled_in(tmp_path: Path) -> None:

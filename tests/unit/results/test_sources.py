@@ -51,6 +51,17 @@ def test_an_application_that_imports_from_the_plain_one_has_it_beside_it(tmp_pat
     assert content_hash(*kept.folders) == content_hash(*bare.folders) != content_hash(bare.folder)
 
 
+def test_what_an_application_declares_and_requires_is_kept_with_the_run(tmp_path: Path) -> None:
+    flask = REGISTRY.applications["flask"]
+    keep_sources(REGISTRY.subjects(["flask"]), (), tmp_path / "sources")
+    kept = kept_registry(tmp_path / "sources").applications["flask"]
+    assert kept.routes == flask.routes
+    assert kept.requirements is not None
+    assert flask.requirements is not None
+    assert kept.requirements.read_bytes() == flask.requirements.read_bytes()
+    assert kept.pinned
+
+
 def test_the_published_run_that_can_be_repeated_has_what_it_says_it_was_made_from() -> None:
     given = ROOT / "docs" / "reproduced" / "given"
     hashes = json.loads((given / "run.json").read_text())["hashes"]
