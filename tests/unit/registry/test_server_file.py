@@ -228,7 +228,8 @@ def test_a_workload_needs_its_transport_without_saying_so(tmp_path: Path) -> Non
         ("[request]", "share = 0\n[request]", "share: 0 is not positive"),
         ("[request]", 'saturates = "no"\n[request]', "saturates: must be true or false, not 'no'"),
         ("[request]", 'service = "10ms"\n[request]', "slice: 0.1s is under 20 service times (0.2s)"),
-        ("[request]", "[requests]", 'requests: unknown key (did you mean "request"?)'),
+        ("[request]", "[reqest]", 'reqest: unknown key (did you mean "request"?)'),
+        ("[request]", "[requests]", "requests: must be a list"),
     ],
 )
 def test_a_bad_workload_file_names_the_key_and_what_is_allowed(
