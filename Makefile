@@ -92,9 +92,7 @@ WAITING_TESTS = $(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not alone' te
 OTHER_TESTS = $(BIN)/pytest -m 'alone or docker' tests/real tests/docker
 
 test: $(VENV)/.dev ## run every test
-	@$(UNIT_TESTS)
-	@$(WAITING_TESTS)
-	@$(OTHER_TESTS)
+	@status=0; $(UNIT_TESTS) || status=1; $(WAITING_TESTS) || status=1; $(OTHER_TESTS) || status=1; exit $$status
 
 test-fast: $(VENV)/.dev ## run the tests that start no servers
 	@$(UNIT_TESTS)

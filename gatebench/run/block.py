@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
 
 from gatebench.load.backend import Means
 from gatebench.load.process import CellError, LoadCell
@@ -15,6 +14,7 @@ from gatebench.load.targets import load_cell
 from gatebench.machine.processes import kept_to
 from gatebench.results.columns import SliceRow
 from gatebench.results.record import Record
+from gatebench.run.observer import Observer, starting
 from gatebench.runners.base import Around, Instance, Launch, start_one
 from gatebench.runners.readiness import (
     ask_interfaces,
@@ -42,30 +42,10 @@ from gatebench.words.plan import (
 )
 from gatebench.words.text import counted
 from loadtests.engine.protocol import Arrivals
-from loadtests.engine.tally import SliceResult
 
 FLUSH_INTERVAL_S, FLUSH_COUNTS = 10.0, 50_000
 SPARE_FILES = 64
 """Files that a server or an engine has open beside its connections, generously."""
-
-
-class Observer(Protocol):
-    """Hears of a run's progress."""
-
-    def note(self, text: str) -> None:
-        """Something a person should know, such as a server that failed."""
-
-    def stage(self, text: str) -> None:
-        """What is being done now."""
-
-    def measured(self, cell: Cell, result: SliceResult) -> None:
-        """One slice more."""
-
-    def block_finished(self, block: str, done: int, of: int, elapsed_s: float) -> None:
-        """The block so named was measured, as the `done`th of those to be measured, in all in `elapsed_s`."""
-
-    def looked(self, text: str) -> None:
-        """How precise the run is so far, and what it takes to be as precise as was asked for."""
 
 
 @dataclass(slots=True)
@@ -490,13 +470,3 @@ class Block:
 
 def _key(cell: Cell) -> tuple[str, str, str]:
     return cell.subject.id, cell.workload.name, cell.level.id
-
-
-def starting(subjects: Sequence[Subject]) -> str:
-    """`starting 3 servers (uvicorn twice, to learn the run's own noise)`."""
-    count = sum(not subject.responder for subject in subjects)
-    if not count:
-        return "starting the null responder"
-    twin = next((subject.original_id for subject in subjects if subject.again), "")
-    noise = f" ({twin} twice, to learn the run's own noise)" if twin else ""
-    return f"starting {counted(count, 'server')}{noise}"

@@ -21,9 +21,10 @@ from gatebench.results.answers import keep_answers, kept_answers
 from gatebench.results.bundle import FOLDER, keep_sources
 from gatebench.results.earlier import Earlier
 from gatebench.results.record import Record, RecordError, point_latest, record_error
-from gatebench.run.block import Block, Known, Observer, Spent
+from gatebench.run.block import Block, Known, Spent
 from gatebench.run.describe import Sources, describe_run, precision_of
 from gatebench.run.looks import Looks, Read
+from gatebench.run.observer import Observer
 from gatebench.run.reporter import Reporter, is_due
 from gatebench.runners.session import watched
 from gatebench.words.errors import (

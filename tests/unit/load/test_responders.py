@@ -11,7 +11,7 @@ from rich.console import Console
 from gatebench.cli.progress import TerminalObserver
 from gatebench.contract.file import load_contract
 from gatebench.load.responders import OWN_COMMAND, responder_cells, responder_subject
-from gatebench.run.block import starting
+from gatebench.run.observer import starting
 from gatebench.words.model import Cell, Level, Subject
 from gatebench.words.plan import PROFILES, make_plan, round_order
 from loadtests.engine.protocol import Target
