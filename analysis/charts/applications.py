@@ -29,7 +29,7 @@ _ROOM = 1.2
 _NOTE = (
     "CPU time of the server's processes a request, less that of the plain application behind the same server "
     "in the same blocks: what the framework and its views cost. Share: of all the request's CPU time; "
-    "the rest is the server's."
+    "the rest is what the server takes with the plain application."
 )
 
 
@@ -63,11 +63,9 @@ def _page(view: View, part: Part[Added], highest: float, apps: list[str]) -> Cha
             nothing_valid(axes)
         for number, row in enumerate(part.items):
             _row(view, axes, number, row)
-        for text, column in (
-            ("95 % interval", _INTERVAL),
-            ("share", _SHARE),
-            ("requests/s over plain's", _TIMES),
-        ):
+        has_rates = any(row.rates is not None and row.rates.low is not None for row in part.items)
+        rates = "requests/s over plain's" if has_rates else "requests/s: not comparable"
+        for text, column in (("95 % interval", _INTERVAL), ("share", _SHARE), (rates, _TIMES)):
             write(axes, -0.85, text, column)
     what = names(list(dict.fromkeys(apps)))
     alt = f"What {what} add to the CPU time of a request; the tables hold the CPU time of each."

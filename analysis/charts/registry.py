@@ -55,6 +55,19 @@ def _is_paced(view: View) -> bool:
     return view.level.plan.paced
 
 
+def _takes_part(view: View) -> bool:
+    """Whether any subject can do what the levels ask; charts with a panel for each have none otherwise."""
+    return any(cell.status != "unsupported" for level in view.levels for cell in level.cells)
+
+
+def _has_rates(view: View) -> bool:
+    return len(paced_levels(view)) > 1 and _takes_part(view)
+
+
+def _has_loads(view: View) -> bool:
+    return len(levels_by_load(view)) > 1 and _takes_part(view)
+
+
 def _asked_in_turn(view: View) -> bool:
     return any(level.plan.model in {"closed", "locust"} for level in view.levels)
 
@@ -82,8 +95,8 @@ CHARTS: tuple[Kind, ...] = (
     Kind("latency", "level", _asked_in_turn, latency_charts),
     Kind("distribution of latencies", "level", _has_latencies, distribution_charts),
     Kind("what applications add", "level", has_applications, application_charts),
-    Kind("response time over rate", "workload", lambda view: len(paced_levels(view)) > 1, rate_charts),
-    Kind("throughput over load", "workload", lambda view: len(levels_by_load(view)) > 1, connection_charts),
+    Kind("response time over rate", "workload", _has_rates, rate_charts),
+    Kind("throughput over load", "workload", _has_loads, connection_charts),
     Kind("server CPU a request", "workload", lambda view: bool(counted_levels(view)), cpu_charts),
     Kind("server memory", "run", lambda view: bool(loaded_levels(view)), memory_charts),
     Kind("steadiness", "run", _has_slices_in_turn, steadiness_charts),

@@ -106,9 +106,10 @@ ERRORS = Gate(
 )
 WRONG_BODY = Gate(
     "wrong-body",
-    "any answer whose body is not the contract's, byte for byte",
+    "any answer whose body is not, byte for byte, the one that the contract or the workload says, or that "
+    "was learned",
     0,
-    "Run `gatebench verify` for that server.",
+    "Run `gatebench verify` for that server; of an application of your own, declare what varies (VARIES=).",
     "wrong answers",
     withholds=_EVERY,
 )

@@ -247,7 +247,7 @@ def _write_forms(asked: Asked, folder: Path, report: Callable[[str], None]) -> t
     problems: list[str] = []
     forms: dict[Interface, str] = {}
     for app in asked.apps:
-        said = _recognised(app, folder / SOURCE, environment, asked.environment)
+        said = _recognised(app, folder / SOURCE, environment, asked)
         interface: Interface | None = next(
             (each for each in INTERFACES if said.get("interface") == each), None
         )
@@ -282,9 +282,7 @@ def _environment(folder: Path, report: Callable[[str], None]) -> Environment:
     return made
 
 
-def _recognised(
-    app: str, source: Path, environment: Environment, variables: Mapping[str, str]
-) -> dict[str, str]:
+def _recognised(app: str, source: Path, environment: Environment, asked: Asked) -> dict[str, str]:
     """What the application says of itself when it is imported, in its own environment."""
     found = _APP.fullmatch(app)
     assert found is not None  # noqa: S101 - `asked_for` has refused any other
@@ -295,7 +293,7 @@ def _recognised(
         done = subprocess.run(
             command,
             cwd=source,
-            env={"PATH": str(environment.bin), "PYTHONDONTWRITEBYTECODE": "1", **variables},
+            env={"PATH": str(environment.bin), "PYTHONDONTWRITEBYTECODE": "1", **asked.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -311,6 +309,9 @@ def _recognised(
     except (IndexError, ValueError):
         last = "\n  ".join((done.stderr or done.stdout).splitlines()[-recogniser.LAST_LINES :])
         return {"problem": f"{app}: importing it ended Python with status {done.returncode}:\n  {last}"}
+    if "problem" in said:
+        # A person knows the folder, and not the copy of it that is gone by the time this is read.
+        said["problem"] = said["problem"].replace(str(source), str(asked.directory))
     return said
 
 

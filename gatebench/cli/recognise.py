@@ -7,6 +7,7 @@ the lab, whose packages that environment does not have.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import json
@@ -51,7 +52,11 @@ def _named(found: Any, module: str, name: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             names = [each for each, value in vars(found).items() if callable(value) and each[0] != "_"]
-            raise _ProblemError(f"{module} has no {name!r}; it has {', '.join(names) or 'nothing to call'}")
+            close = difflib.get_close_matches(part, names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise _ProblemError(
+                f"{module} has no {name!r}{hint}; it has {', '.join(names) or 'nothing to call'}"
+            )
         found = getattr(found, part)
     return found
 

@@ -47,7 +47,7 @@ from gatebench.words.model import (
 )
 from gatebench.words.paths import WORKLOAD_FILE
 from gatebench.words.plan import PROFILES
-from gatebench.words.text import listed, seconds
+from gatebench.words.text import listed, near, seconds
 from loadtests.engine.masked import compiled
 
 _Number = TypeVar("_Number", int, float)
@@ -188,6 +188,7 @@ class _WorkloadFile(Table):
     request: _Request | None = None
     requests: Many[_InTurn] = ()
     answer: _Answer | None = None
+    routes: Some[Text] = frozenset()
 
 
 def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
@@ -233,7 +234,7 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
         steps=file.load.connections if isinstance(file.load, _Idle) else (),
         locustfile=locustfile if file.load.model == "locust" else None,
         others=tuple(others),
-        routes=_routes(asked, contract, file.transport),
+        routes=_routes(asked, contract, file.transport) | file.routes,
     )
 
 
@@ -329,6 +330,10 @@ def _faults(
             yield ("request", "exchange"), '"idle" and load.model = "idle" belong together'
     for key, text in _load_faults(file.get("load", {}), exchange, websocket):
         yield ("load", key), text
+    for form in sorted(set(file.get("routes", ())) - set(contract.forms)):
+        yield ("routes",), f'"{form}" is no route of the contract{near(form, contract.forms)}'
+    if "routes" in data and model and not own_requests:
+        yield ("routes",), "is for a Locust file, whose requests nobody else knows; leave it out"
     if file.get("saturates") and model not in {None, "closed"}:
         yield ("saturates",), 'is for load.model = "closed": no other load is meant to fill the server'
     if file.get("profiles") == []:

@@ -70,6 +70,10 @@ _NEXT_STEPS: tuple[tuple[tuple[str, ...], str], ...] = (
         "the disk is full: free some space (`uv cache prune` helps), then run it again",
     ),
     (
+        ("was not found in the package registry", "there is no version of"),
+        "a package or version that is required does not exist: correct the requirements",
+    ),
+    (
         ("no solution found", "conflicting url", "requirements are unsatisfiable"),
         "the requirements contradict each other: change those of the application, or leave this pair out",
     ),

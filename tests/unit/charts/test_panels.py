@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 
 from analysis.charts.over_load import connection_charts, rate_charts
+from analysis.charts.registry import charts, draw_all
 from analysis.charts.style import color
 from analysis.charts.times import distribution_charts
 from analysis.figures.cells import level_data
 from analysis.figures.percentiles import SHARES, at_shares, percentiles, quantiles, tails
+from analysis.figures.summary import summarize
 from gatebench.words.model import Level
 from loadtests.engine.tally import QUANTILES, SAMPLES_BEYOND, percentile_us
 from loadtests.swarm.totals import latency_us as told_us
@@ -282,3 +284,15 @@ def test_panels_with_nothing_valid_say_so(views: Views, draw: Draw, loads: list[
     assert "no valid figure" in texts(chart)
     assert "uvicorn: unavailable" in texts(chart)
     assert chart.png().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("loads", [RATES, CONNECTIONS])
+def test_a_workload_that_no_subject_supports_has_no_panels_and_stops_no_report(
+    tmp_path: Path, loads: list[Load]
+) -> None:
+    elsewhere = replace(UVICORN, rates={"close": 5_000.0})
+    view = run_view(tmp_path, [elsewhere, replace(OTHER, rates={"close": 6_000.0})], loads)
+    assert {cell.status for level in view.levels for cell in level.cells} == {"unsupported"}
+    assert {chart.stem.partition("-")[0] for chart in charts("workload", view)} <= {"cpu"}
+    drawn = draw_all(view.run, summarize(view.run), lambda *_: None)
+    assert drawn.drawings

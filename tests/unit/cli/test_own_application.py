@@ -94,6 +94,7 @@ def test_both_interfaces_may_be_named_and_are_told_apart(source: Path) -> None:
             "mysite.wsgi:app",
             "mysite.wsgi has no 'app'; it has Later, application, asgi, make, needy, Site, site",
         ),
+        ("mysite.wsgi:aplication", "has no 'aplication' (did you mean 'application'?)"),
         ("mysite.wsgi:VALUE", "is int, and no application"),
         ("mysite.wsgi:Later", "is a class; write mysite.wsgi:Later()"),
         ("mysite.wsgi:make", "if it is a factory, write mysite.wsgi:make()"),
@@ -164,3 +165,9 @@ def test_containers_and_other_applications_are_refused_beside_it() -> None:
     with pytest.raises(ConfigurationError) as caught:
         own_runner("docker", ["plain"])
     assert len(caught.value.problems) == 2
+
+
+def test_a_module_that_is_missing_was_searched_in_the_folder_that_a_person_named(source: Path) -> None:
+    said = problems(source, "mysite.wsgl:application")
+    assert f"searched in\n  {source}\n" in said
+    assert ".gatebench" not in said.replace(f"{source}", "").splitlines()[1]

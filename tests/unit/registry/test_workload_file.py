@@ -20,13 +20,19 @@ profiles = ["full"]
 
 
 def workload(
-    tmp_path: Path, load: str, request: str = 'path = "/plaintext"', transport: str = "keep-alive"
+    tmp_path: Path,
+    load: str,
+    request: str = 'path = "/plaintext"',
+    transport: str = "keep-alive",
+    more: str = "",
 ) -> Workload:
-    """The workload of a folder with these two tables."""
+    """The workload of a folder with these two tables, and with more lines before them."""
     folder = tmp_path / "asked"
     folder.mkdir(exist_ok=True)
     request = f"[request]\n{request}\n" if request else ""
-    (folder / "workload.toml").write_text(f"{HEAD.format(transport=transport)}\n{request}[load]\n{load}\n")
+    (folder / "workload.toml").write_text(
+        f"{HEAD.format(transport=transport)}{more}\n{request}[load]\n{load}\n"
+    )
     return parse_workload(folder)
 
 
@@ -98,6 +104,23 @@ def test_a_locust_file_is_the_load_and_has_no_request(tmp_path: Path) -> None:
     asked = workload(tmp_path, 'model = "locust"\nusers = [4]', request="")
     assert asked.locustfile == folder / "locustfile.py"
     assert [level.id for level in asked.levels] == ["users4"]
+
+
+def test_a_locust_file_may_say_which_routes_it_asks_and_nobody_else_may(tmp_path: Path) -> None:
+    folder = tmp_path / "asked"
+    folder.mkdir()
+    (folder / "locustfile.py").write_text("")
+    asked = workload(
+        tmp_path, 'model = "locust"\nusers = [4]', request="", more='routes = ["/json", "/echo"]'
+    )
+    assert asked.routes == {"/json", "/echo"}
+    with pytest.raises(
+        ConfigurationError, match=r'"/jsn" is no route of the contract \(did you mean "/json"'
+    ):
+        workload(tmp_path, 'model = "locust"\nusers = [4]', request="", more='routes = ["/jsn"]')
+    (folder / "locustfile.py").unlink()
+    with pytest.raises(ConfigurationError, match="routes: is for a Locust file"):
+        workload(tmp_path, 'model = "closed"\nconnections = [4]', more='routes = ["/json"]')
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,11 @@ def test_a_users_settings_of_uv_change_nothing_but_where_packages_come_from() ->
         ("cause: Hash mismatch for `demo==1.0`", "uv cache clean"),
         ("Failed to fetch: `https://x/`\n  cause: dns error", "name a mirror in UV_DEFAULT_INDEX"),
         ("hint: Packages were unavailable because the network was disabled", "run it once with the network"),
+        (
+            "No solution found when resolving:\nBecause demo was not found in the package registry",
+            "does not exist: correct the requirements",
+        ),
+        ("No solution found when resolving dependencies:\nBecause a==1 and b==2", "contradict each other"),
         ("Failed to build `demo==1.0`\n  cc: not found", "has to be compiled here"),
     ],
 )
