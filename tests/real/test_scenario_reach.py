@@ -161,9 +161,14 @@ def test_a_response_time_that_a_socket_contradicts_is_the_sockets(
         (result,) = drive(written(tmp_path, text), server.port, transport="websocket").results
     assert result.completed > 0
     assert 5_000 <= min(result.histogram) <= max(result.histogram) < 5_000_000
-    told = [key for key in result.uncounted if "the response time that the file gave" in key]
-    assert len(told) == (0 if believed else 1)
+    told = {key: n for key, n in result.uncounted.items() if "the response time that the file gave" in key}
     assert all(key.startswith("WS echo: ") for key in told)
+    if believed:
+        # A machine that pauses between the file's look at its clock and the lab's contradicts one in a while.
+        assert sum(told.values()) <= result.completed / 5
+    else:
+        assert len(told) == 1
+        assert sum(told.values()) >= result.completed
 
 
 def test_a_response_time_that_a_with_block_overwrites_is_the_clients(tmp_path: Path) -> None:
