@@ -65,7 +65,9 @@ def _page(view: View, part: Part[Added], highest: float, apps: list[str]) -> Cha
             _row(view, axes, number, row)
         has_rates = any(row.rates is not None and row.rates.low is not None for row in part.items)
         rates = "requests/s over plain's" if has_rates else "requests/s: not comparable"
-        for text, column in (("95 % interval", _INTERVAL), ("share", _SHARE), (rates, _TIMES)):
+        has_intervals = any(interval(row.cpu_us, CPU) for row in part.items)
+        over = "95 % interval" if has_intervals else ""
+        for text, column in ((over, _INTERVAL), ("share", _SHARE), (rates, _TIMES)):
             write(axes, -0.85, text, column)
     what = names(list(dict.fromkeys(apps)))
     alt = f"What {what} add to the CPU time of a request; the tables hold the CPU time of each."
