@@ -213,23 +213,37 @@ def capabilities(
     """Which of the chosen subjects have a capability: declared, and found by the verification before blocks.
 
     The verification holds a server to what it declares, and finds `keep-alive` and `websocket` where they are
-    not declared. A subject that no block began with was not verified.
+    not declared. A subject that no block began with was not verified, and of one whose application answers a
+    part of the contract only what that part shows.
     """
     subjects, found = chosen(meta, condition)
     for subject in subjects:
         cells = [cell for cell in summary.cells if cell.subject == subject.id]
         refused = _unverified(subject, cells)
+        using = [cell for cell in cells if shows(condition.capability, meta.workload(cell.workload), cell)]
         if refused is not None:
             found.append(refused)
+        elif not _was_asked(subject, condition.capability) and not any(cell.valid for cell in using):
+            detail = "its application answers nothing that would show it"
+            found.append(Observation(subject.id, None, detail, counts=False))
         elif condition.capability not in subject.supports:
             found.append(Observation(subject.id, holds=False, detail="verified"))
         else:
-            using = [
-                cell for cell in cells if shows(condition.capability, meta.workload(cell.workload), cell)
-            ]
             found.append(_with_capability(subject, condition.capability, using))
     interface = f" over {condition.interface.upper()}" if condition.interface else ""
     return f"{condition.capability}{interface}", found
+
+
+def _was_asked(subject: SubjectMeta, capability: str) -> bool:
+    """Whether the verification has asked what shows a capability (`contract.rules.Contract.declared`)."""
+    if subject.routes is None:
+        return True
+    sockets = {route for route in subject.routes if route.startswith("/ws/")}
+    if capability == "websocket":
+        return bool(sockets)
+    if capability == "streaming":
+        return "/stream/{n}" in subject.routes
+    return capability != "chunked-request" and bool(subject.routes - sockets)
 
 
 def shows(capability: str, workload: WorkloadMeta, cell: CellResult) -> bool:

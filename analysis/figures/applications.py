@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.figures.cells import cpu_by_block
 from analysis.figures.results import compared
 from analysis.figures.statistics import MIN_BLOCKS, Comparison, Estimate, mean_interval
 from gatebench.words.model import PLAIN_APPLICATION
@@ -74,17 +75,6 @@ def added(meta: RunMeta, level: LevelResult, slices: pd.DataFrame) -> list[Added
         rates = compared(level, cell.subject, plain.subject) if cell.valid and plain.valid else None
         found.append(Added(cell, plain, cpu_us, share, rates))
     return found
-
-
-def cpu_by_block(slices: pd.DataFrame) -> pd.DataFrame:
-    """CPU µs a request: one row a block, one column a subject; NaN where it was not read."""
-    read = slices[slices["server_cpu_s"].notna()]
-    sums = read.assign(requests=read["completed"] + read["drained"]).groupby(
-        ["block", "subject"], observed=True
-    )[["server_cpu_s", "requests"]]
-    added_up = sums.sum()
-    cost = added_up["server_cpu_s"] / added_up["requests"].where(added_up["requests"] > 0) * 1e6
-    return cost.unstack("subject")
 
 
 def _beyond(costs: pd.DataFrame, cell: CellResult, plain: CellResult) -> Estimate | None:

@@ -369,6 +369,17 @@ def _cpu(slices: pd.DataFrame) -> tuple[float | None, float | None]:
     return cpu_s / float(read["elapsed_s"].sum()), cpu_s * 1e6 / requests if requests else None
 
 
+def cpu_by_block(slices: pd.DataFrame) -> pd.DataFrame:
+    """CPU µs a request: one row a block, one column a subject; NaN where it was not read or nothing came."""
+    read = slices.loc[
+        slices["server_cpu_s"].notna(), ["block", "subject", "server_cpu_s", "completed", "drained"]
+    ]
+    sums = read.groupby(["block", "subject"], observed=True).sum()
+    cpu_s, requests = sums["server_cpu_s"], sums["completed"] + sums["drained"]
+    known = (cpu_s > 0) & (requests > 0)
+    return (cpu_s / requests.where(known) * 1e6).unstack("subject")
+
+
 def _reuse(slices: pd.DataFrame, requests: int, connections: int, transport: str) -> float | None:
     if transport == "close":
         used = int(slices["opened"].sum())

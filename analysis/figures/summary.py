@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.cells import level_data, totals
+from analysis.figures.cells import cpu_by_block, level_data, totals
 from analysis.figures.gates import FIGURES
 from analysis.figures.leads import (
     fit,
@@ -227,11 +227,8 @@ def judge(found: Sequence[Refusal], plan: LevelPlan) -> dict[FigureName, Judged]
 
 def _cpu(cpu_us: float, slices: pd.DataFrame, blocks: int) -> Estimate:
     """CPU time a request over all slices, with the interval over blocks where there is one."""
-    read = slices[slices["server_cpu_s"].notna()]
-    sums = read.assign(requests=read["completed"] + read["drained"]).groupby("block")
-    by_block = sums[["server_cpu_s", "requests"]].sum()
-    by_block = by_block[(by_block["requests"] > 0) & (by_block["server_cpu_s"] > 0)]
-    over = rate(np.log(by_block["server_cpu_s"] / by_block["requests"] * 1e6))
+    by_block = cpu_by_block(slices)
+    over = rate(np.log(by_block.iloc[:, 0])) if by_block.size else None
     return Estimate(cpu_us, over.low if over else None, over.high if over else None, blocks)
 
 

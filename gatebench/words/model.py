@@ -51,7 +51,7 @@ def why_not(
         unanswered: routes that the workload asks and the subject's application does not declare.
     """
     if unanswered:
-        return f"{subject_id}: its application does not answer {' and '.join(sorted(unanswered))}"
+        return f"{subject_id} runs an application without {' and '.join(sorted(unanswered))}"
     if lacks:
         return f"{subject_id} does not declare {' and '.join(sorted(lacks))}"
     if refused := one_process_only(subject_id, takes, workers):

@@ -120,6 +120,29 @@ def test_websocket_is_supported_only_where_both_interfaces_were_verified(
     assert "websocket over WSGI: nothing in this run" in found.evidence
 
 
+def test_what_an_application_does_not_answer_is_not_said_to_be_verified(tmp_path: Path) -> None:
+    routes = ["/", "/plaintext"]
+
+    def partly(content: dict[str, Any]) -> None:
+        for subject in content["subjects"]:
+            if subject["id"] in {"daphne", "waitress"}:
+                subject["routes"] = routes
+        for workload in content["workloads"]:
+            workload["routes"] = ["/ws/echo"] if workload["transport"] == "websocket" else ["/plaintext"]
+
+    subjects = [BY_ID[name] for name in ("uvicorn", "daphne", "waitress", "gunicorn-gthread")]
+    found = verdicts(tmp_path / "part", subjects, edit=partly)["asgi-websocket"]
+    assert found.verdict == "supported"
+    assert "daphne (its application answers nothing that would show it)" in found.evidence
+    assert "waitress (its application answers nothing that would show it)" in found.evidence
+    assert "gunicorn-gthread (verified)" in found.evidence
+
+    routes.append("/ws/echo")
+    found = verdicts(tmp_path / "sockets", subjects, edit=partly)["asgi-websocket"]
+    assert "yes of uvicorn and daphne (measured under websocket-echo)" in found.evidence
+    assert "no of waitress and gunicorn-gthread (verified)" in found.evidence
+
+
 def test_a_wsgi_server_that_carries_websocket_contradicts_that_none_does(tmp_path: Path) -> None:
     odd = replace(BY_ID["waitress"], rates={**BY_ID["waitress"].rates, "websocket-echo": 5_000.0})
     found = verdicts(tmp_path, [odd, BY_ID["uvicorn"]])["asgi-websocket"]

@@ -136,10 +136,14 @@ def test_an_application_takes_part_in_the_workloads_whose_routes_it_answers() ->
     assert {name for name, why in levels.items() if not why} == {
         name for name, routes in asked.items() if routes <= {"/plaintext"}
     }
-    assert levels["websocket-broadcast"] == "uvicorn+mine: its application does not answer /ws/broadcast"
+    assert levels["websocket-broadcast"] == "uvicorn+mine runs an application without /ws/broadcast"
 
 
-def test_a_locust_file_asks_what_it_likes_of_any_application() -> None:
-    files = [each for each in REGISTRY.workloads.values() if each.locustfile is not None]
-    assert files
-    assert all(each.routes == frozenset() for each in files)
+def test_a_locust_file_asks_what_it_says_and_one_that_says_nothing_asks_any_application() -> None:
+    server = next(each for each in REGISTRY.subjects() if each.id == "uvicorn")
+    mine = replace(server.application, name="mine", routes=frozenset({"/", "/json"}))
+    visit = REGISTRY.workloads["visit"]
+    cell = Cell(replace(server, application=mine), visit, visit.levels[0])
+    assert visit.locustfile is not None
+    assert cell.unsupported() == "uvicorn+mine runs an application without /echo"
+    assert not replace(cell, workload=replace(visit, routes=frozenset())).unsupported()
