@@ -18,9 +18,8 @@ from locust.runners import STATE_MISSING, STATE_STOPPED, STATE_STOPPING, MasterR
 from gatebench.contract.file import load_contract
 from gatebench.words.errors import ConfigurationError
 from loadtests.engine.protocol import Message
-from loadtests.engine.tally import SliceResult
 from loadtests.swarm.master import Calls, answer, listen
-from loadtests.swarm.totals import TestResult
+from loadtests.swarm.totals import TestResult, results_of
 from loadtests.swarm.users import LoadSession
 from loadtests.swarm.worker import LabWorker
 
@@ -141,7 +140,7 @@ class EngineSide:
             LoadSession(self._environment, cpus=self._cpus, on_engine_end=self._fail)
 
     def end(self) -> Message | None:
-        """Ends the engines; what they counted, as `worker_results` reads it; None if that was told before."""
+        """Ends the engines; what they counted, for `TestResult.hear`; None if that was told before."""
         session = LoadSession.existing(self._environment)
         if session is None or session.lasting:
             return None
@@ -179,9 +178,8 @@ class LocalTest(EngineSide):
     def _end(self, **_: Any) -> None:
         message = self.end()
         if message is not None:
-            result = TestResult(heard={ALONE: worker_results(message)})
-            if message["fault"]:
-                result.lost[ALONE] = message["fault"]
+            lost = {ALONE: message["fault"]} if message["fault"] else {}
+            result = TestResult(heard={ALONE: results_of(message)}, lost=lost)
             publish(self._environment, result)
 
 
@@ -230,38 +228,28 @@ class MasterTest:
             self._joined.append(client_id)
 
     def _hear(self, msg: Any, **_: Any) -> None:
-        if not self._running or msg.node_id in self._result.heard:
+        if not self._running:
             return
         if self._runner.state not in (STATE_STOPPING, STATE_STOPPED):
-            self._result.lost[msg.node_id] = msg.data["fault"] or "it stopped before the test's end"
-        elif fault := msg.data["fault"]:
-            self._result.lost[msg.node_id] = fault
+            self._result.lose(msg.node_id, msg.data["fault"] or "it stopped before the test's end")
         else:
-            self._result.heard[msg.node_id] = worker_results(msg.data)
+            self._result.hear(msg.node_id, msg.data)
 
     def _end(self, **_: Any) -> None:
         """Asks everybody who has not told yet, while Locust still takes messages."""
         result = self._result
-        silent = [each for each in self._joined if each not in result.heard and each not in result.lost]
+        silent = [worker for worker in self._joined if not result.knows(worker)]
         replies = self._calls.ask({worker: {"op": "totals"} for worker in silent}, ANSWER_S)
         for worker in silent:
             message = replies[worker].message if worker in replies else {}
-            totals = message.get("totals")
-            if totals is None:
-                result.lost[worker] = message.get("error") or "it gave no sign of life at the test's end"
-            elif totals["fault"]:
-                result.lost[worker] = totals["fault"]
+            if message.get("totals") is not None:
+                result.hear(worker, message["totals"])
             else:
-                result.heard[worker] = worker_results(totals)
+                result.lose(worker, message.get("error") or "it gave no sign of life at the test's end")
         self._running = False
         options = self._environment.parsed_options
         result.expected = max(len(self._joined), options.expect_workers if options is not None else 0)
         publish(self._environment, result)
-
-
-def worker_results(message: Message) -> dict[str, SliceResult]:
-    """Group → what one process counted."""
-    return {group: SliceResult.from_json(data) for group, data in message["groups"].items()}
 
 
 def publish(environment: Environment, result: TestResult) -> None:

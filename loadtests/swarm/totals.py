@@ -103,6 +103,11 @@ class Totals:
         return {group: total.result() for group, total in self._totals.items()}
 
 
+def results_of(totals: Mapping[str, Any]) -> dict[str, SliceResult]:
+    """Group → what one process counted."""
+    return {group: SliceResult.from_json(data) for group, data in totals["groups"].items()}
+
+
 @dataclass(slots=True)
 class TestResult:
     """What one Locust test counted, over all of its workers.
@@ -118,6 +123,25 @@ class TestResult:
     expected: int = 1
     heard: dict[str, dict[str, SliceResult]] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
+
+    def knows(self, worker: str) -> bool:
+        """Whether this worker's counts are here, or why they are not."""
+        return worker in self.heard or worker in self.lost
+
+    def hear(self, worker: str, totals: Mapping[str, Any]) -> None:
+        """Takes `groups` (name → `SliceResult.to_json`) and `fault` (empty if there was none) of a worker.
+
+        A worker that ends by itself while it is asked tells twice: the first word holds.
+        """
+        if totals["fault"]:
+            self.lose(worker, totals["fault"])
+        elif not self.knows(worker):
+            self.heard[worker] = results_of(totals)
+
+    def lose(self, worker: str, why: str) -> None:
+        """Says why a worker's counts are missing, unless that is known already."""
+        if not self.knows(worker):
+            self.lost[worker] = why
 
     @property
     def complete(self) -> bool:

@@ -54,6 +54,16 @@ def test_workers_results_are_merged_and_a_missing_one_is_told() -> None:
     assert lacking.groups()["a"].workers_missing == 1
 
 
+def test_why_a_worker_ended_is_not_lost_to_its_silence_afterwards() -> None:
+    result = TestResult(expected=2)
+    result.hear("one", {"groups": {}, "fault": "the load engine ended before it was told to"})
+    result.lose("one", "it gave no sign of life at the test's end")
+    result.hear("two", {"groups": {"a": report([1]).to_json()}, "fault": ""})
+    result.lose("two", "it gave no sign of life at the test's end")
+    assert result.lost == {"one": "the load engine ended before it was told to"}
+    assert result.heard["two"]["a"].completed == 1
+
+
 def test_two_engines_get_the_two_cores_before_the_servers() -> None:
     assert divide([0, 1, 2, 3], engine_cores=2) == Cores(server=(3,), engine=(1, 2), lab=(0,))
     assert divide([0, 1, 2], engine_cores=2) == Cores(server=(2,), engine=(0, 1), lab=(0, 1))
