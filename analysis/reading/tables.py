@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pandas as pd
@@ -59,7 +61,7 @@ def forked_map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
             # Python 3.12 warns of threads that hold a lock at a fork; those of BLAS and Arrow are idle here.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
             context = multiprocessing.get_context("fork")
-            with ProcessPoolExecutor(processes, mp_context=context, initializer=gc.freeze) as pool:
+            with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin) as pool:
                 return list(pool.map(_apply, range(len(items))))
     finally:
         _work.clear()
@@ -74,6 +76,20 @@ def at_most(processes: int) -> Iterator[None]:
         yield
     finally:
         _most = before
+
+
+def _begin() -> None:
+    """In each fork: keeps the shared data shared, and ends when the process that asked is killed."""
+    gc.freeze()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """A fork holds both ends of the queue that it takes work from, so it would wait there for ever."""
+    wait([sentinel])
+    os._exit(1)
 
 
 def _apply(number: int) -> Any:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
 from analysis.reading import tables
 from analysis.reading.tables import at_most, forked_map
+from gatebench.words.paths import ROOT
+from tests.support.lab import PATIENCE_S, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +63,29 @@ def test_who_has_little_memory_keeps_to_fewer_processes() -> None:
             assert set(forked_map(lambda _: os.getpid(), range(40))) == {os.getpid()}
     with at_most(0):
         assert os.getpid() not in forked_map(lambda _: os.getpid(), range(40))
+
+
+def test_the_processes_end_with_the_one_that_asked_even_after_kill_9(tmp_path: Path) -> None:
+    told = tmp_path / "pids"
+    script = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from analysis.reading.tables import forked_map\n"
+        "def wait(_):\n"
+        "    with Path(sys.argv[1]).open('a') as file:\n"
+        "        file.write(f'{os.getpid()}\\n')\n"
+        "    time.sleep(600)\n"
+        "from analysis.reading.tables import at_most\n"
+        "with at_most(2):\n    forked_map(wait, range(12))\n"
+    )
+    asking = subprocess.Popen([sys.executable, "-c", script, str(told)], cwd=ROOT)
+    try:
+        wait_until("a process each", lambda: told.exists() and len(told.read_text().split()) == 2)
+        forks = [psutil.Process(int(pid)) for pid in told.read_text().split()]
+    finally:
+        asking.kill()
+        asking.wait()
+    _, alive = psutil.wait_procs(forks, timeout=PATIENCE_S)
+    for each in alive:
+        each.kill()
+    assert alive == []
