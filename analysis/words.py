@@ -12,6 +12,7 @@ from analysis.figures.results import compared, standings, verdict_on
 from analysis.figures.statistics import MIN_BLOCKS, PAIRED
 from gatebench.results.details import visible
 from gatebench.results.schema import responder_in_words
+from gatebench.words.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,12 +112,29 @@ def findings(level: LevelResult, workload: WorkloadMeta) -> list[str]:
         sentences = [_leader(level, ranked), *_interfaces(level, ranked)]
         if workload.waits and metric.name == RPS.name:
             sentences.append(_waiting(ranked, workload))
+        sentences += _by_percentile(level)
     if any(PAIRED in pair.because for pair in level.comparisons):
         sentences.append(
             "The model of this level could not be fitted: its subjects have too few blocks in common. Each "
             "pair's interval is the plain paired one, from its own blocks alone."
         )
     return [*sentences, *_left_out(level, rows)]
+
+
+def _by_percentile(level: LevelResult) -> list[str]:
+    """Who has the lowest p50, and how many pairs each percentile tells apart."""
+    found = []
+    for other in level.percentiles[:1]:
+        ranked = [row for row in standings(other) if row.best is not None]
+        found += [_leader(other, ranked)] if len(ranked) > 1 else []
+    if not found:
+        return []
+    told = {
+        each.metric.name: sum(pair.verdict in {"higher", "lower"} for pair in each.comparisons)
+        for each in (*level.percentiles, level)
+    }
+    counts = names([f"{count} by {name}" for name, count in told.items()])
+    return [*found, f"Told apart, of {counted(len(level.comparisons), 'pair')}: {counts}."]
 
 
 def without_figures(cells: Sequence[CellResult]) -> str:

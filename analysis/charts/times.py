@@ -146,6 +146,8 @@ def _columns(axes: Axes, row: float, texts: list[str], look: Look) -> None:
 _LEAST_PT = (60, 64, 68)
 """Room of p50, p90 and p99, and the more that wider numbers take."""
 _BETWEEN_PT = 10
+_PLACE_PT = 60
+"""Room of a place such as `11 to 13` right of its percentile."""
 _LOOKS = (PLAIN, PLAIN, STRONG)
 _CAP = 0.17
 _RESPONSE_NOTE = (
@@ -179,10 +181,10 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
         floor += f" Within noise of that floor, so the machine's rather than their own: {names(at_it)}."
     words = Words(
         part.title(f"Response time: {level.title}"),
-        f"{LEGEND} with its 95 % interval; bracket: cannot be told apart",
+        f"{LEGEND}, each with its 95 % interval; bracket: p99 cannot be told apart",
         f"{_RESPONSE_NOTE}{floor}{why}{dash}\n{conditions(view.run, level)}",
     )
-    ends_pt, places_pt = _column_ends(shown, metric)
+    ends_pt, places_pt = _column_ends(shown, metric, ranked=bool(level.percentiles))
     figure, axes = page(words, len(part.items), right_in=rows.WIDTH_IN + places_pt / 72)
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     milliseconds_axis(axes, values_us)
@@ -196,21 +198,30 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
             rows.apart(axes, number, short_reason(row.cell))
     for text, points in zip(("p50", "p90", "p99"), ends_pt, strict=True):
         write(axes, -0.85, text, Column(1, points, "right", HEADING))
+    on_page = {row.cell.subject: number for number, row in enumerate(part.items)}
+    for other, points in zip(level.percentiles, ends_pt, strict=False):
+        found = {row.cell.subject: row.places for row in standings(other)}
+        for subject, number in on_page.items():
+            write(axes, number, found[subject], Column(1, points + _PLACE_PT, "right", QUIET))
+        if any(found.values()):
+            write(axes, -0.85, "place", Column(1, points + _PLACE_PT, "right", QUIET))
     rows.write_places(axes, part.items, metric, places_pt)
     alt = " ".join(findings(level, view.workload))
     return Chart(part.stem(f"response-{level.workload}-{level.level}"), words.title, alt, figure)
 
 
-def _column_ends(cells: Sequence[CellResult], metric: Metric) -> tuple[list[float], float]:
+def _column_ends(cells: Sequence[CellResult], metric: Metric, *, ranked: bool) -> tuple[list[float], float]:
     """Where p50, p90 and p99 end, and where the places' columns begin, in points right of the axes.
 
-    Each column has the room of its usual numbers, and more where one of them is wider.
+    Each column has the room of its usual numbers, and more where one of them is wider; where the level is
+    `ranked` by them too, the places of p50 and p90 stand right of each.
     """
     ends_pt, reached_pt = [], 0.0
     for number, (least_pt, look) in enumerate(zip(_LEAST_PT, _LOOKS, strict=True)):
         widest_pt = max((width_pt(metric.show(_values_us(cell)[number]), look) for cell in cells), default=0)
         reached_pt += max(least_pt, widest_pt + _BETWEEN_PT)
         ends_pt.append(reached_pt)
+        reached_pt += _PLACE_PT if ranked and number < len(_LEAST_PT) - 1 else 0
     return ends_pt, reached_pt + rows.interval_pt(cells, metric, _BETWEEN_PT)
 
 
@@ -232,12 +243,14 @@ def _row(
 ) -> None:
     values_us = _values_us(cell)
     draw_dots(axes, number, cell.interface, paint, values_us)
-    lead = cell.lead
-    if lead is not None and lead.low is not None and lead.high is not None:
-        ends_ms = [lead.low * metric.scale, lead.high * metric.scale]
-        axes.plot(ends_ms, [number] * 2, color=INK, linewidth=2.4, zorder=5)
+    for figure, width in ((cell.typical.get("p50"), 1.2), (cell.typical.get("p90"), 1.2), (cell.lead, 2.4)):
+        if figure is None or figure.low is None or figure.high is None:
+            continue
+        ends_ms = [figure.low * metric.scale, figure.high * metric.scale]
+        axes.plot(ends_ms, [number] * 2, color=INK, linewidth=width, zorder=5)
         for end_ms in ends_ms:
-            axes.plot([end_ms] * 2, [number - _CAP, number + _CAP], color=INK, linewidth=1.6, zorder=5)
+            cap = _CAP * width / 2.4
+            axes.plot([end_ms] * 2, [number - cap, number + cap], color=INK, linewidth=width / 1.5, zorder=5)
     for points, look, value_us in zip(ends_pt, _LOOKS, values_us, strict=True):
         write(axes, number, metric.show(value_us), Column(1, points, "right", look))
 

@@ -203,7 +203,8 @@ def _measured(metric: str, cell: CellResult, level: LevelResult) -> Figure | Non
     value = cell.figure(name)
     if value is None:
         return None
-    estimate = cell.rps if name == "rps" else cell.lead if name == level.metric.name else None
+    leading = cell.lead if name == level.metric.name else cell.typical.get(name)
+    estimate = cell.rps if name == "rps" else leading
     return Figure(value) if estimate is None else Figure(value, estimate.low, estimate.high)
 
 

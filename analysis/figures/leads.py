@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,13 +11,14 @@ import pandas as pd
 
 from analysis.figures.gates import FigureName
 from analysis.figures.percentiles import TAIL_PARTS, quantile
-from analysis.figures.statistics import log_rate_table
+from analysis.figures.statistics import log_rate_table, of_blocks
 from loadtests.engine.tally import MIN_SAMPLES, QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analysis.figures.cells import LevelData
+    from analysis.figures.statistics import Estimate
     from gatebench.results.schema import LevelPlan, RunMeta, WorkloadMeta
 
 
@@ -134,7 +136,10 @@ RESPONSES = _relabelled("Response time")
 """The latencies of an open loop, whose clock runs from the moment a request was to be sent."""
 DELAYS = _relabelled("To a subscriber")
 """The latencies of a broadcast."""
-RESPONSE_P99 = replace(P99, label="Response time p99", noun="p99 of the response time")
+RESPONSE_P50, RESPONSE_P90, RESPONSE_P99 = (
+    replace(each, label=f"Response time {each.name}", noun=f"{each.name} of the response time")
+    for each in (P50, P90, P99)
+)
 
 
 def throughput(workload: WorkloadMeta, *, of_messages: bool = False) -> Metric:
@@ -180,10 +185,7 @@ def lead_table(data: LevelData) -> pd.DataFrame:
     Where the figure is a whole block's, each block has one row. What could not be had is NaN.
     """
     if data.plan.paced:
-        responses = data.histograms[data.histograms["clock"] == "response"]
-        counted = responses.groupby("subject", observed=True)["count"].sum()
-        enough = counted.index[counted >= MIN_SAMPLES["p99"]]
-        return _by_block(responses[responses["subject"].isin(enough)], _log_tail)
+        return percentile_table(data, RESPONSE_P99.name)
     if data.plan.model == "objective":
         return _by_block(data.slices, _log_found_rate)
     if data.plan.model == "idle":
@@ -191,14 +193,22 @@ def lead_table(data: LevelData) -> pd.DataFrame:
     return log_rate_table(data.rated)
 
 
-def typical_percentiles(data: LevelData, subject: str) -> dict[str, float | None]:
+def percentile_table(data: LevelData, name: str) -> pd.DataFrame:
+    """Natural logarithms of one percentile of the response time in µs, one row a block, as `lead_table`."""
+    responses = data.histograms[data.histograms["clock"] == "response"]
+    counted = responses.groupby("subject", observed=True)["count"].sum()
+    enough = responses["subject"].isin(counted.index[counted >= MIN_SAMPLES[name]])
+    return _by_block(responses[enough], partial(_log_percentile, name=name))
+
+
+def typical_percentiles(data: LevelData, subject: str) -> dict[str, Estimate | None]:
     """Metric name → that percentile of a block, in µs: the geometric mean over blocks, as the leading p99 is.
 
     Of response and service time at one rate for all. A percentile that any block has too few latencies for
     is None. They stand beside the leading figure; those of all blocks together could contradict it.
     """
     own = data.histograms[data.histograms["subject"] == subject]
-    found: dict[str, float | None] = {}
+    found: dict[str, Estimate | None] = {}
     for clock, prefix in (("response", ""), ("service", "service_")):
         blocks = [block for _, block in own[own["clock"] == clock].groupby("block")]
         for name, share in QUANTILES.items():
@@ -206,7 +216,7 @@ def typical_percentiles(data: LevelData, subject: str) -> dict[str, float | None
             counts = [int(block["count"].sum()) for block in blocks]
             enough = sum(counts) >= MIN_SAMPLES[name] and min(counts) >= least
             logs = [np.log(max(1.0, quantile(block, share) or 0.0)) for block in blocks] if enough else []
-            found[prefix + name] = float(np.exp(np.mean(logs))) if logs else None
+            found[prefix + name] = of_blocks(np.array(logs))
     return found
 
 
@@ -240,12 +250,12 @@ def _by_block(frame: pd.DataFrame, reduce: Callable[[pd.DataFrame], float]) -> p
     return table
 
 
-def _log_tail(histogram: pd.DataFrame) -> float:
-    """The logarithm of one block's p99 in µs."""
-    if int(histogram["count"].sum()) < MIN_TAIL_SAMPLES:
+def _log_percentile(histogram: pd.DataFrame, name: str) -> float:
+    """The logarithm of one block's percentile in µs."""
+    if int(histogram["count"].sum()) < MIN_SAMPLES[name] // TAIL_PARTS:
         return np.nan
-    tail_us = quantile(histogram, 0.99)
-    return float(np.log(tail_us)) if tail_us else np.nan
+    found_us = quantile(histogram, QUANTILES[name])
+    return float(np.log(found_us)) if found_us else np.nan
 
 
 def _log_found_rate(slices: pd.DataFrame) -> float:

@@ -85,7 +85,7 @@ class CellResult:
     rps: Estimate | None = None
     lead: Estimate | None = None
     latency_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
-    typical: Mapping[str, float | None] = field(default_factory=dict)
+    typical: Mapping[str, Estimate | None] = field(default_factory=dict)
     service_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
     last_us: Mapping[str, float | None] = field(default_factory=lambda: dict.fromkeys(LATENCY_NAMES))
     mib_per_s: float | None = None
@@ -139,7 +139,8 @@ class CellResult:
     def figure(self, name: str) -> float | None:
         """The figure that `analysis.figures.leads` calls by that name."""
         if name in self.typical:
-            return self.typical[name]
+            typical = self.typical[name]
+            return typical.estimate if typical else None
         if name in LATENCY_NAMES:
             return self.latency_us[name]
         clock, _, quantile = name.partition("_")
@@ -197,6 +198,8 @@ class LevelResult:
         noise: None in a run that measured no server twice, or where one of the two copies is not valid.
         limit: the null responder's figures in the same rounds (`limits.limit_of`): the most that the
             instrument can do here, and the least response time; None where it was not measured.
+        percentiles: at one rate for all, the same level ranked by p50 and by p90 of the response time: p99 is
+            what a server's worst answers and the machine's make of it, and tells few servers apart.
     """
 
     plan: LevelPlan
@@ -206,6 +209,7 @@ class LevelResult:
     comparisons: tuple[Comparison, ...]
     noise: Noise | None = None
     limit: CellResult | None = None
+    percentiles: tuple[LevelResult, ...] = ()
 
     @property
     def workload(self) -> str:

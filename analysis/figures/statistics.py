@@ -158,13 +158,17 @@ def block_means(values: pd.Series[float]) -> Array:
 
 def rate(log_rates: pd.Series[float]) -> Estimate | None:
     """Requests/s of one subject with its interval over blocks; None without a slice."""
-    means = block_means(log_rates)
-    if not len(means):
+    return of_blocks(block_means(log_rates))
+
+
+def of_blocks(logs: Array) -> Estimate | None:
+    """The figure whose logarithms these are, one a block, with its interval; None without a block."""
+    if not len(logs):
         return None
-    if len(means) < MIN_BLOCKS:
-        return Estimate(float(np.exp(means.mean())), None, None, len(means))
-    mean, low, high, _ = mean_interval(means)
-    return Estimate(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), len(means))
+    if len(logs) < MIN_BLOCKS:
+        return Estimate(float(np.exp(logs.mean())), None, None, len(logs))
+    mean, low, high, _ = mean_interval(logs)
+    return Estimate(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), len(logs))
 
 
 def block_numbers(table: pd.DataFrame, *, with_common: bool = False) -> Array:

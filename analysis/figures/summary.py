@@ -11,10 +11,13 @@ import numpy as np
 from analysis.figures.cells import cpu_by_block, level_data, totals
 from analysis.figures.gates import FIGURES
 from analysis.figures.leads import (
+    RESPONSE_P50,
+    RESPONSE_P90,
     fit,
     lead_metric,
     lead_table,
     leading_figure,
+    percentile_table,
     typical_percentiles,
     why_no_lead,
 )
@@ -95,20 +98,36 @@ def _level(run: Run, plan: LevelPlan) -> LevelResult:
         disturbed = plan.ceiling.replaced(disturbed=True)
         data = replace(data, plan=plan.replaced(ceiling=disturbed))
     every = tuple(_cell(run, data, subject, added[subject.id], tables) for subject in run.meta.subjects)
-    cells = tuple(cell for cell in every if not run.meta.subject(cell.subject).twin_of)
-    valid = [cell.subject for cell in cells if cell.valid and cell.subject in tables.leads]
-    twins = _twins(run, every, tables.leads)
-    significance = SIGNIFICANCE if run.precision is None else LOOKING_SIGNIFICANCE
-    comparisons, of_twins = compare_all(tables.leads, valid, twins, significance)
-    return LevelResult(
-        plan=plan,
+    level = LevelResult(plan, metric, data.rounds, every, (), limit=limit)
+    others = (RESPONSE_P50, RESPONSE_P90) if plan.paced else ()
+    percentiles = [_by_percentile(run, data, level, each) for each in others]
+    return replace(_compared(run, level, tables.leads), percentiles=tuple(percentiles))
+
+
+def _by_percentile(run: Run, data: LevelData, level: LevelResult, metric: Metric) -> LevelResult:
+    """The level ranked by another percentile than p99: a family of comparisons of its own, as a level is."""
+    ranked = replace(
+        level,
         metric=metric,
-        rounds=data.rounds,
-        cells=cells,
-        comparisons=tuple(comparisons),
-        noise=_noise(twins[0], of_twins) if twins and of_twins else None,
-        limit=limit,
+        cells=tuple(_led_by(cell, metric) for cell in level.cells),
+        limit=None if level.limit is None else _led_by(level.limit, metric),
     )
+    return _compared(run, ranked, percentile_table(data, metric.name))
+
+
+def _compared(run: Run, level: LevelResult, leads: pd.DataFrame) -> LevelResult:
+    """The level without the second copy of a twin, and with what `leads` says of each pair."""
+    cells = tuple(cell for cell in level.cells if not run.meta.subject(cell.subject).twin_of)
+    valid = [cell.subject for cell in cells if cell.valid and cell.subject in leads]
+    twins = _twins(run, level.cells, leads)
+    significance = SIGNIFICANCE if run.precision is None else LOOKING_SIGNIFICANCE
+    comparisons, of_twins = compare_all(leads, valid, twins, significance)
+    noise = _noise(twins[0], of_twins) if twins and of_twins else None
+    return replace(level, cells=cells, comparisons=tuple(comparisons), noise=noise)
+
+
+def _led_by(cell: CellResult, metric: Metric) -> CellResult:
+    return replace(cell, lead=cell.typical.get(metric.name))
 
 
 def _twins(run: Run, cells: tuple[CellResult, ...], leads: pd.DataFrame) -> tuple[str, str] | None:

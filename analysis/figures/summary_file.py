@@ -60,6 +60,7 @@ def as_json(
             if level.noise is not None
         ],
         "limits": [_limit_json(level.limit) for level in summary.levels if level.limit is not None],
+        "percentiles": [_percentile_json(ranked) for level in summary.levels for ranked in level.percentiles],
         "claims": [asdict(claim) for claim in claims],
         **({"precision": found.to_json()} if found is not None else {}),
     }
@@ -97,7 +98,7 @@ def _figures_json(cell: CellResult) -> dict[str, Any]:
     """Each figure with what may be said of it; `not-measured` where nothing refused it and it is missing."""
     clocks = {
         **_rounded_all(cell.latency_us),
-        "typical": _rounded_all(cell.typical),
+        "typical": _rounded_all({name: cell.figure(name) for name in cell.typical}),
         "service": _rounded_all(cell.service_us),
         "last": _rounded_all(cell.last_us),
     }
@@ -141,6 +142,21 @@ def _limit_json(limit: CellResult) -> dict[str, Any]:
     }
 
 
+def _percentile_json(ranked: LevelResult) -> dict[str, Any]:
+    """A level ranked by another percentile than its leading one; a limited figure is in no comparison."""
+    return {
+        "workload": ranked.workload,
+        "level": ranked.level,
+        "metric": ranked.metric.name,
+        "cells": [
+            {"subject": cell.subject, "status": cell.lead_status, **_estimate_json(cell.lead)}
+            for cell in ranked.cells
+            if cell.lead is not None
+        ],
+        "comparisons": [_comparison_json(ranked, pair) for pair in ranked.comparisons],
+    }
+
+
 def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
     return {
         "workload": level.workload,
@@ -161,7 +177,7 @@ def _comparison_json(level: LevelResult, pair: Comparison) -> dict[str, Any]:
 def levels_of(content: Mapping[str, Any], meta: RunMeta) -> tuple[LevelResult, ...]:
     """The levels of a run from the content of its `summary.json`, with the digits that it keeps.
 
-    Rounds, noise and limits are not read back.
+    Rounds, noise, limits and the rankings by other percentiles are not read back.
 
     Raises:
         KeyError: a figure is not there, which an earlier version did not write.
@@ -198,7 +214,10 @@ def _cell_of(row: Mapping[str, Any], plan: LevelPlan) -> CellResult:
         rps=_estimate_of(figures["rps"], blocks),
         lead=_estimate_of(row["lead"], blocks),
         latency_us={name: times[name] for name in LATENCY_NAMES},
-        typical=times["typical"],
+        typical={
+            name: None if value is None else Estimate(value, None, None, blocks)
+            for name, value in times["typical"].items()
+        },
         service_us=times["service"],
         last_us=times["last"],
         cpu=_estimate_of(figures["cpu_us_per_request"], blocks),

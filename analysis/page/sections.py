@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -26,7 +26,7 @@ from analysis.figures.leads import (
     memory_metrics,
 )
 from analysis.figures.results import Standing, standings
-from analysis.words import findings
+from analysis.words import findings, interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +64,7 @@ class LevelSection:
         anchor: its ID on the page.
         metrics: the figures beside the leading one.
         largest: the largest leading figure, which the bars of the table are drawn against; 0 without one.
+        percentiles: at one rate for all, every subject's p50, p90 and p99, each with interval and place.
     """
 
     level: LevelResult
@@ -73,6 +74,7 @@ class LevelSection:
     metrics: Sequence[Metric]
     pictures: Sequence[Shown]
     largest: float
+    percentiles: Matrix | None
 
     @property
     def named(self) -> Sequence[NamedRow]:
@@ -128,11 +130,11 @@ class Matrix:
     """Subjects against levels.
 
     Attributes:
-        columns: of each level, its section and the heading of its figures.
+        columns: of each, its heading in two lines and which end is the good one.
         rows: subject, interface and a field for each column.
     """
 
-    columns: Sequence[tuple[LevelSection, Metric]]
+    columns: Sequence[tuple[str, str, Literal["higher", "lower"]]]
     rows: Sequence[tuple[str, str, Sequence[Entry]]]
 
 
@@ -182,7 +184,21 @@ def _level(run: Run, level: LevelResult, pictures: Sequence[Shown]) -> LevelSect
         metrics=_shown_metrics(run.meta, level, workload),
         pictures=pictures,
         largest=max((cell.lead.estimate for cell in level.cells if cell.lead), default=0.0),
+        percentiles=_percentiles(level) if level.percentiles else None,
     )
+
+
+def _percentiles(level: LevelResult) -> Matrix:
+    """Each percentile that the level is ranked by, in a column of its own."""
+
+    def entry(row: Standing, metric: Metric) -> Entry:
+        found = _leading(row, metric)
+        within = interval(row.cell.lead, metric) if row.cell.shown else ""
+        return replace(found, note=", ".join(filter(None, (within, found.note and f"place {found.note}"))))
+
+    ranked = [(each.metric, standings(each)) for each in (*level.percentiles, level)]
+    columns = [_Column(metric.label, metric.unit, metric, rows) for metric, rows in ranked]
+    return _matrix(columns, [row.cell for row in columns[0].rows], entry)
 
 
 def _named(cell: CellResult) -> list[NamedRow]:
@@ -219,16 +235,17 @@ def _shown_metrics(meta: RunMeta, level: LevelResult, workload: WorkloadMeta) ->
 
 def overview(sections: Sequence[LevelSection]) -> Matrix:
     """The leading figure of every subject at every level, with its place."""
-    return _matrix([(section, section.level.metric) for section in sections], _leading)
+    columns = [_column(section, section.level.metric) for section in sections]
+    return _matrix(columns, _cells(sections), _leading)
 
 
 def costs(meta: RunMeta, sections: Sequence[LevelSection]) -> list[tuple[Metric, Matrix]]:
     """The CPU time and the memory of every subject at the levels where they were measured."""
     shown = []
     for metric in (CPU, memory_metrics(meta)[0]):
-        columns = [(section, metric) for section in sections if _has(section, metric)]
+        columns = [_column(section, metric) for section in sections if _has(section, metric)]
         if columns:
-            shown.append((metric, _matrix(columns, _figure)))
+            shown.append((metric, _matrix(columns, _cells(sections), _figure)))
     return shown
 
 
@@ -236,16 +253,37 @@ def _has(section: LevelSection, metric: Metric) -> bool:
     return any(cell.figure(metric.name) is not None for cell in section.level.cells)
 
 
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What a column of a matrix is made of."""
+
+    heading: str
+    load: str
+    metric: Metric
+    rows: Sequence[Standing]
+
+
+def _column(section: LevelSection, metric: Metric) -> _Column:
+    level = section.level
+    load = f"{level.level}, {metric.unit}" if metric.unit else level.level
+    return _Column(level.workload, load, metric, section.rows)
+
+
+def _cells(sections: Sequence[LevelSection]) -> list[CellResult]:
+    return [cell for section in sections for cell in section.level.cells]
+
+
 def _matrix(
-    columns: Sequence[tuple[LevelSection, Metric]], entry: Callable[[Standing, Metric], Entry]
+    columns: Sequence[_Column], cells: Sequence[CellResult], entry: Callable[[Standing, Metric], Entry]
 ) -> Matrix:
-    interfaces = {cell.subject: cell.interface for section, _ in columns for cell in section.level.cells}
-    entries = [{row.cell.subject: entry(row, metric) for row in section.rows} for section, metric in columns]
+    """A row a subject, in the order in which they first come in `cells`."""
+    interfaces = {cell.subject: cell.interface for cell in cells}
+    entries = [{row.cell.subject: entry(row, column.metric) for row in column.rows} for column in columns]
     rows = [
         (subject, interface, [of_level.get(subject, Entry("—")) for of_level in entries])
         for subject, interface in interfaces.items()
     ]
-    return Matrix(columns, rows)
+    return Matrix([(each.heading, each.load, each.metric.better) for each in columns], rows)
 
 
 def _leading(row: Standing, metric: Metric) -> Entry:

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import locust
 from locust import FastHttpUser, HttpUser, User
@@ -20,6 +21,10 @@ from locust.util.load_locustfile import load_locustfile
 
 NOWHERE = "http://127.0.0.1:9"
 """The host of a file that is only read: the port of `discard`, at which nothing answers."""
+
+
+TAGS = frozenset({"tags", "exclude_tags"})
+"""Locust's options that choose tasks by their tags; the values are told apart by spaces or commas."""
 
 
 class ScenarioError(RuntimeError):
@@ -127,6 +132,8 @@ def parsed_options(
         action = own.get(name.lstrip("-").replace("-", "_"))
         if action is None:
             problems.append(_unknown(name, sorted(own)))
+        elif action.dest in TAGS:
+            arguments += [action.option_strings[0], *value.replace(",", " ").split()]
         elif action.nargs != 0:
             arguments.append(f"{action.option_strings[0]}={value}")
         elif value.lower() in _YES:
@@ -165,7 +172,9 @@ def check(file: Path, given: Mapping[str, str], users: Iterable[int]) -> tuple[s
     own = {name: value for name, value in given.items() if name in names}
     for count in users:
         parsed = parsed_options(file, events, own, host=NOWHERE, users=count)
-        refuse_idle_users(file, make_environment(file, classes, events, parsed).user_classes, count)
+        environment = make_environment(file, classes, events, parsed)
+        refuse_idle_users(file, environment.user_classes, count)
+        _refuse_without_task(file, environment)
     return names
 
 
@@ -206,8 +215,35 @@ def refuse_idle_users(file: Path, classes: Sequence[type[User]], users: int) -> 
         )
 
 
+def _refuse_without_task(file: Path, environment: Environment) -> None:
+    """Users of whose tasks the tags leave none.
+
+    Raises:
+        ScenarioError: there are such users.
+    """
+    tags = _tags([task for each in environment.user_classes for task in each.tasks])
+    environment._filter_tasks_by_tags()  # noqa: SLF001 - as the runner does when it starts
+    empty = [each.__name__ for each in environment.user_classes if not each.tasks]
+    if empty:
+        known = f"the file's tags are {', '.join(sorted(tags))}" if tags else "no task of the file has a tag"
+        raise ScenarioError(
+            f"{file}: the tags leave no task of {' and '.join(empty)}; {known} (--locust-option tags=…)"
+        )
+
+
+def _tags(tasks: Iterable[Any]) -> set[str]:
+    """The tags of tasks, and of those in task sets."""
+    found: set[str] = set()
+    for task in tasks:
+        found |= getattr(task, "locust_tag_set", set()) | _tags(getattr(task, "tasks", ()))
+    return found
+
+
 def own_options(events: Events) -> tuple[str, ...]:
-    """The names of the options that a file has added to Locust's, as Python names them: `page_size`."""
+    """The names of the options that a file has added to Locust's, as Python names them: `page_size`.
+
+    Locust's own choice of tasks by their tags is among them: it is the file that has the tags.
+    """
     return tuple(_own(_parser(events)))
 
 
@@ -220,7 +256,7 @@ def _parser(events: Events) -> LocustArgumentParser:
 
 
 def _own(parser: LocustArgumentParser) -> dict[str, argparse.Action]:
-    plain = set(default_args_dict())
+    plain = default_args_dict().keys() - TAGS
     return {
         action.dest: action
         for action in parser._actions  # noqa: SLF001 - argparse tells of its options nowhere else

@@ -147,6 +147,12 @@ def test_an_option_that_no_locust_file_defines_is_refused_with_the_near_one(tmp_
         (SHOP.replace("@task", "@tusk"), (), "NameError: name 'tusk' is not defined"),
         (SHOP.replace("    @task\n", ""), (), "Shopper has no task"),
         (SHOP.replace("    @task", "    fixed_count = 3\n    @task"), (), "fixed_count allows 3 (Shopper 3)"),
+        (SHOP, ("tags=reed",), "the tags leave no task of Shopper; no task of the file has a tag"),
+        (
+            SHOP.replace("import ", "import tag, ", 1).replace("    @task", '    @tag("read")\n    @task'),
+            ("tags=reed",),
+            "the tags leave no task of Shopper; the file's tags are read",
+        ),
         ("import sys\nsys.exit(3)\n", (), "SystemExit: 3; the file must load on its own"),
         ("import os\nos._exit(3)\n", (), "the process that reads it ended"),
     ],

@@ -354,6 +354,22 @@ def test_options_of_the_file_have_their_defaults_and_are_set_by_name(tmp_path: P
     assert '"maybe" is neither true nor false' in wrong.error
 
 
+def test_tags_choose_among_the_tasks_of_a_file(tmp_path: Path) -> None:
+    text = (
+        visitor('self.client.get("/plaintext")')
+        .replace("constant,", "constant, tag,")
+        .replace("    @task", f'{PACED.removesuffix("    @task")}    @tag("read")\n    @task')
+    )
+    text += '\n    @tag("write", "slow")\n    @task\n    def write(self):\n        self.client.get("/json")\n'
+    file = written(tmp_path, text)
+    with HonestServer() as server:
+        both = drive(file, server.port).results[0].names
+        reading = drive(file, server.port, options={"tags": "read"}).results[0].names
+        without = drive(file, server.port, options={"exclude_tags": "slow, other"}).results[0].names
+    assert set(both) == {"GET /plaintext", "GET /json"}
+    assert set(reading) == set(without) == {"GET /plaintext"}
+
+
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [

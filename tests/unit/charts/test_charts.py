@@ -270,13 +270,31 @@ def test_the_columns_of_an_open_loop_keep_off_each_other_however_wide_their_numb
     view = views.of([UVICORN], STEADY)
     low_us, high_us = 0.8 * p99_us, 1.4 * p99_us
     lead = Estimate(p99_us, low_us, high_us, 5)
-    typical = {"p50": 0.7 * p99_us, "p90": 0.9 * p99_us, "p99": p99_us}
+    shares = {"p50": 0.7, "p90": 0.9, "p99": 1.0}
+    typical = {
+        name: Estimate(share * p99_us, share * low_us, share * high_us, 5) for name, share in shares.items()
+    }
     cell = replace(view.level.cells[0], lead=lead, typical=typical)
     chart = only(response_charts(replace(view, levels=[replace(view.level, cells=(cell,))])))
 
     assert f"{low_us / 1000:,.2f} to {high_us / 1000:,.2f}" in texts(chart)
     assert texts_on_others(chart) == []
     assert texts_off_the_page(chart) == []
+
+
+def test_an_open_loop_shows_the_places_by_each_percentile(views: Views) -> None:
+    p99_us = (3_000.0, 6_000.0)
+    named = [
+        replace(UVICORN, id=name, server=name, p99_us={"steady": each})
+        for name, each in zip(("best", "worst"), p99_us, strict=True)
+    ]
+    chart = only(response_charts(views.of(named, STEADY)))
+
+    assert texts(chart).count("place") == 3
+    assert [text for text in texts(chart) if text in {"1", "2"}] == ["1", "2"] * 3
+    assert texts_on_others(chart) == []
+    assert "best has the lowest p50 of the response time" in chart.alt
+    assert "Told apart, of 1 pair: 1 by p50, 1 by p90 and 1 by p99." in chart.alt
 
 
 def test_the_subjects_of_an_open_loop_stand_in_the_order_of_their_p99(views: Views) -> None:

@@ -71,6 +71,33 @@ def test_the_p99_of_an_open_loop_is_the_true_one_and_the_lower_one_ranks_first(t
     assert [(row.cell.subject, row.places) for row in standings(level)] == [("fast", "1"), ("slow", "2")]
 
 
+def test_an_open_loop_is_ranked_by_its_p50_and_p90_too_each_with_an_interval(tmp_path: Path) -> None:
+    slow = subject("slow", STEADY, 9_000, p99_us={"steady": 8_000.0})
+    fast = subject("fast", STEADY, 9_000, p99_us={"steady": 4_000.0})
+    over = subject("over", STEADY, 1_500)
+
+    level = measured(tmp_path, STEADY, slow, fast, over)
+
+    assert [each.metric.name for each in level.percentiles] == ["p50", "p90"]
+    for ranked in level.percentiles:
+        (pair,) = ranked.comparisons
+        assert (pair.left, pair.right, pair.verdict) == ("fast", "slow", "lower")
+        assert pair.ratio == pytest.approx(0.5, rel=0.04)
+        lead, name = cell(ranked, "fast").lead, ranked.metric.name
+        assert lead is not None
+        assert lead.low is not None
+        assert lead.high is not None
+        assert lead.low < lead.estimate < lead.high
+        assert lead.estimate == cell(level, "fast").figure(name)
+        assert lead.estimate < estimate(level, "fast")
+        assert [row.cell.subject for row in standings(ranked)] == ["fast", "slow", "over"]
+        assert cell(ranked, "over").lead is None
+
+
+def test_only_a_level_at_one_rate_is_ranked_by_percentiles(tmp_path: Path) -> None:
+    assert measured(tmp_path, SEARCH, subject("only", SEARCH, 9_000)).percentiles == ()
+
+
 def test_an_open_loop_keeps_both_clocks_and_its_figure_is_of_the_response_time(tmp_path: Path) -> None:
     only = subject("only", STEADY, 9_000, p99_us={"steady": 4_000.0})
 
@@ -129,9 +156,10 @@ def test_percentiles_beside_the_leading_one_never_contradict_it() -> None:
     ]
     found = typical_percentiles(data(OPEN, pd.DataFrame(), pd.DataFrame(rows)), "a")
     lead = float(np.exp(lead_table(data(OPEN, pd.DataFrame(), pd.DataFrame(rows)))["a"].mean()))
-    assert found["p50"] == pytest.approx(100)
-    assert found["p99"] == pytest.approx(lead)
-    assert (found["p50"] or 0.0) < (found["p90"] or 0.0) <= lead
+    p50, p90, p99 = (each.estimate for name in ("p50", "p90", "p99") if (each := found[name]) is not None)
+    assert p50 == pytest.approx(100)
+    assert p99 == pytest.approx(lead)
+    assert p50 < p90 <= lead
 
 
 def test_only_the_response_clock_leads_an_open_loop() -> None:

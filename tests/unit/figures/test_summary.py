@@ -307,7 +307,8 @@ def test_the_file_form_has_exactly_the_keys_of_schema_2(summary: Summary) -> Non
     content = json.loads(json.dumps(as_json(summary), allow_nan=False))
 
     assert list(content) == [
-        "schema", "run", "runner", "profile", "seed", "cells", "comparisons", "noise", "limits", "claims",
+        "schema", "run", "runner", "profile", "seed", "cells", "comparisons", "noise", "limits",
+        "percentiles", "claims",
     ]  # fmt: skip
     assert content["schema"] == 2
     assert len(content["cells"]) == len(SUBJECTS) * len(LOADS)
@@ -332,6 +333,23 @@ def test_the_file_form_has_exactly_the_keys_of_schema_2(summary: Summary) -> Non
         "workload", "level", "metric", "left", "right", "blocks", "ratio", "low", "high", "p",
         "verdict", "because",
     ]  # fmt: skip
+
+
+def test_the_file_form_has_the_rankings_by_other_percentiles_with_every_pair(tmp_path: Path) -> None:
+    pair = [replace(BY_ID[name], rates={"steady": 9_000.0}) for name in ("uvicorn", "waitress")]
+    plan = replace(QUIET, rounds=24)
+    found = as_json(summarize(load_run(make_run(tmp_path / "run", plan, pair, [STEADY]))))["percentiles"]
+
+    assert [(each["workload"], each["level"], each["metric"]) for each in found] == [
+        ("steady", "r2000", "p50"),
+        ("steady", "r2000", "p90"),
+    ]
+    for each in found:
+        assert [cell["subject"] for cell in each["cells"]] == ["uvicorn", "waitress"]
+        assert all(cell["low"] < cell["estimate"] < cell["high"] for cell in each["cells"])
+        assert [(one["left"], one["right"], one["metric"]) for one in each["comparisons"]] == [
+            ("uvicorn", "waitress", each["metric"])
+        ]
 
 
 def test_a_closed_loop_leads_with_its_throughput(summary: Summary) -> None:

@@ -119,8 +119,10 @@ def test_the_lowest_response_time_leads_and_the_next_is_told_as_higher(tmp_path:
     fast = also("uvicorn", STEADY, 9_000, p99_us={"steady": 4_000.0})
     slow = also("hypercorn", STEADY, 9_000, p99_us={"steady": 8_000.0})
 
-    (first,), _ = told(tmp_path, STEADY, slow, fast)
+    (first, by_p50, apart), _ = told(tmp_path, STEADY, slow, fast)
 
+    assert by_p50.startswith("uvicorn has the lowest p50 of the response time, ")
+    assert apart == "Told apart, of 1 pair: 1 by p50, 1 by p90 and 1 by p99."
     assert re.fullmatch(
         r"uvicorn has the lowest p99 of the response time, [34]\.\d\d ms \([34]\.\d\d to [34]\.\d\d\); "
         r"that of the next, hypercorn, is (1\.9|2\.0)\d times \(1\.\d\d to 2\.\d\d\) as high\.",
@@ -135,7 +137,7 @@ def test_the_best_of_each_interface_are_compared_by_their_response_times(tmp_pat
         also("waitress", STEADY, 9_000, p99_us={"steady": 12_000.0}),
     ]
 
-    (_, second), _ = told(tmp_path, STEADY, *subjects)
+    (_, second, *_), _ = told(tmp_path, STEADY, *subjects)
 
     assert second.startswith("The p99 of the response time of the best valid WSGI subject, waitress, is ")
     assert second.endswith("that of the best valid ASGI subject, uvicorn.")
