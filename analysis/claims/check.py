@@ -12,8 +12,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.claims.evidence import Observation, application_cost, capabilities, figures, ratio, servers
+from analysis.claims.applications import application_cost, application_ratio
+from analysis.claims.evidence import Observation, capabilities, figures, ratio, servers
 from analysis.claims.file import (
+    ApplicationRatioCondition,
     CapabilityCondition,
     Claim,
     FigureCondition,
@@ -23,6 +25,7 @@ from analysis.claims.file import (
 )
 from analysis.figures.results import ClaimResult, ClaimVerdict
 from analysis.words import names
+from gatebench.registry.registry import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,8 +50,29 @@ class _Answer:
 
 
 def check(claims: Iterable[Claim], run_meta: RunMeta, summary: Summary) -> tuple[ClaimResult, ...]:
-    """The verdict on each claim, in their order; a twin that shows the run's noise says nothing of it."""
-    return tuple(_check(claim, run_meta, summary) for claim in claims)
+    """The verdict on each claim, in their order; a twin that shows the run's noise says nothing of it.
+
+    A claim of the project's own about applications of which the run measured none is left out: every run of
+    something else would be told that it cannot tell.
+    """
+    asked = [each for each in claims if not each.shipped or _concerns(each, run_meta)]
+    return tuple(_check(claim, run_meta, summary) for claim in asked)
+
+
+def _concerns(claim: Claim, meta: RunMeta) -> bool:
+    """Whether the run measured anything that a condition of the claim names by its application."""
+    applications = {subject.app for subject in meta.competitors}
+    subjects = tuple(subject.id for subject in meta.competitors)
+    for condition in claim.conditions:
+        if isinstance(condition, ApplicationRatioCondition):
+            concerned = {condition.left, condition.right} <= applications
+        elif isinstance(condition, FigureCondition) and condition.subjects:
+            concerned = any(matches(each, subjects, whole_servers=True) for each in condition.subjects)
+        else:
+            concerned = True
+        if concerned:
+            return True
+    return False
 
 
 def _check(claim: Claim, meta: RunMeta, summary: Summary) -> ClaimResult:
@@ -73,6 +97,8 @@ def _answer(condition: Condition, threads: Mapping[str, int], meta: RunMeta, sum
         title, found = servers(condition, meta, summary)
     elif isinstance(condition, RatioCondition):
         title, found = ratio(condition, meta, summary)
+    elif isinstance(condition, ApplicationRatioCondition):
+        title, found = application_ratio(condition, meta, summary)
     else:
         title, found = application_cost(condition, meta, summary)
     return _Answer(scoped("every", found), _listed(title, found))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis.claims.file import (
-        ApplicationCostCondition,
         CapabilityCondition,
         Chosen,
         FigureCondition,
@@ -354,30 +353,40 @@ def ratio(condition: RatioCondition, meta: RunMeta, summary: Summary) -> tuple[s
     missing = [name for name in (condition.left, condition.right) if name not in known]
     if missing:
         return title, [Observation(name, None, "not in this run") for name in missing]
-    workload = meta.workload(condition.workload)
-    return title, [_ratio(level, condition, workload) for level in levels]
+    pair, workload = (condition.left, condition.right), meta.workload(condition.workload)
+    return title, [ratio_of(level, pair, condition.limit, workload, level.level) for level in levels]
 
 
-def _ratio(level: LevelResult, condition: RatioCondition, workload: WorkloadMeta) -> Observation:
-    wanted = (condition.left, condition.right)
+def ratio_of(
+    level: LevelResult, pair: tuple[str, ...], limit: Limit, workload: WorkloadMeta, name: str
+) -> Observation:
+    """Whether the ratio of two subjects in one level keeps to a limit.
+
+    Args:
+        level: where.
+        pair: the subjects, the one that is divided first.
+        limit: what the ratio is held against.
+        workload: of the level.
+        name: what the observation is called.
+    """
     for cell in level.cells:
-        other = not_of_its_transport(workload, cell) if cell.subject in wanted else None
+        other = not_of_its_transport(workload, cell) if cell.subject in pair else None
         if other is not None and cell.valid:
             return other
-    pair = next((each for each in level.comparisons if {each.left, each.right} == set(wanted)), None)
-    if pair is None:
-        cells = [cell for cell in level.cells if cell.subject in wanted and not cell.valid]
-        why = ", ".join(f"{cell.subject} is {cell.lead_status}" for cell in cells) or "they were not compared"
-        return Observation(level.level, None, why)
-    found = oriented(pair, condition.left)
+    found = next((each for each in level.comparisons if {each.left, each.right} == set(pair)), None)
     if found is None:
-        return Observation(level.level, None, f"not enough data: {pair.blocks} blocks in common")
-    low, high = found.low or found.value, found.high or found.value
-    holds = keeps(condition.limit, low, high)
-    detail = f"{level.metric.label.lower()}, {found} times"
-    if holds is False and pair.verdict == "tie" and _says_a_difference(condition.limit):
-        return Observation(level.level, None, f"{detail}; a tie in this run")
-    return Observation(level.level, holds, detail)
+        cells = [cell for cell in level.cells if cell.subject in pair and not cell.valid]
+        why = ", ".join(f"{cell.subject} is {cell.lead_status}" for cell in cells) or "they were not compared"
+        return Observation(name, None, why)
+    seen = oriented(found, pair[0])
+    if seen is None:
+        return Observation(name, None, f"not enough data: {found.blocks} blocks in common")
+    low, high = seen.low or seen.value, seen.high or seen.value
+    holds = keeps(limit, low, high)
+    detail = f"{level.metric.label.lower()}, {seen} times"
+    if holds is False and found.verdict == "tie" and _says_a_difference(limit):
+        return Observation(name, None, f"{detail}; a tie in this run")
+    return Observation(name, holds, detail)
 
 
 def _says_a_difference(limit: Limit) -> bool:
@@ -392,82 +401,3 @@ def oriented(pair: Comparison, left: str) -> Figure | None:
     if pair.left == left:
         return Figure(pair.ratio, pair.low, pair.high)
     return Figure(1 / pair.ratio, 1 / pair.high, 1 / pair.low)
-
-
-def application_cost(
-    condition: ApplicationCostCondition, meta: RunMeta, summary: Summary
-) -> tuple[str, list[Observation]]:
-    """What share of a request's time the application takes, behind each server that also ran a bare one.
-
-    Behind the same server, the throughput with the application over that with the bare one is one minus the
-    share of the time that the application adds. Without a bare one a run can only give a bound: whatever the
-    application costs, it costs no more than a whole request does behind the leanest server.
-    """
-    title = (
-        f"share of a request's time that {condition.application} takes under {condition.workload}, "
-        f"{condition.limit.value:.0%} at most"
-    )
-    levels = levels_of(summary, condition.workload, "")
-    if not levels:
-        return title, [absent(meta, condition.workload, "")]
-    found = [each for level in levels for each in _beside_bare(condition, meta, level)]
-    if found:
-        return title, found
-    without = (
-        f"this run has no application {condition.bare} to hold it against; "
-        f"gatebench run --apps '{condition.application} {condition.bare}' would tell"
-    )
-    bounds = "; ".join(filter(None, (_bounds(condition, meta, level) for level in levels)))
-    detail = f"{without}; what is known: {bounds}" if bounds else without
-    return title, [Observation(condition.application, None, detail)]
-
-
-def _beside_bare(condition: ApplicationCostCondition, meta: RunMeta, level: LevelResult) -> list[Observation]:
-    variants: dict[tuple[str, str], dict[str, str]] = {}
-    for subject in meta.competitors:
-        variants.setdefault((subject.server, subject.variant), {})[subject.app] = subject.id
-    found = []
-    for applications in variants.values():
-        if not {condition.application, condition.bare} <= set(applications):
-            continue
-        own, bare = applications[condition.application], applications[condition.bare]
-        pair = next((each for each in level.comparisons if {each.left, each.right} == {own, bare}), None)
-        seen = oriented(pair, own) if pair is not None else None
-        if seen is None or seen.low is None or seen.high is None or level.metric.name != "rps":
-            found.append(Observation(own, None, "not compared with the bare one"))
-            continue
-        least = Limit(1 - condition.limit.value, above=False)
-        shares = [f"{max(0.0, 1 - each):.0%}" for each in (seen.value, seen.high, seen.low)]
-        detail = f"{shares[0]}, {shares[1]} to {shares[2]}"
-        found.append(Observation(own, keeps(least, seen.low, seen.high), detail))
-    return found
-
-
-def _bounds(condition: ApplicationCostCondition, meta: RunMeta, level: LevelResult) -> str:
-    """By interface, since the forms differ: the leanest server's whole request, as a share of the others'."""
-    subjects = {each.id: each for each in meta.competitors if each.app == condition.application}
-    said = []
-    for interface in ("wsgi", "asgi"):
-        costs = {
-            cell.subject: cell.cpu_us_per_request
-            for cell in level.cells
-            if cell.status_of("cpu_us_per_request") == "ok"
-            and cell.cpu_us_per_request is not None
-            and cell.subject in subjects
-            and cell.interface == interface
-        }
-        if not costs:
-            continue
-        leanest = min(costs, key=lambda subject: (costs[subject], subject))
-        least_us = costs[leanest]
-        under = [
-            f"{least_us / cost_us:.0%} of {subject}'s"
-            for subject, cost_us in sorted(costs.items(), key=lambda item: -item[1])
-            if least_us <= condition.limit.value * cost_us
-        ]
-        text = (
-            f"over {interface.upper()} it takes under {shown(least_us)} µs of CPU time, all that {leanest} "
-            "spends on a request"
-        )
-        said.append(f"{text}: at most {', '.join(under)}" if under else text)
-    return "; ".join(said)

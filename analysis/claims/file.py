@@ -191,6 +191,16 @@ class RatioCondition(_Limited):
     level: str = ""
 
 
+class ApplicationRatioCondition(_Limited):
+    """One application over another behind the same server, of the figure that leads the level."""
+
+    kind: Literal["application-ratio"]
+    left: Text
+    right: Text
+    workload: Text
+    level: str = ""
+
+
 class ApplicationCostCondition(Table):
     """The application takes at most that share of a request's time, against one that does nothing."""
 
@@ -207,7 +217,12 @@ class ApplicationCostCondition(Table):
 
 
 Condition: TypeAlias = (
-    FigureCondition | CapabilityCondition | ServesCondition | RatioCondition | ApplicationCostCondition
+    FigureCondition
+    | CapabilityCondition
+    | ServesCondition
+    | RatioCondition
+    | ApplicationRatioCondition
+    | ApplicationCostCondition
 )
 _ID_FORM = "is no claim's ID, which has lower-case letters, digits and -, a letter first"
 
@@ -232,6 +247,7 @@ class Claim:
         source: who says so, with an address.
         conditions: the claim holds where all of them do.
         threads: subject → threads of one worker process, where its command does not say.
+        shipped: one of the project's own, which nobody asked for.
     """
 
     id: str
@@ -239,6 +255,7 @@ class Claim:
     source: str
     conditions: tuple[Condition, ...]
     threads: Mapping[str, int]
+    shipped: bool = False
 
 
 def load_claims(
@@ -274,7 +291,14 @@ def load_claims(
     if problems:
         raise ConfigurationError(problems)
     return tuple(
-        Claim(name, each.text, each.source, tuple(each.conditions.values()), threads)
+        Claim(
+            name,
+            each.text,
+            each.source,
+            tuple(each.conditions.values()),
+            threads,
+            shipped=taken[name] == CLAIMS_FILE,
+        )
         for name, each in found.items()
     )
 
@@ -309,7 +333,7 @@ def _faults(
 def _condition_faults(condition: Mapping[str, Any], given: Collection[str]) -> Iterator[tuple[str, str]]:
     """`given` are the keys with a value, right or wrong."""
     kind = condition.get("kind")
-    if kind in {"figure", "ratio"} and ("at_most" in given) == ("at_least" in given):
+    if kind in {"figure", "ratio", "application-ratio"} and ("at_most" in given) == ("at_least" in given):
         yield "at_most", "give either at_most or at_least"
     if kind == "application-cost" and condition.get("at_most", 0) >= 1:
         yield "at_most", "is a share of a request's time, over 0 and under 1"
@@ -321,10 +345,11 @@ def _unknown_names(condition: Mapping[str, Any], known: Known | None) -> Iterato
     """Every key of a condition that names what does not exist, and what is told of it."""
     if known is None:
         return
-    for key in ("left", "right"):
+    of_applications = condition.get("kind") == "application-ratio"
+    for key in () if of_applications else ("left", "right"):
         if key in condition and condition[key] not in known.subjects:
             yield key, _unknown_subject(condition[key], known)
-    for key in ("application", "bare"):
+    for key in ("left", "right") if of_applications else ("application", "bare"):
         if key in condition and condition[key] not in known.applications:
             yield key, _unknown("application", condition[key], known.applications)
     yield from _unknown_choices(condition, known)

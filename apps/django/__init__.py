@@ -1,1 +1,1 @@
-"""The contract's main routes in Django: with synchronous views as WSGI, with asynchronous ones as ASGI."""
+"""The contract's main routes in Django with synchronous views, as WSGI and as ASGI."""

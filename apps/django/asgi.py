@@ -1,9 +1,9 @@
-"""Django with asynchronous views, as `startproject` writes it: `app`."""
+"""Django as `startproject` writes it, for ASGI: `app`. Its views are those of the WSGI form."""
 
 import os
 
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "apps.django.asgi_settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "apps.django.settings")
 
 app = get_asgi_application()

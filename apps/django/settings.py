@@ -1,4 +1,4 @@
-"""What `startproject` writes for a project without a database, as WSGI runs it."""
+"""What `startproject` writes for a project without a database."""
 
 SECRET_KEY = "of an application that keeps no secret"  # noqa: S105 - nothing is signed with it
 ALLOWED_HOSTS = ["*"]  # the load names the servers by their addresses

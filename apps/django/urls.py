@@ -1,4 +1,4 @@
-"""Synchronous views, for WSGI."""
+"""Synchronous views."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClaimResult]
 
 def test_the_shipped_claims_are_sound_and_each_names_its_source() -> None:
     claims = load_claims()
-    assert len(claims) == 8
+    assert len(claims) == 12
     assert all(claim.source.startswith("https://") or "METHOD.md" in claim.source for claim in claims)
 
 
@@ -255,6 +255,52 @@ def test_beside_a_bare_application_the_plain_ones_cost_is_known(
     found = verdicts(tmp_path, subjects, [KEEP_ALIVE], edit=bare)["application-costs-little"]
     assert found.verdict == expected
     assert "uvicorn (" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("pooled", "plan", "expected"),
+    [
+        (5_000.0, QUIET, "supported"),
+        (12_000.0, QUIET, "contradicted"),
+        (9_500.0, replace(QUIET, block_noise=0.1), "undecided"),
+        (5_000.0, replace(QUIET, blocks=2), "undecided"),
+    ],
+)
+def test_two_applications_are_compared_behind_each_server_that_ran_both(
+    tmp_path: Path, pooled: float, plan: Plan, expected: str
+) -> None:
+    applications = {"fastapi": 10_000.0, "fastapi_def": pooled}
+    names = [(server, application) for server in ("uvicorn", "hypercorn") for application in applications]
+    subjects = [
+        replace(BY_ID[server], id=f"{server}+{application}", rates={"keep-alive": applications[application]})
+        for server, application in names
+    ]
+
+    def applied(content: dict[str, Any]) -> None:
+        for subject, (_, application) in zip(content["subjects"], names, strict=True):
+            subject["app"] = application
+
+    found = verdicts(tmp_path, subjects, [KEEP_ALIVE], plan=plan, edit=applied)["fastapi-def"]
+    assert found.verdict == expected, found.evidence
+    assert "uvicorn+fastapi" in found.evidence
+    assert "hypercorn+fastapi" in found.evidence
+
+
+def test_a_shipped_claim_about_applications_that_a_run_has_not_is_not_in_its_report(
+    tmp_path: Path, standard: dict[str, ClaimResult]
+) -> None:
+    assert not {"fastapi-def", "starlette-threads", "base-http-middleware", "django-sync-views"} & set(
+        standard
+    )
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'schema = 1\n[claims.mine]\ntext = "It is so."\nsource = "us"\n[claims.mine.conditions.one]\n'
+        'kind = "application-ratio"\nleft = "flask"\nright = "django"\nworkload = "keep-alive"\n'
+        "at_least = 1\n"
+    )
+    found = verdicts(tmp_path, GRANIAN, files=[own])["mine"]
+    assert found.verdict == "undecided"
+    assert "no server of this run ran both it and django" in found.evidence
 
 
 def test_a_run_without_any_figure_supports_and_contradicts_nothing(tmp_path: Path) -> None:

@@ -162,6 +162,10 @@ RATIO = CONDITION + 'kind = "ratio"\nworkload = "keep-alive"\nat_least = 3\n'
             'conditions.one.left: unknown subject "uvicorm" (did you mean "uvicorn"?)',
         ),
         (
+            RATIO.replace('"ratio"', '"application-ratio"') + 'left = "flaks"\nright = "django"\n',
+            'conditions.one.left: unknown application "flaks" (did you mean "flask"?)',
+        ),
+        (
             RATIO + 'left = "uvicorn"\nright = "gunicorn"\n',
             'conditions.one.right: "gunicorn" is no subject but has several: gunicorn-',
         ),

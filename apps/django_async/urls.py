@@ -1,4 +1,4 @@
-"""Asynchronous views, for ASGI."""
+"""Asynchronous views."""
 
 from __future__ import annotations
 

@@ -1,5 +1,0 @@
-"""The same project with asynchronous views, as ASGI runs it."""
-
-from apps.django.settings import *  # noqa: F403 - Django's own way to vary settings
-
-ROOT_URLCONF = "apps.django.asgi_urls"

@@ -1,0 +1,1 @@
+"""The contract's main routes in Django with asynchronous views."""
