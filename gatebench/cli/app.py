@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -45,6 +46,7 @@ from gatebench.cli.options import (
     WorkloadNames,
     WorkloadsDirs,
     argument,
+    as_typed,
     option,
     typed_command,
 )
@@ -132,8 +134,9 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
 ) -> None:
     """Measure subjects under workloads and write a results folder."""
     from gatebench.cli import run as running
-    from gatebench.cli.own_application import asked_for, folders_of, own_runner
-    from gatebench.cli.precision import choose_precision
+    from gatebench.cli.importing import ContainerImporter, ProcessImporter
+    from gatebench.cli.own_application import asked_for, choose_own_runner, folders_of, within_budget
+    from gatebench.cli.precision import choose_precision, tell_of_blocks
     from gatebench.load.locust_options import with_locust_options
     from gatebench.machine.processes import interrupt_once
     from gatebench.registry.registry import open_registry, select_subjects
@@ -144,16 +147,20 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
     console = Console()
     interrupt_once()
     own = asked_for(own_apps or (), own_dir, requirements, paths or (), varies or (), own_variables or ())
+    chosen_runner, own_workloads = None, False
     if own is not None:
-        runner = own_runner(runner, apps or ())
-        made = ctx.with_resource(folders_of(own, lambda line: _tell(console, line)))
+        chosen_runner = choose_own_runner(runner, apps or ())
+        engine, say = chosen_runner.engine, partial(_tell, console)
+        importer = ProcessImporter(say) if engine is None else ContainerImporter(engine, say)
+        made = ctx.with_resource(folders_of(own, importer))
         _tell(console, *made.told)
         apps_dir, apps = [*(apps_dir or ()), made.apps_dir], [made.application]
         workloads_dir = [*(workloads_dir or ()), made.workloads_dir]
+        own_workloads = not workloads
         workloads = workloads or list(made.workloads)
     registry = open_registry(servers_dir or (), apps_dir or (), workloads_dir or ())
     choice, chosen_profile, chosen, chosen_workloads, load, containers, options, claim_files = running.all_of(
-        lambda: running.choose_runner(runner),
+        lambda: chosen_runner or running.choose_runner(runner),
         lambda: running.choose_profile(profile, budget, precision),
         lambda: select_subjects(registry, running.words(servers, "--servers"), running.words(apps, "--apps")),
         lambda: running.choose_workloads(registry, running.words(workloads, "--workloads"), profile),
@@ -162,6 +169,13 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         lambda: choose_server_options(server_cores, workers, threads),
         lambda: running.choose_claims(claims or (), registry),
     )
+    notes = [*chosen.left_out, *filter(None, [tell_of_blocks(chosen_profile)])]
+    if own_workloads:
+        chosen_workloads, left_out = within_budget(
+            chosen.subjects, chosen_workloads, chosen_profile, options.workers
+        )
+        notes += filter(None, [left_out])
+        workloads = [each.name for each in chosen_workloads]
     running.backend_maker(choice, load, containers, chosen_workloads, options)  # refuses what no machine has
     references = running.hold_together(
         registry, chosen.subjects, chosen_workloads, running.words(workloads, "--workloads"), options.workers
@@ -185,7 +199,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         claims=claim_files,
         precision=asked,
     )
-    _tell(console, *chosen.left_out)
+    _tell(console, *map(as_typed, notes))
     outcome = running.measure(request, choice, containers, console)
     raise typer.Exit(running.conclude(outcome, console, strict=strict))
 
@@ -422,7 +436,7 @@ def main() -> NoReturn:
 
 
 def _say(*lines: str) -> None:
-    _tell(Console(stderr=True), *lines)
+    _tell(Console(stderr=True), *map(as_typed, lines))
 
 
 def _tell(console: Console, *lines: str) -> None:

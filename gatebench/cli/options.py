@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -173,6 +174,27 @@ class Command(TyperCommand):
         return super().invoke(ctx)
 
 
+_VARIABLES: dict[str, str] = {}
+"""Option → its variable of `make`, where that was what started this command; empty where it was not."""
+
+
+def as_typed(text: str) -> str:
+    """A text for the person, in which options are called as that person gives them: `--out`, or `OUT`.
+
+    A value follows its option with `=`, which both take, and stands in single quotes where it needs some.
+    What a server wrote stays as it is.
+    """
+    ours, below, theirs = text.partition("\nlast lines of ")
+    if _VARIABLES:
+        names = "|".join(sorted(map(re.escape, _VARIABLES), key=len, reverse=True))
+        ours = re.sub(rf"(?<![\w-])({names})(?![\w-])(='[^']*')?", _as_variable, ours)
+    return ours + below + theirs
+
+
+def _as_variable(found: re.Match[str]) -> str:
+    return _VARIABLES[found[1]] + (found[2] or "").replace("$", "$$")
+
+
 _COMMAND = "gatebench.command"
 GIVEN_VARIABLE = "GATEBENCH_GIVEN"
 """In which `make` says what was given on its command line for one command."""
@@ -208,6 +230,10 @@ def _strange_variables(ctx: Any) -> list[str]:
     One for another command may stand in the environment, but not on the command line of `make`; a name that
     is no command's is a slip of the pen.
     """
+    _VARIABLES.clear()
+    if GIVEN_VARIABLE in os.environ:
+        options = (each for each in ctx.command.params if each.envvar and each.param_type_name == "option")
+        _VARIABLES.update({each.opts[0]: str(each.envvar).removeprefix(_PREFIX) for each in options})
     given = os.environ.pop(GIVEN_VARIABLE, "").split()
     own = _variables(ctx.command)
     every = own.union(*(_variables(each) for each in ctx.find_root().command.commands.values()))

@@ -7,40 +7,36 @@ kept with the run, found again by `resume` and `reproduce`.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
-from gatebench.cli import recognise as recogniser
+from gatebench.cli.importing import APP, REQUIREMENTS, SOURCE, Importer, recognised
+from gatebench.cli.run import RunnerChoice, choose_runner
 from gatebench.machine.processes import Owner, marked_processes
+from gatebench.registry.registry import WORKLOADS
 from gatebench.registry.toml import one_line
-from gatebench.registry.workloads import encoded_path, path_fault
-from gatebench.runners.process.environments import Environment, Wanted, prepare
+from gatebench.registry.workloads import path_fault
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import INTERFACES, Interface, Server
-from gatebench.words.paths import CACHE, WORKLOAD_FILE
+from gatebench.words.model import INTERFACES, Cell, Interface, Subject, Workload
+from gatebench.words.paths import MADE_APPLICATIONS, ROOT, WORKLOAD_FILE
+from gatebench.words.plan import Profile, least_s, make_plan
 from gatebench.words.text import listed
 from loadtests.engine.masked import compiled
 
-FOLDER = CACHE.parent / "applications"
-SOURCE = "source"
 CONNECTIONS = 64
 LIMIT = "100ms"
 """Of the open loop: it seeks the highest rate at which 99 % of the answers take no longer."""
-IMPORT_S = 60.0
 MOST_BYTES = 512 << 20
 """A source folder over this size holds something else than source."""
-_APP = re.compile(
-    r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(?P<call>\(\))?"
-)
-_LEFT_OUT = shutil.ignore_patterns(
-    "__pycache__", "*.pyc", ".git", ".hg", "node_modules", ".venv", "venv", ".tox"
-)
+_LOCAL = re.compile(r"\s*(?:(?:-e|--editable)[ =]\s*(?!\S+://)\S|\.{1,2}(?:/|\s*$)|/|file:)")
+NOT_COPIED = ("__pycache__", ".git", ".hg", "node_modules", ".venv", "venv", ".tox")
+"""Folders that are no source; what pip and npm made, and histories, can be of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ class Made:
     Attributes:
         application: its name.
         workloads: their names.
-        told: a sentence on each form: what it is.
+        told: a sentence on each form, what it is, and one on each path, which workloads ask it.
     """
 
     apps_dir: Path
@@ -104,7 +100,7 @@ def asked_for(
     problems = [
         f'--app: "{each}" is not module:name, such as mysite.wsgi:application, or module:factory()'
         for each in named
-        if not _APP.fullmatch(each)
+        if not APP.fullmatch(each)
     ]
     if len(named) > len(INTERFACES):
         problems.append(
@@ -118,7 +114,7 @@ def asked_for(
             f"--app-dir: {where} holds {size >> 20:,} MiB, over {MOST_BYTES >> 20}. It is copied; "
             "name the folder of the source alone"
         )
-    file = requirements or where / "requirements.txt"
+    file = requirements or where / REQUIREMENTS
     if requirements is not None and not requirements.is_file():
         problems.append(f"--requirements: there is no file {requirements}")
     asked = tuple(word for each in paths for word in each.split()) or ("/",)
@@ -139,30 +135,30 @@ def asked_for(
     return Asked(tuple(named), where, file if file.is_file() else None, asked, patterns, environment)
 
 
-def own_runner(runner: str, apps: Sequence[str]) -> str:
-    """What starts the servers of an application that was named so: processes, for now.
+def choose_own_runner(name: str, apps: Sequence[str]) -> RunnerChoice:
+    """What starts the servers of an application of one's own: processes, unless containers are asked for.
+
+    An application reads files and talks to databases of its machine, of which a container has nothing.
 
     Raises:
-        ConfigurationError: containers were asked for, or other applications besides.
+        ConfigurationError: there is no such runner, or other applications were named besides.
     """
-    problems = []
     if apps:
-        problems.append("--apps: measures applications that have a folder; --app is measured by itself")
-    if runner == "docker":
-        problems.append(
-            "--runner docker: --app runs its servers as processes, and not in containers yet; leave it "
-            "out, or make a folder of the application (docs/extending.md)"
+        raise ConfigurationError(
+            "--apps: measures applications that have a folder; --app is measured by itself"
         )
-    if problems:
-        raise ConfigurationError(problems)
-    return "process"
+    choice = choose_runner("process" if name == "auto" else name)
+    usual = (
+        "servers run as local processes, as is usual for your own application; containers: --runner=docker"
+    )
+    return replace(choice, reason=usual) if name == "auto" else choice
 
 
 def _size(folder: Path) -> int:
     """Bytes of what would be copied."""
-    left_out, total = {".git", ".hg", "node_modules", ".venv", "venv", ".tox", "__pycache__"}, 0
+    total = 0
     for path in folder.iterdir():
-        if path.name in left_out:
+        if path.name in NOT_COPIED:
             continue
         files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
         total += sum(each.stat().st_size for each in files if each.is_file())
@@ -172,34 +168,43 @@ def _size(folder: Path) -> int:
 
 
 @contextmanager
-def folders_of(asked: Asked, report: Callable[[str], None]) -> Iterator[Made]:
+def folders_of(asked: Asked, importer: Importer) -> Iterator[Made]:
     """Makes the folders, which are gone after the block: the run has kept a copy by then.
+
+    Args:
+        asked: what the person named.
+        importer: what imports the application once.
 
     Raises:
         ConfigurationError: the application cannot be imported, or is none; with all of its forms' problems.
     """
     _sweep()
-    home = FOLDER / str(Owner.this())
+    home = MADE_APPLICATIONS / str(Owner.this())
     shutil.rmtree(home, ignore_errors=True)
     try:
         name = _name(asked)
         folder = home / "apps" / name
         folder.mkdir(parents=True)
         try:
-            shutil.copytree(asked.directory, folder / SOURCE, ignore=_LEFT_OUT, symlinks=True)
+            shutil.copytree(
+                asked.directory,
+                folder / SOURCE,
+                ignore=shutil.ignore_patterns(*NOT_COPIED, "*.pyc"),
+                symlinks=True,
+            )
         except OSError as error:
             raise ConfigurationError(f"--app-dir: {asked.directory} cannot be copied: {error}") from error
         if asked.requirements is not None:
             text = one_file(asked.requirements)
-            (folder / "requirements.txt").write_text(text, encoding="utf-8")
-        told = _write_forms(asked, folder, report)
+            (folder / REQUIREMENTS).write_text(text, encoding="utf-8")
+        told = [*_write_forms(asked, folder, importer), *_named_so(asked)]
         (folder / "app.toml").write_text(app_toml(asked), encoding="utf-8")
         names = []
         for workload, text in workload_files(asked).items():
             (home / "workloads" / workload).mkdir(parents=True)
             (home / "workloads" / workload / WORKLOAD_FILE).write_text(text, encoding="utf-8")
             names.append(workload)
-        yield Made(home / "apps", home / "workloads", name, tuple(names), told)
+        yield Made(home / "apps", home / "workloads", name, tuple(names), tuple(told))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -207,17 +212,21 @@ def folders_of(asked: Asked, report: Callable[[str], None]) -> Iterator[Made]:
 def _sweep() -> None:
     """Removes what labs that are gone have left."""
     alive = {str(owner) for owner in marked_processes().values()} | {str(Owner.this())}
-    for left in FOLDER.iterdir() if FOLDER.is_dir() else ():
+    for left in MADE_APPLICATIONS.iterdir() if MADE_APPLICATIONS.is_dir() else ():
         if left.name not in alive:
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _name(asked: Asked) -> str:
-    """`mysite_app` of `mysite.wsgi:application`, which is no module of the source: it would hide that."""
+    """`mysite_app` of `mysite.wsgi:application`, which is no module of the source: it would hide that.
+
+    It is also a part of images' names, which have no two underscores at an end.
+    """
     first = asked.apps[0].partition(":")[0].split(".")[0].lower()
-    name = re.sub(r"[^a-z0-9_]|^[_0-9]+", "", f"{first}_app")
+    base = re.sub(r"_+", "_", re.sub(r"[^a-z0-9_]", "", first)).strip("_0123456789") or "own"
+    name, number = f"{base}_app", 2
     while any((asked.directory / taken).exists() for taken in (name, f"{name}.py")):
-        name += "_"
+        name, number = f"{base}_app{number}", number + 1
     return name
 
 
@@ -225,7 +234,7 @@ def one_file(path: Path, seen: frozenset[Path] = frozenset()) -> str:
     """Requirements with those of the files that they name (`-r base.txt`) in their places.
 
     Raises:
-        ConfigurationError: a file that is named is not there.
+        ConfigurationError: a file that is named is not there, or a folder of this machine is required.
     """
     lines = []
     try:
@@ -233,6 +242,11 @@ def one_file(path: Path, seen: frozenset[Path] = frozenset()) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--requirements: {path}: cannot be read: {error}") from error
     for line in text.splitlines():
+        if found := _LOCAL.match(line):
+            raise ConfigurationError(
+                f"--requirements: {path}: {line.strip()}: is a folder of this machine, which no image holds. "
+                "What is in --app-dir is imported from there; list the packages that it needs, by name"
+            )
         found = re.match(r"\s*(-r|--requirement)[ =]\s*(\S+)", line)
         if found is None:
             lines.append(line)
@@ -241,13 +255,12 @@ def one_file(path: Path, seen: frozenset[Path] = frozenset()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_forms(asked: Asked, folder: Path, report: Callable[[str], None]) -> tuple[str, ...]:
+def _write_forms(asked: Asked, folder: Path, importer: Importer) -> tuple[str, ...]:
     """Writes `wsgi.py` and `asgi.py`, as far as they were named, and says which is which."""
-    environment = _environment(folder, report)
     problems: list[str] = []
     forms: dict[Interface, str] = {}
-    for app in asked.apps:
-        said = _recognised(app, folder / SOURCE, environment, asked)
+    found = recognised(asked.apps, folder, asked.environment, importer, asked.directory)
+    for app, said in found.items():
         interface: Interface | None = next(
             (each for each in INTERFACES if said.get("interface") == each), None
         )
@@ -263,56 +276,6 @@ def _write_forms(asked: Asked, folder: Path, report: Callable[[str], None]) -> t
     if problems:
         raise ConfigurationError(problems)
     return tuple(f"{app} is {interface.upper()}" for interface, app in forms.items())
-
-
-def _environment(folder: Path, report: Callable[[str], None]) -> Environment:
-    """The application's own environment, in which it is imported once, before any server is started.
-
-    Raises:
-        ConfigurationError: what it requires cannot be installed.
-    """
-    requirements = folder / "requirements.txt"
-    if not requirements.exists():
-        requirements = folder.parent / "nothing.txt"
-        requirements.write_text("", encoding="utf-8")
-    own = Server(folder.name, folder, "", (), requirements, pinned=False)
-    made = prepare((Wanted(own),), CACHE, report=report)[own.name]
-    if not isinstance(made, Environment):
-        raise ConfigurationError(f"--requirements: they cannot be installed: {made.reason}")
-    return made
-
-
-def _recognised(app: str, source: Path, environment: Environment, asked: Asked) -> dict[str, str]:
-    """What the application says of itself when it is imported, in its own environment."""
-    found = _APP.fullmatch(app)
-    assert found is not None  # noqa: S101 - `asked_for` has refused any other
-    kind = "factory" if found["call"] else "object"
-    python = str(environment.bin / "python")
-    command = (python, "-B", recogniser.__file__, found["module"], found["name"], kind, str(source))
-    try:
-        done = subprocess.run(
-            command,
-            cwd=source,
-            env={"PATH": str(environment.bin), "PYTHONDONTWRITEBYTECODE": "1", **asked.environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=IMPORT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {
-            "problem": f"{app}: importing it takes more than {IMPORT_S:g} s; does it start a server, or wait?"
-        }
-    try:
-        said: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        last = "\n  ".join((done.stderr or done.stdout).splitlines()[-recogniser.LAST_LINES :])
-        return {"problem": f"{app}: importing it ended Python with status {done.returncode}:\n  {last}"}
-    if "problem" in said:
-        # A person knows the folder, and not the copy of it that is gone by the time this is read.
-        said["problem"] = said["problem"].replace(str(source), str(asked.directory))
-    return said
 
 
 def form_file(app: str, variables: Mapping[str, str]) -> str:
@@ -337,14 +300,62 @@ def app_toml(asked: Asked) -> str:
     return f"title = {one_line(' '.join(asked.apps))}\nroutes = []\n"
 
 
+def within_budget(
+    subjects: Sequence[Subject], workloads: Sequence[Workload], profile: Profile, workers: int
+) -> tuple[tuple[Workload, ...], str]:
+    """The workloads but for searches, from the last, for which the budget has no time; and which they are.
+
+    A search takes the rounds that it needs, whatever the budget.
+    """
+    kept = list(workloads)
+    left_out: list[str] = []
+    while searches := [each for each in kept if each.levels[0].objective is not None]:
+        cells = [
+            Cell(subject, workload, level)
+            for workload in kept
+            for level in workload.levels
+            for subject in subjects
+            if not Cell(subject, workload, level).unsupported(workers)
+        ]
+        needed_s = least_s(make_plan(cells, profile, 0))
+        if needed_s <= profile.budget_s:
+            break
+        kept.remove(searches[-1])
+        left_out.insert(0, searches[-1].name)
+    if not left_out:
+        return tuple(kept), ""
+    return tuple(kept), (
+        f"left out, since a budget of {profile.budget_s:.0f} s does not pay for them: {listed(left_out)}. "
+        "More time (--budget) or fewer servers or paths bring them back, and naming them (--workloads) does"
+    )
+
+
+def workload_names(paths: Sequence[str]) -> dict[str, str]:
+    """Path → the name of its closed loop; that of its open loop has `-rate` behind it.
+
+    What separates words in a path is a dash, letters are without their accents, and the path `/` is `root`.
+    Where a name is taken, by a path before or by a workload of the repository, there is another one:
+    `/download` is `path-download`, and where `/a/b` is `a-b`, `/a-b` is `a-b-2`.
+    """
+    names: dict[str, str] = {}
+    shipped = {each.name for each in (ROOT / WORKLOADS).iterdir()}
+    taken = set(shipped)
+    for path in dict.fromkeys(paths):
+        plain = unicodedata.normalize("NFKD", unquote(path).casefold())
+        slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"[\u0300-\u036f]", "", plain)).strip("-") or "root"
+        slug = slug if slug[0].isalpha() and not shipped & {slug, f"{slug}-rate"} else f"path-{slug}"
+        name, number = slug, 2
+        while taken & {name, f"{name}-rate"}:
+            name, number = f"{slug}-{number}", number + 1
+        names[path] = name
+        taken |= {name, f"{name}-rate"}
+    return names
+
+
 def workload_files(asked: Asked) -> dict[str, str]:
     """Name of a workload → its `workload.toml`: for each path a closed loop and an open one."""
     files: dict[str, str] = {}
-    for path in dict.fromkeys(asked.paths):
-        slug = re.sub(r"[^a-z0-9]+", "-", encoded_path(path).lower()).strip("-") or "root"
-        slug = slug if slug[0].isalpha() else f"path-{slug}"
-        while slug in files:
-            slug += "-again"
+    for path, slug in workload_names(asked.paths).items():
         request = f"[request]\npath = {one_line(path)}\n\n[answer]\nlearn = true\n"
         if asked.varies:
             request += f"varies = [{', '.join(map(one_line, asked.varies))}]\n"
@@ -357,6 +368,11 @@ def workload_files(asked: Asked) -> dict[str, str]:
         text = f"{path}: the highest rate at which 99 % of the answers take {LIMIT} or less"
         files[f"{slug}-rate"] = _head(text, "500ms", "200ms", 1.5) + f"{request}\n{paced}"
     return files
+
+
+def _named_so(asked: Asked) -> Iterator[str]:
+    for path, name in workload_names(asked.paths).items():
+        yield f"GET {path}: workloads {name} (closed loop) and {name}-rate (highest rate within {LIMIT})"
 
 
 def _head(description: str, window: str, warmup: str, share: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gatebench.registry.registry import matches
 from gatebench.words.errors import ConfigurationError, GatebenchError
+from gatebench.words.plan import PROFILES, Profile
 from gatebench.words.precision import Found, Precision, parse_share, words_of
 from gatebench.words.text import listed, near
 
@@ -24,6 +25,17 @@ def choose_share(text: str) -> float:
         return parse_share(words_of(text)[0])
     except ValueError as error:
         raise ConfigurationError(f"{OPTION}: {error}") from error
+
+
+def tell_of_blocks(profile: Profile) -> str:
+    """That a run which ends once it is precise has other blocks than its profile's; empty where not."""
+    usual = PROFILES[profile.name].blocks
+    if profile.blocks == usual:
+        return ""
+    return (
+        f"{OPTION}: up to {profile.blocks} shorter blocks instead of the {usual} of profile {profile.name}, "
+        f"within {profile.budget_s:.0f} s (--budget)"
+    )
 
 
 def choose_precision(text: str | None, subjects: Sequence[str], workloads: Sequence[str]) -> Precision | None:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from gatebench.cli.options import as_typed
 from gatebench.words.model import Cell
 from loadtests.engine.tally import SliceResult
 
@@ -131,7 +132,7 @@ class TerminalObserver:
 
     def note(self, text: str) -> None:
         """Something a person should know; it stays on the screen."""
-        self._console.print(escape(text), soft_wrap=True)
+        self._console.print(escape(as_typed(text) if "\n" not in text else text), soft_wrap=True)
 
     def stage(self, text: str) -> None:
         """What is being done now."""

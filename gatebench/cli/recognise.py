@@ -104,9 +104,9 @@ def _needed(call: Any) -> list[str]:
 def _step(error: BaseException) -> str:
     text = str(error)
     if "DJANGO_SETTINGS_MODULE" in text:
-        return "Django does not know its settings; set them: --app-env DJANGO_SETTINGS_MODULE=mysite.settings"
+        return "Django does not know its settings; set them: --app-env=DJANGO_SETTINGS_MODULE=mysite.settings"
     if isinstance(error, KeyError) and error.args and str(error.args[0]).isupper():
-        return f"it wants the variable {error.args[0]}; set it: --app-env {error.args[0]}=…"
+        return f"it wants the variable {error.args[0]}; set it: --app-env={error.args[0]}=…"
     return "importing it fails; its last lines:"
 
 

@@ -138,7 +138,7 @@ def open_begun(folder: Path, precision: str | None = None) -> Begun | str:
     if asked is not None and has_met(run.looks, asked):
         return (
             f"has reached {asked.in_words}: {run.looks[-1]['text']}; there is nothing to resume. A finer "
-            "precision (--precision, PRECISION=) goes on"
+            "precision (--precision) goes on"
         )
     load = run.meta.load
     if load is None:

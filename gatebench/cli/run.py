@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from rich.console import Console
 from rich.text import Text
 
+from gatebench.cli.options import as_typed
 from gatebench.cli.precision import choose_share, found_in
 from gatebench.cli.progress import TerminalObserver
 from gatebench.load.backend import Backend, Circumstances
@@ -178,7 +179,7 @@ def hold_together(
         workers: worker processes of every server.
 
     Returns:
-        Workload → the subject that the rates of its ladder refer to.
+        Workload → the subject that the rates of its ladder refer to, where a subject takes part in it.
 
     Raises:
         ConfigurationError: a workload was asked for in which none of the subjects can take part, or has a
@@ -199,7 +200,9 @@ def hold_together(
         problems += error.problems
     if problems:
         raise ConfigurationError(problems)
-    return references
+    # Of a ladder in which nobody takes part no reference is installed.
+    taken = {each.name for each in workloads if _takers(subjects, each, workers)}
+    return {name: reference for name, reference in references.items() if name in taken}
 
 
 def _takers(subjects: Sequence[Subject], workload: Workload, workers: int) -> list[str]:
@@ -375,10 +378,10 @@ def choose_runner(name: str) -> RunnerChoice:
         if chosen == "docker":
             raise ConfigurationError(
                 f'runner "docker": {error}. Start one (systemctl start docker), name another (DOCKER_HOST, '
-                "docker context use), or run the servers as processes: --runner process, RUNNER=process"
+                "docker context use), or run the servers as processes: --runner=process"
             ) from error
         return RunnerChoice(f"servers run as local processes: {error}", None)
-    why = "as asked for" if chosen == "docker" else "because an engine answers; RUNNER=process needs none"
+    why = "as asked for" if chosen == "docker" else "because an engine answers; --runner=process needs none"
     return RunnerChoice(f"servers run in containers of the engine at {engine.address}, {why}", engine)
 
 
@@ -404,7 +407,7 @@ def measure(
         GatebenchError: it could not begin.
     """
     make = backend_maker(choice, request.load, options, request.workloads, request.servers)
-    console.print(choice.reason, soft_wrap=True)
+    console.print(as_typed(choice.reason), soft_wrap=True)
     share = 1.0 if earlier is None else len(earlier.turns) / request.profile.blocks
     at_most = request.precision is not None
     with TerminalObserver(console, request.profile.budget_s * share, at_most=at_most) as observer:
@@ -417,7 +420,7 @@ def measure(
             read=found_in,
         ).execute()
     if outcome.text:
-        Console(stderr=True).print(outcome.text, style="bold", markup=False, soft_wrap=True)
+        Console(stderr=True).print(as_typed(outcome.text), style="bold", markup=False, soft_wrap=True)
     return outcome
 
 
@@ -482,7 +485,7 @@ def conclude(outcome: Outcome, console: Console, *, strict: bool = False) -> int
     if outcome.reported:
         print_report(folder, console)
         return outcome.status or exit_status(folder, strict=strict)
-    if (folder / "run.json").exists():
+    if outcome.report_failed:
         text = f"no tables: the report could not be made; `gatebench report {folder}` makes it again"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return outcome.status or EXIT_FAILED

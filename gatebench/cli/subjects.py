@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gatebench.cli.options import as_typed
 from gatebench.cli.run import RunnerChoice
 from gatebench.contract.file import load_contract
 from gatebench.contract.rules import Contract
@@ -74,7 +75,7 @@ def command_backend(
     sweep()
     owner = Owner.this()
     scratch = owner.scratch()
-    console.print(choice.reason, soft_wrap=True)
+    console.print(as_typed(choice.reason), soft_wrap=True)
     with watched(owner, containers=choice.engine is not None):
         say = partial(console.print, markup=False, soft_wrap=True)
         yield make(Circumstances(owner, scratch, say)), scratch

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 from gatebench.contract.probe import CLOSE, HttpProbe, Received, WireError
@@ -27,6 +29,8 @@ BEFORE = 24
 MOST_CONTEXT = 80
 _CONTEXT = re.compile(rb"(?:[!-;=?-~]+[ \t]+)?[!-;=?-~]*\Z")
 """What a proposed pattern begins with: the word before what varies, and the one before that."""
+KINDS = ("[0-9.:]+", "[0-9a-f-]+", "[0-9A-Za-z]+", "[0-9A-Za-z_.:+/=-]+")
+"""What may vary at the end of a body, where no byte after it ends it: a number, hexadecimal digits, words."""
 _TOKEN = re.compile(rb"[0-9A-Za-z_.:+/-]")
 
 
@@ -37,6 +41,7 @@ class Told:
     Attributes:
         encoding: the Content-Encoding; empty for none.
         error: empty, or what went wrong.
+        location: of a redirect, to where; empty for none.
     """
 
     status: int = 0
@@ -44,6 +49,7 @@ class Told:
     encoding: str = ""
     body: bytes = b""
     error: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,7 @@ def _told(received: Received) -> Told:
         received.header("content-type") or "",
         "" if encoding.lower() == "identity" else encoding,
         received.body,
+        location=received.header("location") or "",
     )
 
 
@@ -164,7 +171,12 @@ def differences(request: Request, told: Told) -> tuple[Difference, ...]:
 
 
 def _why(told: Told) -> str:
-    """What a refusal says of itself, as far as it fits into a line."""
+    """What a refusal says of itself, as far as it fits into a line, and what to do about such an answer."""
+    declare = f"declare status = {told.status} in [answer] of a workload of your own (--workloads-dir)"
+    if told.location:
+        return f" to {told.location!r}; ask for the path to which it leads, or {declare}"
+    if told.status < HTTPStatus.BAD_REQUEST:
+        return f"; if that is right, {declare}"
     text = re.sub(r"<[^>]*>|\s+", " ", told.body[:2000].decode("utf-8", "replace"))
     text = re.sub(r" +", " ", text).strip()
     return f" ({text[:SHOWN]}{'…' if len(text) > SHOWN else ''})" if text else ""
@@ -276,8 +288,10 @@ def _undecided(
 def _advice(varies: tuple[str, ...], one: bytes, other: bytes) -> str:
     """What to declare, where something lets both bodies through."""
     if pattern := proposed(varies, one, other):
-        return f"if that varies by nature, declare it: VARIES='{pattern}' (in a workload's [answer]: varies)"
-    return "if that varies by nature, declare it: VARIES='regex …' (in a workload's [answer]: varies)"
+        return (
+            f"if that varies by nature, declare it: --varies='{pattern}' (in a workload's [answer]: varies)"
+        )
+    return "if that varies by nature, declare it: --varies='regex …' (in a workload's [answer]: varies)"
 
 
 def proposed(varies: tuple[str, ...], one: bytes, other: bytes) -> str:
@@ -296,11 +310,12 @@ def proposed(varies: tuple[str, ...], one: bytes, other: bytes) -> str:
     if begin == end or not before.isascii() or b"'" in before or not after.isascii():
         return ""
     stop = {b"\n": r"\n", b"\r": r"\r"}.get(after) or re.escape(after.decode())
-    pattern = _escaped(before.decode()) + (f"[^{stop}]+" if stop else ".+")
-    try:
-        return pattern if Masked(one, (*varies, pattern)).holds(other) else ""
-    except ValueError:
-        return ""
+    for kind in (f"[^{stop}]+",) if stop else KINDS:
+        pattern = _escaped(before.decode()) + kind
+        with suppress(ValueError):
+            if Masked(one, (*varies, pattern)).holds(other):
+                return pattern
+    return ""
 
 
 def _escaped(text: str) -> str:

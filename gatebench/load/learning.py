@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from gatebench.runners.readiness import listen_to
 from gatebench.words.errors import GatebenchError, ServerFailure
 from gatebench.words.model import Cell, Request, Subject, Workload
 from loadtests.engine.masked import compiled
+
+
+class UnlearnedError(GatebenchError):
+    """There is no answer that servers could be held to; the text says why, and what they last wrote."""
 
 
 def learn(
@@ -37,11 +42,13 @@ def learn(
         note: told of what a person should know.
 
     Raises:
-        GatebenchError: some request has no answer that can be expected; with the reasons of all of them.
+        UnlearnedError: some request has no answer that can be expected; with the reasons of all of them.
     """
     asked = [(each, number, request) for each in workloads for number, request in _to_learn(each)]
     if not asked:
         return ()
+    if not subjects:
+        raise UnlearnedError("nothing was measured: no chosen server is available; the reasons are above")
     asks = {
         subject.id: tuple(dict.fromkeys(request for each, _, request in asked if _takes(subject, each)))
         for subject in subjects
@@ -65,7 +72,7 @@ def learn(
             Learned(workload.name, number, request.name, answer, right, {**wrong, **answered.lost})
         )
     if len(learned) < len(asked):
-        raise GatebenchError(_nothing_to_expect(dict.fromkeys(problems), answered))
+        raise UnlearnedError(_nothing_to_expect(dict.fromkeys(problems), answered))
     for text in dict.fromkeys(_unused(learned)):
         note(text)
     return tuple(learned)
@@ -139,13 +146,19 @@ def _ask(
 
 
 def _nothing_to_expect(problems: Iterable[str], answered: _Answered) -> str:
-    """Why the run cannot go on: what was answered, who did not answer, and what a server last wrote."""
+    """Why the run cannot go on: what was answered, who did not answer, and what one of these last wrote."""
     lines = ["nothing was measured, because there is no answer that servers could be held to:", *problems]
     lines += [f"{name} did not get ready: {why}" for name, why in answered.lost.items()]
-    wrote = ((name, answered.wrote[name]) for name in answered.told if answered.wrote[name])
+    failed = (name for name, told in answered.told.items() if any(map(_is_a_failure, told.values())))
+    wrote = ((name, answered.wrote[name]) for name in failed if answered.wrote[name])
     for name, tail in islice(wrote, 1):  # the application is the same behind all of them
         lines.append(f"last lines of {name}:\n{tail}")
     return "\n".join(lines)
+
+
+def _is_a_failure(told: tuple[Told, ...]) -> bool:
+    """Whether the server may have written why it answered so."""
+    return any(each.error or each.status >= HTTPStatus.INTERNAL_SERVER_ERROR for each in told)
 
 
 def _unused(learned: Iterable[Learned]) -> Iterable[str]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import INTERFACES, PLAIN_APPLICATION, Application, Server, Subject, Workload
-from gatebench.words.paths import APPLICATION_FILES, ROOT, SERVER_FILE, WORKLOAD_FILE
+from gatebench.words.paths import APPLICATION_FILES, MADE_APPLICATIONS, ROOT, SERVER_FILE, WORKLOAD_FILE
 from gatebench.words.text import listed, near
 
 SERVERS = Path("servers")
@@ -273,7 +273,12 @@ def _lacking(subjects: Iterable[Subject]) -> Iterator[tuple[str, str]]:
     for many in lacking.values():
         first = next(iter(many.values()))
         interface, application = first.variant.interface, first.application
-        forms = listed(application.file(each).name for each in INTERFACES if application.form(each))
+        others = [each for each in INTERFACES if application.form(each)]
+        if application.folder.is_relative_to(MADE_APPLICATIONS):  # the person named no folder and no file
+            step = f"name servers of that interface (--servers), or its {interface.upper()} form, too (--app)"
+            yield listed(many), f"{application.title} is {listed(map(str.upper, others))} alone; {step}"
+            continue
+        forms = listed(application.file(each).name for each in others)
         missing = f"no {interface.upper()} form ({application.file(interface).name})"
         yield listed(many), f"{application.folder} has {missing}, only {forms}"
 

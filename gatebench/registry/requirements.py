@@ -88,6 +88,11 @@ def joined(server: Server, application: Application, folder: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def without_hashes(text: str) -> str:
+    """A requirements file for pip, which takes one hash as the wish that everything has one."""
+    return re.sub(r"(?:[ \t]*\\\n)?[ \t]+--hash=\S+", "", text)
+
+
 def _beside(line: str, pins: dict[str, list[re.Match[str]]], folder: str) -> Iterator[str]:
     """A line of an application's file as it goes with the server's pins."""
     if editable := _EDITABLE.fullmatch(line):

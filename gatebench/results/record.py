@@ -54,7 +54,7 @@ class Record:
             folder.mkdir(parents=True, exist_ok=True)
             if not _is_unused(folder):
                 raise ConfigurationError(
-                    f"{folder} is not empty; a run is written once. Choose another folder (--out, OUT=…)"
+                    f"{folder} is not empty; a run is written once. Choose another folder (--out)"
                 )
             record = cls(folder)
             record._hold()
@@ -64,7 +64,7 @@ class Record:
                 part.mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"cannot write results to {folder}: {error.strerror}. Choose another folder (--out, OUT=…)"
+                f"cannot write results to {folder}: {error.strerror}. Choose another folder (--out)"
             ) from error
         return record
 

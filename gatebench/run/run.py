@@ -13,7 +13,7 @@ from gatebench.contract.file import load_contract
 from gatebench.contract.rules import Contract
 from gatebench.load.backend import Backend, Circumstances, Ground, Means
 from gatebench.load.calibration import with_rates
-from gatebench.load.learning import learn, with_answers
+from gatebench.load.learning import UnlearnedError, learn, with_answers
 from gatebench.load.responders import responder_cells
 from gatebench.machine.cores import Cores, available_cores, divide_evenly, hyper_threads
 from gatebench.machine.processes import Owner, marked_processes, memory_mib, sweep, tree
@@ -131,7 +131,7 @@ class Run:
             self._own_pids = [self._owner.pid, watch_pid]
             try:
                 kind, outcome = self._try_to_measure(scratch)
-            except ConfigurationError:
+            except (ConfigurationError, UnlearnedError):
                 if self._earlier is None:
                     self._record.discard()  # nothing was measured, and nothing is left of it
                 raise
@@ -146,7 +146,8 @@ class Run:
                 text = text if kind == "complete" else self._early(text)
                 return Outcome(EXIT_INTERRUPTED, self._record.folder, text)
         status = EXIT_DONE if reported else EXIT_FAILED
-        return replace(outcome, status=outcome.status or status, reported=reported)
+        failed = not reported and (self._record.folder / "run.json").exists()
+        return replace(outcome, status=outcome.status or status, reported=reported, report_failed=failed)
 
     def _early(self, text: str) -> str:
         """Why the run ended early, with what a person can do about it."""
@@ -165,7 +166,7 @@ class Run:
             return "interrupted", Outcome(EXIT_INTERRUPTED, folder, self._early("interrupted"))
         except RecordError as error:
             return "disk-full", Outcome(EXIT_FAILED, folder, self._early(str(error)))
-        except ConfigurationError:
+        except (ConfigurationError, UnlearnedError):
             raise
         except GatebenchError as error:
             return "error", Outcome(EXIT_FAILED, folder, self._early(str(error)))

@@ -47,12 +47,14 @@ class Outcome:
     Attributes:
         text: empty, or why it ended early.
         reported: whether its report covers all that was measured.
+        report_failed: whether it has none although it was to have one, and nobody interrupted that.
     """
 
     status: int
     folder: Path
     text: str = ""
     reported: bool = False
+    report_failed: bool = False
 
 
 def exit_status(folder: Path, *, strict: bool = False) -> int:

@@ -15,4 +15,6 @@ WORKLOAD_FILE = "workload.toml"
 
 ROOT = Path(gatebench.__file__).resolve().parent.parent
 CACHE = ROOT / ".gatebench" / "environments"
+MADE_APPLICATIONS = ROOT / ".gatebench" / "applications"
+"""Folders that the lab makes of applications that a person names, for as long as a run lasts."""
 RESULTS = ROOT / "results"

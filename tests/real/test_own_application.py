@@ -28,7 +28,7 @@ def arguments(tmp_path: Path) -> tuple[str, ...]:
         "--servers",
         "waitress",
         "--workloads",
-        "gr-c3-bc-c3-9fe",
+        "grusse",
         "--profile",
         "smoke",
         "--budget",
@@ -43,4 +43,5 @@ def test_an_answer_that_differs_each_time_is_shown_with_what_would_let_it_pass(t
     assert "shop:application is WSGI" in ended.said
     assert "it answers otherwise each time" in ended.said
     assert "visit=[^!]+'" in ended.said
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert "GET /grüße: workloads grusse (closed loop)" in ended.said
+    assert not (tmp_path / "run").exists()

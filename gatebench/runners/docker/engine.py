@@ -28,7 +28,7 @@ from docker.models.containers import Container
 
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, pid_namespace
 from gatebench.results.schema import EngineMeta
-from gatebench.runners.docker.services import MEMORY_MIB, OWNER_LABEL, PIDS, USER
+from gatebench.runners.docker.services import MEMORY_MIB, OWNER_LABEL, PIDS, TEMPORARY, USER, WORK
 from gatebench.words.errors import GatebenchError
 
 UNIX = "unix://"
@@ -160,6 +160,15 @@ class Composed:
 
     status: int
     said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command in a container ended, and what it said."""
+
+    status: int
+    output: str
+    errors: str
 
 
 @contextmanager
@@ -335,31 +344,56 @@ class Engine:
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         """What a command prints in a container of an image, which then is removed."""
-        with engine_errors():
-            container = self._client.containers.create(
-                image,
-                list(command),
-                network_disabled=True,
-                read_only=True,
-                cap_drop=["ALL"],
-                user=USER,
-                security_opt=["no-new-privileges:true"],
-                mem_limit=f"{MEMORY_MIB}m",
-                memswap_limit=f"{MEMORY_MIB}m",
-                pids_limit=PIDS,
-                labels={OWNER_LABEL: str(ContainerOwner.this())},
-            )
-            try:  # `containers.run` leaves one behind that cannot be started
-                container.start()
-                status = int(container.wait()["StatusCode"])
-                if status:
-                    raise docker.errors.ContainerError(
-                        container, status, list(command), image, container.logs(stdout=False)
-                    )
-                output: bytes = container.logs(stderr=False)
-            finally:
-                _remove(container)
+        with engine_errors(), self._container(image, command, network_disabled=True) as container:
+            status = int(container.wait()["StatusCode"])
+            if status:
+                raise docker.errors.ContainerError(
+                    container, status, list(command), image, container.logs(stdout=False)
+                )
+            output: bytes = container.logs(stderr=False)
         return output.decode(errors="replace")
+
+    def run_like_a_server(
+        self, image: str, command: Sequence[str], variables: Mapping[str, str], timeout_s: float
+    ) -> Said:
+        """Runs a command with the network and the folders that a server's container has.
+
+        Args:
+            image: its name.
+            command: which ends by itself.
+            variables: of its environment.
+            timeout_s: in which it has ended.
+        """
+        uid, gid = USER.split(":")
+        network = {} if self.is_desktop else {"network_mode": "host"}
+        tmpfs = {WORK: f"uid={uid},gid={gid},mode=0755,exec", TEMPORARY: "mode=1777"}
+        container = self._container(image, command, environment=dict(variables), tmpfs=tmpfs, **network)
+        with engine_errors(), container as running:
+            status = int(running.wait(timeout=timeout_s)["StatusCode"])
+            output, errors = running.logs(stderr=False), running.logs(stdout=False)
+        return Said(status, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+    @contextmanager
+    def _container(self, image: str, command: Sequence[str], **more: Any) -> Iterator[Container]:
+        """A container that runs a command, hardened as a server's, and is removed after the block."""
+        container = self._client.containers.create(
+            image,
+            list(command),
+            read_only=True,
+            cap_drop=["ALL"],
+            user=USER,
+            security_opt=["no-new-privileges:true"],
+            mem_limit=f"{MEMORY_MIB}m",
+            memswap_limit=f"{MEMORY_MIB}m",
+            pids_limit=PIDS,
+            labels={OWNER_LABEL: str(ContainerOwner.this())},
+            **more,
+        )
+        try:  # `containers.run` leaves one behind that cannot be started
+            container.start()
+            yield container
+        finally:
+            _remove(container)
 
     def keep_logs(self, project: str, file: Path) -> None:
         """Appends to a file what the containers of a project printed."""

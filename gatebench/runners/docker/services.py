@@ -355,7 +355,12 @@ def server_folder(server: Server) -> str:
 
 def app_file(application: Application, interface: Interface) -> str:
     """The path in an image of the application's source file, for the placeholder `{app_file}`."""
-    return f"{SOURCES}/{_parent(application)}/{application.name}/{interface}.py"
+    return f"{application_folder(application)}/{interface}.py"
+
+
+def application_folder(application: Application) -> str:
+    """The path in an image of the application's folder."""
+    return f"{SOURCES}/{_parent(application)}/{application.name}"
 
 
 def python_path(application: Application) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gatebench.registry.requirements import joined
+from gatebench.registry.requirements import joined, without_hashes
 from gatebench.runners.docker.services import (
     _OWN_WORKLOADS,
-    SOURCES,
     _is_shipped_workload,
     _parent,
+    application_folder,
     server_folder,
 )
 from gatebench.words.commands import placeholders
@@ -95,18 +95,20 @@ def stage_pair(server: Server, application: Application, base: str, folder: Path
     """
     files = _Files()
     files.add_file(ROOT / "apps" / _DOCKERFILE, _DOCKERFILE)
-    place = f"{SOURCES}/{_parent(application)}/{application.name}"
+    place = application_folder(application)
     if application.requirements is not None:
         files.problems += _linked_outside(application.folder, application.requirements)
-    files.texts["requirements.txt"] = joined(server, application, place).encode()
+    pinned = server.pinned and application.pinned
+    text = joined(server, application, place)
+    files.texts["requirements.txt"] = (text if pinned else without_hashes(text)).encode()
     _add_contract(files)
     _add_application(files, application)
-    hashes = "--require-hashes" if server.pinned and application.pinned else ""
+    hashes = "--require-hashes" if pinned else ""
     return files.write(folder, _DOCKERFILE, {"BASE": base, "PIP_OPTIONS": hashes, "SERVER": server.name})
 
 
 def stage_loadgen(workloads: Sequence[Workload], folder: Path) -> Staged:
-    """The context of the load generator's image, with workloads of the user's own, in the empty `folder`.
+    """The context of the load generator's image, with Locust files of the user's own, in the empty `folder`.
 
     The repository's workloads are always in it, so that a selection among them makes no other image.
 
@@ -124,7 +126,8 @@ def stage_loadgen(workloads: Sequence[Workload], folder: Path) -> Staged:
             files.add_file(ROOT / name, name)
     files.add_tree(ROOT / "loadtests", "loadtests")
     for workload in workloads:
-        if not _is_shipped_workload(workload):
+        # What any other sends and expects, it is told.
+        if workload.locustfile is not None and not _is_shipped_workload(workload):
             files.add_tree(workload.folder, f"{_OWN_WORKLOADS}/{workload.name}")
     return files.write(folder, f"loadtests/{_DOCKERFILE}", {})
 

@@ -119,6 +119,23 @@ def test_make_says_what_it_was_given_and_a_command_refuses_what_it_does_not_take
     assert refused.value.problems == ("resume takes no SERVERS, only LOAD_BIND, PRECISION, RUN, STRICT",)
 
 
+def test_a_message_names_what_the_person_typed(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "--paths: x; name it (--app, --apps), or --app-env=A=… or --varies='a$'; --appx a--app\n"
+        "last lines of granian:\n--workers 1"
+    )
+    parsed(["run", "--paths", "/"], {}, monkeypatch)
+    assert options.as_typed(text) == text
+    arguments, variables = made(venv, "bench", "PATHS=/")
+    parsed(arguments, variables, monkeypatch)
+    assert options.as_typed(text) == (
+        "PATHS: x; name it (APP, APPS), or APP_ENV=A=… or VARIES='a$$'; --appx a--app\n"
+        "last lines of granian:\n--workers 1"
+    )
+    parsed(["list"], {}, monkeypatch)
+    assert options.as_typed(text) == text
+
+
 def test_of_several_targets_each_takes_the_variables_that_it_knows(venv: Path) -> None:
     done = subprocess.run(
         ["make", "--silent", "verify", "bench", "BUDGET=1m", f"VENV={venv}"],

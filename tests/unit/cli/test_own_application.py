@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gatebench.cli import own_application
-from gatebench.cli.own_application import Asked, asked_for, folders_of, own_runner, workload_files
+from gatebench.cli.importing import ProcessImporter
+from gatebench.cli.own_application import (
+    Asked,
+    asked_for,
+    choose_own_runner,
+    folders_of,
+    within_budget,
+    workload_files,
+    workload_names,
+)
+from gatebench.registry.registry import load_registry
 from gatebench.registry.workloads import parse_workload
 from gatebench.runners.process.environments import Environment
 from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import ROOT
+from gatebench.words.plan import PROFILES
+
+REGISTRY = load_registry(ROOT)
 
 SITE = """
 import os
@@ -34,12 +49,21 @@ site = Site()
 """
 
 
+class Here(ProcessImporter):
+    """Imports with this Python, in which nothing is installed."""
+
+    def environment(self, folder: Path) -> Environment:
+        assert (folder / "source").is_dir()
+        return Environment(Path(sys.executable).parent, {})
+
+
+HERE = Here(print)
+
+
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a package of that name, imported by this Python and copied into the test's own."""
-    here = Environment(Path(sys.executable).parent, {})
-    monkeypatch.setattr(own_application, "_environment", lambda *_: here)
-    monkeypatch.setattr(own_application, "FOLDER", tmp_path / "made")
+    monkeypatch.setattr(own_application, "MADE_APPLICATIONS", tmp_path / "made")
     folder = tmp_path / "mysite"
     (folder / "mysite").mkdir(parents=True)
     (folder / "mysite" / "__init__.py").write_text("")
@@ -52,7 +76,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def problems(source: Path, app: str) -> str:
-    with pytest.raises(ConfigurationError) as caught, folders_of(Asked((app,), source), print):
+    with pytest.raises(ConfigurationError) as caught, folders_of(Asked((app,), source), HERE):
         pass
     assert list((source.parent / "made").iterdir()) == []
     return "\n".join(caught.value.problems)
@@ -60,8 +84,8 @@ def problems(source: Path, app: str) -> str:
 
 @pytest.mark.parametrize("name", ["application", "site", "make()"])
 def test_wsgi_is_recognised_and_can_be_imported_from_the_copy(source: Path, name: str) -> None:
-    with folders_of(Asked((f"mysite.wsgi:{name}",), source), print) as made:
-        assert made.told == (f"mysite.wsgi:{name} is WSGI",)
+    with folders_of(Asked((f"mysite.wsgi:{name}",), source), HERE) as made:
+        assert made.told[0] == f"mysite.wsgi:{name} is WSGI"
         folder = made.apps_dir / made.application
         assert made.application == "mysite_app"
         assert (folder / "source" / "mysite" / "wsgi.py").is_file()
@@ -79,10 +103,10 @@ def test_wsgi_is_recognised_and_can_be_imported_from_the_copy(source: Path, name
 
 
 def test_both_interfaces_may_be_named_and_are_told_apart(source: Path) -> None:
-    with folders_of(Asked(("mysite.wsgi:asgi", "mysite.wsgi:application"), source), print) as made:
-        assert made.told == ("mysite.wsgi:asgi is ASGI", "mysite.wsgi:application is WSGI")
+    with folders_of(Asked(("mysite.wsgi:asgi", "mysite.wsgi:application"), source), HERE) as made:
+        assert made.told[:2] == ("mysite.wsgi:asgi is ASGI", "mysite.wsgi:application is WSGI")
     both = Asked(("mysite.wsgi:site", "mysite.wsgi:application"), source)
-    with pytest.raises(ConfigurationError, match="are both WSGI"), folders_of(both, print):
+    with pytest.raises(ConfigurationError, match="are both WSGI"), folders_of(both, HERE):
         pass
 
 
@@ -102,7 +126,7 @@ def test_both_interfaces_may_be_named_and_are_told_apart(source: Path) -> None:
         ("mysite.wsgi:needy", "takes settings: WSGI takes environ and start_response"),
         ("broken:app", "RuntimeError: no database"),
         ("lacking:app", "it imports 'there_is_no_such_package', which is not there; add the package"),
-        ("wanting:app", "it wants the variable SECRET_KEY; set it: --app-env SECRET_KEY="),
+        ("wanting:app", "it wants the variable SECRET_KEY; set it: --app-env=SECRET_KEY="),
         ("leaving:app", "importing it ended Python with status 7"),
     ],
 )
@@ -112,8 +136,8 @@ def test_what_is_no_application_is_said_with_the_next_step(source: Path, app: st
 
 def test_a_variable_reaches_the_application(source: Path) -> None:
     asked = Asked(("wanting:app",), source, environment={"SECRET_KEY": "x"})
-    with folders_of(asked, print) as made:
-        assert made.told == ("wanting:app is WSGI",)
+    with folders_of(asked, HERE) as made:
+        assert made.told[0] == "wanting:app is WSGI"
 
 
 def test_each_path_has_a_closed_loop_and_an_open_one(tmp_path: Path) -> None:
@@ -128,11 +152,52 @@ def test_each_path_has_a_closed_loop_and_an_open_one(tmp_path: Path) -> None:
         ("root-rate", "/", "p99-100ms"),
         ("api-items-page-2", "/api/items?page=2", "c64"),
         ("api-items-page-2-rate", "/api/items?page=2", "p99-100ms"),
-        ("gr-c3-bc-c3-9fe", "/gr%C3%BC%C3%9Fe", "c64"),
-        ("gr-c3-bc-c3-9fe-rate", "/gr%C3%BC%C3%9Fe", "p99-100ms"),
+        ("grusse", "/gr%C3%BC%C3%9Fe", "c64"),
+        ("grusse-rate", "/gr%C3%BC%C3%9Fe", "p99-100ms"),
     ]
     assert all(each.request.is_learned for each in found)
     assert {each.request.answer.varies for each in found if each.request.answer} == {(r'value="[^"]+"',)}
+
+
+def test_the_names_of_workloads_can_be_guessed_from_their_paths_and_are_told(source: Path) -> None:
+    paths = ("/", "/Größe/É", "/download", "/a-b", "/a/b", "/a?b", "/2026", "/x-rate", "/x", "/?q")
+    assert workload_names(paths) == {
+        "/": "root",
+        "/Größe/É": "grosse-e",
+        "/download": "path-download",
+        "/a-b": "a-b",
+        "/a/b": "a-b-2",
+        "/a?b": "a-b-3",
+        "/2026": "path-2026",
+        "/x-rate": "x-rate",
+        "/x": "x-2",
+        "/?q": "q",
+    }
+    with folders_of(Asked(("mysite.wsgi:site",), source, paths=("/a/b",)), HERE) as made:
+        assert made.workloads == ("a-b", "a-b-rate")
+        assert (
+            made.told[1] == "GET /a/b: workloads a-b (closed loop) and a-b-rate (highest rate within 100ms)"
+        )
+
+
+def test_searches_that_the_budget_does_not_pay_for_are_left_out_and_named(tmp_path: Path) -> None:
+    paths = tuple(f"/{number}" for number in "abcdef")
+    workloads = []
+    for name, text in workload_files(Asked(("a:b",), tmp_path, paths=paths)).items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "workload.toml").write_text(text, encoding="utf-8")
+        workloads.append(parse_workload(tmp_path / name))
+    subjects = REGISTRY.subjects()[:4]
+    every, nothing = within_budget(subjects, workloads, replace(PROFILES["standard"], budget_s=1e6), 1)
+    assert (list(every), nothing) == (workloads, "")
+    kept, said = within_budget(subjects, workloads, PROFILES["standard"], 1)
+    names = [each.name for each in kept]
+    assert {"a", "b", "c", "d", "e", "f", "a-rate"} <= set(names)
+    assert "f-rate" not in names
+    assert "a budget of 780 s does not pay for them: " in said
+    assert "f-rate. More time (--budget)" in said
+    none, _ = within_budget(subjects, workloads, replace(PROFILES["smoke"], budget_s=1), 1)
+    assert [each.name for each in none] == ["a", "b", "c", "d", "e", "f"]
 
 
 def test_what_cannot_be_is_said_all_at_once(tmp_path: Path) -> None:
@@ -160,11 +225,48 @@ def test_requirements_that_name_other_files_become_one(tmp_path: Path) -> None:
     assert own_application.one_file(tmp_path / "requirements.txt").split() == ["flask", "redis"]
 
 
-def test_containers_and_other_applications_are_refused_beside_it() -> None:
-    assert own_runner("auto", []) == "process"
-    with pytest.raises(ConfigurationError) as caught:
-        own_runner("docker", ["plain"])
-    assert len(caught.value.problems) == 2
+@pytest.mark.parametrize(
+    "line", ["-e .", "--editable=../shop", "./shop", ".", "/srv/shop", "file:///srv/shop"]
+)
+def test_a_folder_of_this_machine_is_no_requirement(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text(f"flask>=3 # . and ./here\n-e git+https://example.org/x#egg=x\n{line}\n")
+    with pytest.raises(ConfigurationError, match="list the packages that it needs, by name") as caught:
+        own_application.one_file(file)
+    assert f"{file}: {line}:" in str(caught.value)
+
+
+def test_its_servers_are_processes_unless_containers_are_asked_for() -> None:
+    assert choose_own_runner("auto", []).engine is None
+    assert "as is usual for your own application" in choose_own_runner("auto", []).reason
+    assert "as asked for" in choose_own_runner("process", []).reason
+    with pytest.raises(ConfigurationError, match="--app is measured by itself"):
+        choose_own_runner("docker", ["plain"])
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("_my__site_", "my_site_app"), ("größe", "gre_app"), ("_1", "own_app"), ("shop", "shop_app3")],
+)
+def test_its_name_is_also_that_of_an_image_and_hides_nothing_of_its_source(
+    tmp_path: Path, module: str, name: str
+) -> None:
+    (tmp_path / "shop_app.py").touch()
+    (tmp_path / "shop_app2").mkdir()
+    assert own_application._name(Asked((f"{module}.wsgi:app",), tmp_path)) == name
+
+
+def test_what_is_no_source_is_not_copied(source: Path) -> None:
+    for folder in (".git", ".venv", "venv", "node_modules", "__pycache__", ".tox", "mysite/__pycache__"):
+        (source / folder).mkdir()
+        (source / folder / "left_out.pyc").touch()
+    (source / ".env").write_text("A=b")
+    with folders_of(Asked(("mysite.wsgi:site",), source), HERE) as made:
+        copied = made.apps_dir / made.application / "source"
+        found = {each.relative_to(copied).as_posix() for each in copied.rglob("*") if each.is_file()}
+    assert "mysite/wsgi.py" in found
+    assert ".env" in found
+    assert not [each for each in found if "left_out" in each]
 
 
 def test_a_module_that_is_missing_was_searched_in_the_folder_that_a_person_named(source: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.cli.precision import choose_precision, found_in
+from gatebench.cli.precision import choose_precision, found_in, tell_of_blocks
 from gatebench.cli.run import choose_profile
 from gatebench.words.errors import ConfigurationError, GatebenchError
 from gatebench.words.plan import PROFILES
@@ -50,6 +50,14 @@ def test_one_server_has_no_ratio(text: str, subjects: list[str]) -> None:
 def test_a_bad_percentage_is_found_with_the_profile_before_anything_is_started(text: str) -> None:
     with pytest.raises(ConfigurationError, match="--precision: "):
         choose_profile("standard", None, text)
+
+
+def test_that_there_are_other_blocks_than_the_profiles_is_said_before_they_begin() -> None:
+    assert tell_of_blocks(choose_profile("smoke", None)) == ""
+    said = tell_of_blocks(choose_profile("smoke", None, "3%"))
+    assert said == (
+        "--precision: up to 10 shorter blocks instead of the 1 of profile smoke, within 60 s (--budget)"
+    )
 
 
 def test_what_the_report_found_is_read_from_its_summary(tmp_path: Path) -> None:

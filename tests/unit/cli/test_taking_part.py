@@ -86,6 +86,15 @@ def test_a_workload_in_which_no_chosen_subject_can_take_part_is_refused_with_tho
     assert "name one that can: daphne, " in caught.value.problems[0]
 
 
+def test_no_reference_is_needed_for_a_ladder_in_which_nobody_takes_part() -> None:
+    ladder, own = choose_workloads(REGISTRY, ["keep-alive-ladder", "keep-alive"], "full")[::-1]
+    own = replace(own, name="own", routes=frozenset())
+    plain = SUBJECTS["waitress"]
+    assert list(hold_together(REGISTRY, [plain], [ladder, own], ["*"])) == ["keep-alive-ladder"]
+    mine = replace(plain, application=replace(plain.application, name="mine", routes=frozenset()))
+    assert hold_together(REGISTRY, [mine], [ladder, own], ["*"]) == {}
+
+
 def test_a_glob_of_workloads_is_held_to_one_of_them() -> None:
     held_together("waitress", "keep-alive* *-rate")
     with pytest.raises(ConfigurationError, match='workload "websocket-'):

@@ -67,7 +67,7 @@ def test_an_answer_that_differs_each_time_comes_with_the_pattern_that_would_let_
         agree(LEARN, [told])
     assert "answers otherwise each time" in str(caught.value)
     pattern = proposed((), told.told[0].body, told.told[1].body)
-    assert f"VARIES='{pattern}'" in str(caught.value)
+    assert f"--varies='{pattern}'" in str(caught.value)
     answer, wrong = agree(varying(pattern), [told, Heard("b", (page("another"),))])
     assert wrong == {}
     assert differences(replace(LEARN, answer=answer), page("a third", "Hallo"))
@@ -75,6 +75,30 @@ def test_an_answer_that_differs_each_time_comes_with_the_pattern_that_would_let_
 
 def test_no_pattern_is_proposed_that_would_not_help() -> None:
     assert proposed((), b"a b", b"something else altogether") == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "pattern"),
+    [
+        (b"it is 12:30:01", b"it is 12:30:02", r"is\s[0-9.:]+"),
+        (b"id=9f3a", b"id=07bc", r"id=[0-9a-f-]+"),
+        (b"id: Ab9_x", b"id: Zz0-y", r"id:\s[0-9A-Za-z_.:+/=-]+"),
+        (b"say yes!", b"say (no)", ""),
+        (b'id="a"\n', b'id="b"\n', r'id="[^"]+'),
+    ],
+)
+def test_a_proposed_pattern_takes_no_more_than_it_must(one: bytes, other: bytes, pattern: str) -> None:
+    assert proposed((), one, other) == pattern
+
+
+def test_a_redirect_is_shown_with_where_it_leads_and_what_to_do() -> None:
+    (found,) = differences(LEARN, Told(302, "text/html", location="/login/?next=/"))
+    assert found.got == (
+        "302 to '/login/?next=/'; ask for the path to which it leads, or declare status = 302 in [answer] of "
+        "a workload of your own (--workloads-dir)"
+    )
+    (empty,) = differences(LEARN, Told(204))
+    assert empty.got.startswith("204; if that is right, declare status = 204 in [answer]")
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def said(outcome: Outcome) -> tuple[int, str]:
 
 
 def test_a_run_whose_report_failed_shows_no_tables_of_an_earlier_one(run: Run) -> None:
-    status, text = said(Outcome(EXIT_DONE, run.folder, reported=False))
+    status, text = said(Outcome(EXIT_DONE, run.folder, report_failed=True))
     assert status == EXIT_FAILED
     expected = f"no tables: the report could not be made; `gatebench report {run.folder}` makes it again"
     assert text.strip() == expected
@@ -137,6 +137,11 @@ def test_a_run_that_was_interrupted_keeps_its_status_and_shows_what_was_measured
     status, text = said(Outcome(EXIT_INTERRUPTED, run.folder, "interrupted", reported=True))
     assert status == EXIT_INTERRUPTED
     assert f"report: {run.folder / 'report.html'}" in text
+
+
+def test_a_report_that_was_interrupted_is_spoken_of_once(run: Run) -> None:
+    text = f"interrupted; `gatebench report {run.folder}` makes the report"
+    assert said(Outcome(EXIT_INTERRUPTED, run.folder, text)) == (EXIT_INTERRUPTED, "")
 
 
 def test_a_run_without_a_plan_has_no_report_to_speak_of(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gatebench.registry.registry import Registry, Selection, load_registry, select, select_subjects
 from gatebench.words.errors import ConfigurationError
+from gatebench.words.paths import MADE_APPLICATIONS
 from tests.support.folders import SERVER, WORKLOAD, add_application, add_server
 
 SUBJECTS = ("gunicorn-gthread", "gunicorn-sync", "gunicorn-sync+flask", "uvicorn", "uvicorn-h11")
@@ -189,6 +191,19 @@ def test_what_some_of_the_servers_cannot_run_is_said_and_the_rest_is_chosen(seve
     (line,) = selection.left_out
     assert line.startswith("not measured: demo+modern, many-wsgi+modern, because ")
     assert line.endswith("apps/modern has no WSGI form (wsgi.py), only asgi.py")
+
+
+def test_of_an_application_that_a_person_named_no_folder_is_spoken_of(several: Registry) -> None:
+    modern = several.applications["modern"]
+    made = replace(modern, folder=MADE_APPLICATIONS / "1" / "apps" / "modern", title="shop:create_app()")
+    registry = replace(several, applications={**several.applications, "modern": made})
+    with pytest.raises(ConfigurationError) as caught:
+        select_subjects(registry, ["demo"], ["modern"])
+    (problem,) = caught.value.problems
+    assert problem.endswith(
+        "no chosen server can run it: shop:create_app() is ASGI alone; name servers of that interface "
+        "(--servers), or its WSGI form, too (--app)"
+    )
 
 
 def test_nothing_is_said_where_all_that_was_named_is_chosen(several: Registry) -> None:

@@ -230,7 +230,7 @@ def test_docker_without_an_engine_is_refused_with_what_to_do() -> None:
         choose_runner("docker")
     (problem,) = caught.value.problems
     assert problem.startswith(f'runner "docker": no Docker engine answers at {DEAD}')
-    for advice in ("systemctl start docker", "DOCKER_HOST", "docker context use", "--runner process"):
+    for advice in ("systemctl start docker", "DOCKER_HOST", "docker context use", "--runner=process"):
         assert advice in problem
 
 

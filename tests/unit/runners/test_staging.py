@@ -355,6 +355,20 @@ def test_an_application_with_requirements_is_built_on_its_servers_image(tmp_path
     assert text.endswith("demo==2.0\n")
 
 
+def test_a_pair_of_which_not_all_is_pinned_is_installed_without_hashes(tmp_path: Path) -> None:
+    application = framed(tmp_path / "apps" / "framed", "flask\n")
+    staged = stage_pair(
+        REGISTRY.servers["waitress"], application, "gatebench/waitress:1", tmp_path / "context"
+    )
+    text = (staged.context / "requirements.txt").read_text()
+    # pip takes a single hash for the wish that every requirement has one.
+    assert "--hash" not in text
+    assert "waitress==3" in text
+    assert "flask" in text
+    assert "\\" not in text
+    assert staged.build_args["PIP_OPTIONS"] == ""
+
+
 def test_the_image_of_a_pair_is_another_where_its_servers_is(tmp_path: Path) -> None:
     application = framed(tmp_path / "mine" / "shop")
     keys = {
