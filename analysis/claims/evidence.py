@@ -15,6 +15,7 @@ from analysis.claims.file import (
     RatioCondition,
     ServesCondition,
 )
+from analysis.figures.footing import loops_in_words
 from analysis.figures.leads import figure_of
 from analysis.figures.statistics import MIN_BLOCKS, MIN_EFFECT
 from gatebench.registry.registry import matches
@@ -373,7 +374,8 @@ def _ratio(level: LevelResult, condition: RatioCondition, workload: WorkloadMeta
         return Observation(level.level, None, f"not enough data: {pair.blocks} blocks in common")
     low, high = found.low or found.value, found.high or found.value
     holds = keeps(condition.limit, low, high)
-    detail = f"{level.metric.label.lower()}, {found} times"
+    loops = loops_in_words(cell for cell in level.cells if cell.subject in wanted)
+    detail = f"{level.metric.label.lower()}, {found} times{f'; {loops}' if loops else ''}"
     if holds is False and pair.verdict == "tie" and _says_a_difference(condition.limit):
         return Observation(level.level, None, f"{detail}; a tie in this run")
     return Observation(level.level, holds, detail)
