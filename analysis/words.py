@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from analysis.figures.footing import footing_in_words, loops_in_words
 from analysis.figures.gates import BY_CODE, CEILING, GENERATOR_BUSY, RATE_MISSED
 from analysis.figures.leads import RPS
 from analysis.figures.limits import refuses
@@ -196,16 +197,22 @@ def _leader(level: LevelResult, ranked: list[Standing]) -> str:
         noun = "estimate" if metric.name == RPS.name else metric.noun
         return (
             f"{first.subject} has the {metric.superlative} {noun}, {figure}; {names(tied)} cannot "
-            "be told apart from it."
+            f"be told apart from it{_loops([row.cell for row in ranked if row.leads])}."
         )
     second = ranked[1].cell.subject
+    on = _loops([first, ranked[1].cell])
     pair = compared(level, first.subject, second)
     all_valid = all(cell.lead_status in {"ok", "unsupported"} for cell in level.cells)
     among = "" if all_valid else "Of the valid results, "
     leads = f"{among}{first.subject} has the {metric.superlative} {metric.noun}, {figure}"
     if metric.better == "higher":
-        return f"{leads}: {times(pair, first.subject)} the {metric.unit} of the next, {second}."
-    return f"{leads}; that of the next, {second}, is {times(pair, second)} as high."
+        return f"{leads}: {times(pair, first.subject)} the {metric.unit} of the next, {second}{on}."
+    return f"{leads}; that of the next, {second}, is {times(pair, second)} as high{on}."
+
+
+def _loops(cells: Sequence[CellResult]) -> str:
+    """` (uvicorn on uvloop, granian-asgi on asyncio)` where these were seen on different event loops."""
+    return f" ({found})" if (found := loops_in_words(cells)) else ""
 
 
 def _interfaces(level: LevelResult, ranked: list[Standing]) -> list[str]:
@@ -237,9 +244,10 @@ def _interfaces(level: LevelResult, ranked: list[Standing]) -> list[str]:
 def _waiting(ranked: list[Standing], workload: WorkloadMeta) -> str:
     at_once = {row.cell.subject: (row.cell.figure("rps") or 0.0) * workload.service_s for row in ranked}
     most, least = ranked[0].cell.subject, ranked[-1].cell.subject
+    on = _loops([ranked[0].cell, ranked[-1].cell])
     return (
         f"With requests that wait {workload.service_s * 1000:.0f} ms, {most} kept {at_once[most]:.0f} "
-        f"of them waiting at once on average, {least} {at_once[least]:.1f}."
+        f"of them waiting at once on average, {least} {at_once[least]:.1f}{on}."
     )
 
 
@@ -298,19 +306,8 @@ _MACHINE = {
 }
 _CONTAINERS = frozenset(
     {
-        *(
-            "docker",
-            "podman",
-            "lxc",
-            "lxc-libvirt",
-            "systemd-nspawn",
-            "openvz",
-            "rkt",
-            "wsl",
-            "proot",
-            "pouch",
-        ),
-        "container-other",
+        *("docker", "podman", "lxc", "lxc-libvirt", "systemd-nspawn", "openvz"),
+        *("rkt", "wsl", "proot", "pouch", "container-other"),
     }
 )
 """What systemd-detect-virt calls kinds of containers."""
@@ -336,7 +333,8 @@ def conditions(run: Run, level: LevelResult) -> str:
     load = _loaded(level.plan, meta.workload(level.workload))
     how = f"{load}; {run.progress(blocks)}{_rounds(level)}; seed {meta.seed}"
     what = f"Run {meta.run}, {meta.started[:10]}, Gatebench {meta.gatebench}."
-    return f"This machine's figures: {where}.\n{how}. {what}"
+    text = f"This machine's figures: {where}.\n{how}. {what}"
+    return "\n".join(filter(None, (text, footing_in_words(meta, level))))
 
 
 def _cores(meta: RunMeta) -> str:

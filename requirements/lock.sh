@@ -12,6 +12,11 @@ pin requirements/loadgen.in --constraint requirements/lab.txt --output-file requ
 pin requirements/build.in --output-file requirements/build.txt
 for folder in servers/*/; do
 	(cd "$folder" && pin requirements.in --output-file requirements.txt)
+	# What a variant has beside that: the same versions, so that nothing but it differs.
+	for file in "$folder"requirements-*.in; do
+		test ! -e "$file" || (cd "$folder" && name=$(basename "$file" .in) &&
+			pin "$name.in" --constraint requirements.txt --output-file "$name.txt")
+	done
 done
 # An application is installed together with each server, whose versions it therefore takes.
 constraints=$(for file in "$PWD"/servers/*/requirements.txt; do printf -- '--constraint %s ' "../../${file#"$PWD"/}"; done)

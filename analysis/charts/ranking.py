@@ -59,20 +59,20 @@ _ROOM = 1.24
 """The axis is that much longer than the longest bar, for the figure beside it."""
 
 
-def leading_charts(view: View) -> Iterator[Chart]:
-    """The leading figure of every subject of one level, the best first."""
+def leading_charts(view: View, among: str = "") -> Iterator[Chart]:
+    """The leading figure of every subject of one level, the best first; `among` ends the title."""
     rows = standings(view.level)
     highest = max((_reach(row.cell) for row in rows), default=0.0)
     for part in parts(rows):
-        yield _leading_page(view, part, highest)
+        yield _leading_page(view, part, highest, among)
 
 
-def _leading_page(view: View, part: Part[Standing], highest: float) -> Chart:
+def _leading_page(view: View, part: Part[Standing], highest: float, among: str) -> Chart:
     meta, level, metric = view.meta, view.level, view.level.metric
     limited = [row.cell for row in part.items if row.cell.lead_status == "limited"]
     why = rows.why_limited(limited, metric.figure)
     words = Words(
-        part.title(f"{metric.label}: {level.title}"),
+        part.title(f"{metric.label}{among}: {level.title}"),
         f"{metric.unit}, {metric.better} is better; {_LEGEND}{HATCHED if limited else ''}",
         f"{_note(meta, metric)}{_limit_note(level, highest)}{why}\n{conditions(view.run, level)}",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from analysis.charts.applications import application_charts, has_applications
 from analysis.charts.costs import counted_levels, cpu_charts, loaded_levels, memory_charts
+from analysis.charts.footing import has_two_loops, loop_charts, same_loop_charts, shares_a_loop
 from analysis.charts.over_load import connection_charts, levels_by_load, paced_levels, rate_charts
 from analysis.charts.ranking import leading_charts, waiting_charts
 from analysis.charts.rows import parts
@@ -84,6 +85,14 @@ def _is_ranked_in_bars(view: View) -> bool:
     return not view.level.plan.paced and not _waits(view)
 
 
+def _shares_a_loop(view: View) -> bool:
+    return _is_ranked_in_bars(view) and shares_a_loop(view)
+
+
+def _has_two_loops(view: View) -> bool:
+    return _is_ranked_in_bars(view) and has_two_loops(view)
+
+
 def _has_latencies(view: View) -> bool:
     return (_asked_in_turn(view) or view.level.plan.paced) and _was_measured(view)
 
@@ -91,6 +100,8 @@ def _has_latencies(view: View) -> bool:
 CHARTS: tuple[Kind, ...] = (
     Kind("leading figure", "level", _is_ranked_in_bars, leading_charts, leads=True),
     Kind("waiting requests", "level", _waits, waiting_charts, leads=True),
+    Kind("the same loop for all", "level", _shares_a_loop, same_loop_charts),
+    Kind("another event loop", "level", _has_two_loops, loop_charts),
     Kind("response time", "level", _is_paced, response_charts, leads=True),
     Kind("latency", "level", _asked_in_turn, latency_charts),
     Kind("distribution of latencies", "level", _has_latencies, distribution_charts),

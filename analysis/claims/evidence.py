@@ -15,6 +15,7 @@ from analysis.claims.file import (
     RatioCondition,
     ServesCondition,
 )
+from analysis.figures.footing import loops_in_words
 from analysis.figures.leads import figure_of
 from analysis.figures.statistics import MIN_BLOCKS, MIN_EFFECT
 from gatebench.registry.registry import matches
@@ -383,7 +384,8 @@ def ratio_of(
         return Observation(name, None, f"not enough data: {found.blocks} blocks in common")
     low, high = seen.low or seen.value, seen.high or seen.value
     holds = keeps(limit, low, high)
-    detail = f"{level.metric.label.lower()}, {seen} times"
+    loops = loops_in_words(cell for cell in level.cells if cell.subject in pair)
+    detail = f"{level.metric.label.lower()}, {seen} times{f'; {loops}' if loops else ''}"
     if holds is False and found.verdict == "tie" and _says_a_difference(limit):
         return Observation(name, None, f"{detail}; a tie in this run")
     return Observation(name, holds, detail)

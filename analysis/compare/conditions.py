@@ -188,6 +188,7 @@ _OF_SUBJECTS: Mapping[str, Callable[[SubjectMeta], str]] = {
     "capabilities": lambda subject: ", ".join(sorted(subject.supports)),
     "class": lambda subject: "tuned" if subject.tuned else "default",
     "interface": lambda subject: subject.interface,
+    "event loop": lambda subject: subject.loop,
     "Python": lambda subject: subject.image.python if subject.image else "",
     "image": lambda subject: subject.image.short_id if subject.image else "",
     "state": lambda subject: "ready" if subject.ready else f"unavailable: {subject.reason}",

@@ -55,6 +55,7 @@ class CellResult:
         figures: what the gates say of each of them; empty for a cell that was not measured.
         leading: the one that the level is ranked by.
         reasons: each begins with a code of METHOD.md and a colon.
+        loop: the event loop that the subject was seen to run on; empty where nobody looked, and for WSGI.
         blocks: blocks with at least one slice that counts.
         rps: correct answers a second inside the window; None where no one rate was sent.
         lead: the figure that the level is ranked by (`analysis.figures.leads`), with its interval.
@@ -97,6 +98,7 @@ class CellResult:
     details: Details = NONE
     figures: Mapping[FigureName, Judged] = field(default_factory=dict)
     leading: FigureName = "rps"
+    loop: str = ""
 
     @property
     def cpu_us_per_request(self) -> float | None:

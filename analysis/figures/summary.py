@@ -311,6 +311,7 @@ def _identity(plan: LevelPlan, subject: SubjectMeta) -> dict[str, Any]:
         "workload": plan.workload,
         "level": plan.level,
         "leading": leading_figure(plan),
+        "loop": subject.loop,
     }
 
 

@@ -72,6 +72,7 @@ def _cell_json(cell: CellResult, level: LevelResult) -> dict[str, Any]:
         "server": cell.server,
         "app": cell.app,
         "interface": cell.interface,
+        **({"loop": cell.loop} if cell.loop else {}),
         "workload": cell.workload,
         "level": cell.level,
         "metric": level.metric.name,

@@ -28,6 +28,7 @@ from analysis.words import (
     runner_in_words,
     without_figures,
 )
+from gatebench.words.footing import NOT_OBSERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,6 +107,9 @@ def render(
         "claims": claims,
         "left_out": left_out or {},
         "matrices": matrices(run),
+        "runs_on": {
+            each.id: each.observed.in_words if each.observed else NOT_OBSERVED for each in run.meta.subjects
+        },
         "raw": [(name, what) for name, what in _RAW if (run.folder / name).exists()],
         "logs": sorted(file.name for file in (run.folder / "logs").glob("*.log")),
         "style": _static("report.css"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from analysis.reading.tables import (
     read_table,
 )
 from gatebench.results.columns import HISTOGRAMS, SLICES, missing_before
-from gatebench.results.schema import READABLE, PrecisionMeta, RunMeta
+from gatebench.results.schema import READABLE, ObservedMeta, PrecisionMeta, RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _EVENT_KEYS = {
     "look": {"block", "blocks", "asked", "reached", "met", "text"},
     "details": {"block", "subject", "workload", "level", "examples", "names", "uncounted"},
     "notice": {"block", "subject", "text"},
+    "observed": {"subject"},
 }
 _SLICE_KEY = ["block", "round", "subject", "workload", "level"]
 
@@ -167,6 +169,7 @@ def load_run(folder: Path) -> Run:
         )
     run_meta = parse_meta(_read(run_file), run_file)
     events = read_events(folder / "events.jsonl")
+    run_meta = _with_observed(run_meta, events)
     schema = run_meta.schema_
     types = {column.name: column.read_as for column in SLICES}
     # The copy lies in one block a type, not one a column: what selects rows from it takes from each block.
@@ -184,6 +187,22 @@ def load_run(folder: Path) -> Run:
         )
     _check_latencies(folder, slices, held)
     return run
+
+
+def _with_observed(meta: RunMeta, events: Sequence[Mapping[str, Any]]) -> RunMeta:
+    """The run's description with what its subjects were seen to run with; a twin is what its original is."""
+    seen: dict[str, ObservedMeta] = {}
+    for event in events:
+        if event["kind"] == "observed":
+            keys = {name: event[name] for name in ObservedMeta.model_fields if name in event}
+            with suppress(ValidationError):  # of another version; then nothing is known
+                found = ObservedMeta.model_validate_json(json.dumps(keys))
+                subject = str(event["subject"])
+                seen[subject] = seen[subject].beside(found) if subject in seen else found
+    subjects = [
+        each.replaced(observed=seen.get(each.original) or seen.get(each.id)) for each in meta.subjects
+    ]
+    return meta.replaced(subjects=tuple(subjects))
 
 
 def parse_meta(text: str, file: Path) -> RunMeta:

@@ -86,7 +86,8 @@ def _server(subject: Subject, number: int) -> Service:
     if (subject.server.folder / "Dockerfile").is_file():
         build = Build(".", f"servers/{name}/Dockerfile")
     else:
-        build = Build(".", "servers/Dockerfile", {"SERVER": name})
+        own = variant.requirements
+        build = Build(".", "servers/Dockerfile", {"SERVER": name, **({"REQUIREMENTS": own} if own else {})})
     service = server_service(
         subject,
         image=NO_TAG,

@@ -31,7 +31,7 @@ from gatebench.machine.processes import OWNER_VARIABLE, Owner, sweep
 from gatebench.registry.registry import Registry
 from gatebench.runners.base import Instance, Launch
 from gatebench.runners.process.runner import ProcessInstance, await_end, process_runner
-from gatebench.runners.readiness import hold_all_to_contract, hold_to_contract
+from gatebench.runners.readiness import NOT_AS_ASKED, hold_all_to_contract, hold_to_contract, look
 from gatebench.runners.session import watched
 from gatebench.words.errors import GatebenchError, ServerFailure
 from gatebench.words.model import Capability, Subject, Transport
@@ -45,14 +45,20 @@ from loadtests.engine.protocol import Target
 def list_registry(registry: Registry, console: Console) -> None:
     """Prints subjects, applications, workloads and profiles."""
     table = Table(title="subjects", title_justify="left")
-    for column in ("subject", "interface", "class", "supports", "homepage"):
+    for column in ("subject", "interface", "class", "must run on", "supports", "homepage"):
         table.add_column(column, no_wrap=column == "subject")
     for subject in registry.subjects():
         variant = subject.variant
-        kind = "tuned" if variant.tuned else "default"
+        kind = ("tuned" if variant.tuned else "default") + ("" if variant.selected else ", by name")
         supports = ", ".join(sorted(variant.supports))
-        table.add_row(subject.id, variant.interface, kind, supports, subject.server.homepage)
+        runs_on = variant.expects.in_words
+        table.add_row(subject.id, variant.interface, kind, runs_on, supports, subject.server.homepage)
     console.print(table)
+    console.print(
+        "by name: not measured unless --servers (SERVERS=) selects it. What a subject must run on is held "
+        "against what it is seen to run on; `gatebench verify` shows that of each.",
+        soft_wrap=True,
+    )
     console.print("applications:", ", ".join(registry.applications))
     table = Table(title="workloads", title_justify="left")
     for column in ("workload", "transport", "levels", "slice", "description"):
@@ -183,9 +189,10 @@ def check_subjects(
         Whether every one that was checked holds, and all that had to be were checked: at least one.
     """
     table = Table(title="contract", title_justify="left")
-    for column in ("subject", "verdict", "differences"):
+    for column in ("subject", "verdict", "runs on", "differences"):
         table.add_column(column, overflow="fold")
     failures: dict[str, ServerFailure] = {}
+    seen: dict[str, str] = {}
     readiness = backend.prepare(subjects)
     unsupported = {subject.id: subject.one_process_only(backend.budget.workers) for subject in subjects}
     ready = [each for each in subjects if not readiness[each.id].reason and not unsupported[each.id]]
@@ -200,20 +207,24 @@ def check_subjects(
         try:
             differing = hold_all_to_contract(instances, ground.site, thorough=True)
             failures |= {instance.subject.id: failure for instance, failure in differing}
+            for each in look([each for each in instances if each.subject.id not in failures], ground.site):
+                subject_id = each.instance.subject.id
+                seen[subject_id] = each.observed.in_words
+                if each.wrong:
+                    failures[subject_id] = ServerFailure(NOT_AS_ASKED, each.wrong)
         finally:
             ground.runner.stop(instances)
     for subject in subjects:
         if reason := unsupported[subject.id]:
-            table.add_row(subject.id, "unsupported", escape(reason))
+            table.add_row(subject.id, "unsupported", "", escape(reason))
         elif reason := readiness[subject.id].reason:
-            table.add_row(subject.id, "unavailable", escape(reason))
+            table.add_row(subject.id, "unavailable", "", escape(reason))
         elif subject.id in failures:
             found = failures[subject.id]
-            table.add_row(
-                subject.id, "differs" if found.code == "contract" else found.code, escape(found.text)
-            )
+            verdict = "differs" if found.code == "contract" else found.code
+            table.add_row(subject.id, verdict, escape(seen.get(subject.id, "")), escape(found.text))
         else:
-            table.add_row(subject.id, "holds", "")
+            table.add_row(subject.id, "holds", escape(seen[subject.id]), "")
     console.print(table)
     unchecked = named and any(readiness[each.id].reason for each in subjects)
     return bool(ready) and not failures and not unchecked

@@ -350,6 +350,58 @@ def _rollup_mib(pids: Sequence[int], key: str) -> float | None:
     return sum(found_kib) / 1024 if found_kib else None
 
 
+def shared_objects(maps: str, names: Collection[str]) -> frozenset[str]:
+    """Those of the named packages of which a compiled module is mapped.
+
+    Args:
+        maps: a process's `/proc/PID/maps` (proc(5)): a line a mapping, the file's path last.
+        names: of packages; a module lies in the package's folder (`uvloop/loop.cpython-313-….so`), or is the
+            package (`zttp.abi3.so`).
+    """
+    paths = {path for line in maps.splitlines() if (path := line.partition("/")[2]).endswith(".so")}
+    tops = {path.partition("-packages/")[2].split("/")[0].split(".")[0] for path in paths}
+    return frozenset(name for name in names if name in tops)
+
+
+def threads(status: str) -> int:
+    """How many threads a process has, of its `/proc/PID/status` (proc(5)); 0 where it does not say."""
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("Threads:"))
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a server consists of; None where that cannot be read.
+
+    Attributes:
+        processes, threads: how many; all threads of all its processes.
+        mapped: packages of `gatebench.words.footing.SHARED_OBJECTS` of which any process has mapped a module.
+    """
+
+    processes: int | None = None
+    threads: int | None = None
+    mapped: tuple[str, ...] | None = None
+
+
+def composition(pids: Sequence[int], names: Collection[str]) -> Composition:
+    """What these processes have, without those that have ended."""
+    statuses = [text for pid in pids if (text := _file(pid, "status"))]
+    maps = [text for pid in pids if (text := _file(pid, "maps"))]
+    if not statuses:
+        return Composition()
+    mapped = frozenset().union(*(shared_objects(text, names) for text in maps)) if maps else None
+    return Composition(
+        len(statuses), sum(map(threads, statuses)), None if mapped is None else tuple(sorted(mapped))
+    )
+
+
+def _file(pid: int, name: str) -> str:
+    """A file of a process; empty where it is gone or somebody else's."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def peak_memory_mib(pid: int) -> float:
     """The most resident memory that a process has had in MiB, shared pages included; 0 when it is gone.
 

@@ -140,7 +140,7 @@ def select_subjects(registry: Registry, patterns: Sequence[str], applications: S
 
     Args:
         registry: where they are looked up.
-        patterns: of servers; none stands for all.
+        patterns: of servers; none stands for the variants that are `selected`, which is less than `*`.
         applications: names or globs; none stands for the plain one.
 
     Raises:
@@ -157,7 +157,8 @@ def select_subjects(registry: Registry, patterns: Sequence[str], applications: S
     found: dict[str, list[Subject]] = {}
     for pattern in dict.fromkeys(patterns or ("*",)):
         try:
-            found[pattern] = crossing.subjects(pattern)
+            named = crossing.subjects(pattern)
+            found[pattern] = [each for each in named if patterns or each.variant.selected]
         except ConfigurationError as error:
             problems += error.problems
     if problems:

@@ -20,7 +20,8 @@ from gatebench.registry.requirements import check_requirements
 from gatebench.registry.toml import Fault, Many, Some, Table, Text, check, like, load
 from gatebench.words.commands import other_braces, placeholders
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import CAPABILITIES, Application, Capability, Interface, Server, Variant
+from gatebench.words.footing import Loop, Parser, SocketLibrary
+from gatebench.words.model import CAPABILITIES, Application, Capability, Expects, Interface, Server, Variant
 from gatebench.words.paths import APPLICATION_FILE, APPLICATION_FILES, SERVER_FILE
 from gatebench.words.text import listed, near
 
@@ -41,6 +42,7 @@ _SHELL_WORDS = frozenset({"cd", "exec", "export", "source", ".", "set", "unset",
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)", re.DOTALL)
 _OPERATOR = re.compile(r"&&|\|\|?|&|;|(\d|&)?(>>?|<<?)(&\d|[^ ]*)")
 _VARIABLE = re.compile(r"\$\{?[A-Z_][A-Z0-9_]*")
+_OWN_REQUIREMENTS = re.compile(r"requirements-[a-z][a-z0-9-]*\.txt")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _WITHOUT_PORT = (
     "has no {port}; the lab chooses where the server listens. Write it where the port belongs, there "
@@ -73,13 +75,19 @@ def parse_server(folder: Path, *, shipped: bool = False) -> Server:
     file = data and check(_ServerFile, data, path, problems, partial(_faults, folder=folder))
     requirements = folder / "requirements.txt"
     pinned = check_requirements(requirements, problems, must_be_pinned=shipped)
+    own = (
+        dict.fromkeys(each.requirements for each in file.variants.values() if each.requirements)
+        if file
+        else {}
+    )
+    pins = {name: check_requirements(folder / name, problems, must_be_pinned=shipped) for name in own}
     if problems or not file:
         raise ConfigurationError(problems)
     return Server(
         name=folder.name,
         folder=folder,
         homepage=file.homepage,
-        variants=tuple(_variant(name, table) for name, table in file.variants.items()),
+        variants=tuple(_variant(name, table, pins) for name, table in file.variants.items()),
         requirements=requirements,
         pinned=pinned,
         remedies=file.remedies,
@@ -157,6 +165,12 @@ class _Plot(Table):
     color: Annotated[Text, like(_COLOR, 'is not a colour such as "#1f77b4"')] | None = None
 
 
+class _Expects(Table):
+    loop: Loop | None = None
+    http: Parser | None = None
+    websocket: SocketLibrary | None = None
+
+
 class _Variant(Table):
     interface: Interface
     command: Many[Text]
@@ -168,6 +182,12 @@ class _Variant(Table):
     environment: dict[_VariableName, Text] = Field(default_factory=dict)
     plot: _Plot = _Plot()
     files: dict[_FileName, Text] = Field(default_factory=dict)
+    expects: _Expects = _Expects()
+    selected: bool = True
+    requirements: (
+        Annotated[str, like(_OWN_REQUIREMENTS, "is no file of this folder such as requirements-uvloop.txt")]
+        | None
+    ) = None
 
 
 class _ServerFile(Table):
@@ -211,7 +231,8 @@ def _application_faults(
             yield ("environment", name), "is set by the lab, alike for every application; leave it out"
 
 
-def _variant(name: str, table: _Variant) -> Variant:
+def _variant(name: str, table: _Variant, pins: Mapping[str, bool]) -> Variant:
+    own = table.requirements
     return Variant(
         name=name,
         interface=table.interface,
@@ -224,6 +245,12 @@ def _variant(name: str, table: _Variant) -> Variant:
         environment=table.environment,
         color=table.plot.color,
         files=table.files,
+        expects=Expects(
+            *(each or "" for each in (table.expects.loop, table.expects.http, table.expects.websocket))
+        ),
+        selected=table.selected,
+        requirements=own or "",
+        pinned=pins[own] if own else True,
     )
 
 
@@ -257,6 +284,12 @@ def _variant_faults(name: str, variant: Mapping[str, Any], folder: Path) -> Iter
         yield ("supports",), f"must name at least one of {listed(CAPABILITIES)}"
     if variant.get("interface") == "wsgi" and "websocket" in (supports or ()):
         yield ("supports",), '"websocket" needs interface = "asgi": WSGI has no WebSocket'
+    if variant.get("interface") == "wsgi":
+        for key in sorted({"loop", "websocket"} & {*variant.get("expects", {})}):
+            yield (
+                ("expects", key),
+                'needs interface = "asgi": no event loop calls a WSGI application, nor a WebSocket',
+            )
 
 
 def _command_faults(name: str, command: Sequence[str]) -> Iterator[str]:

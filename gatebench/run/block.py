@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from gatebench.load.backend import Means
 from gatebench.load.process import CellError, LoadCell
@@ -15,9 +15,9 @@ from gatebench.machine.processes import kept_to
 from gatebench.results.columns import SliceRow
 from gatebench.results.record import Record
 from gatebench.run.observer import Observer, starting
+from gatebench.run.seen import look_again, look_at
 from gatebench.runners.base import Around, Instance, Launch, start_one
 from gatebench.runners.readiness import (
-    ask_interfaces,
     asks_of,
     at_work,
     await_answers,
@@ -89,7 +89,8 @@ class Block:
 
     Args:
         first: whether every server is held to the whole contract, and not only to what its load uses of it.
-        asks_interfaces: also asks every server, before its load, what it hands the application.
+        asks_interfaces: the first block looks what every server runs with; whether it also records what each
+            hands the application.
         known: what the run knows from earlier blocks; gets what this one shows.
 
     Attributes:
@@ -118,6 +119,7 @@ class Block:
         cells = () if first else (cell for level in plan.levels for cell in level.cells)
         self._scopes = scopes_of(cells, means.contract)
         self._asks = asks_of(cell for level in plan.levels for cell in level.cells)
+        self._observes = first
         self._asks_interfaces = asks_interfaces
         self._known = Known() if known is None else known
         self._strangers = Strangers()
@@ -154,6 +156,8 @@ class Block:
                 with kept_to(self._means.cores.lab):
                     for levels in level_groups(self._plan, self._number):
                         self._measure(levels)
+                if self._observes:
+                    look_again(tuple(self._instances.values()), self._record, self._number)
             finally:
                 try:
                     self._record.flush()
@@ -183,9 +187,9 @@ class Block:
         differing = hold_all_to_contract(servers, site, thorough=False, scopes=scopes, asks=asks)
         self._refuse(differing + await_answers(responders, site))
         self._refuse(self._means.runner.place(tuple(self._instances.values())))
-        if self._asks_interfaces:
-            for handed in ask_interfaces(tuple(self._instances.values()), self._means.site):
-                self._record.event("interface", block=self._number, **asdict(handed))
+        if self._observes:
+            instances, asked = tuple(self._instances.values()), self._asks_interfaces
+            self._refuse(look_at(instances, site, self._record, self._number, asks_interfaces=asked))
         if len(self._instances) > 1:
             self._name_those_at_work()
 

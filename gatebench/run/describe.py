@@ -17,6 +17,7 @@ from gatebench.results.record import utc_now
 from gatebench.results.schema import (
     SCHEMA,
     CoresMeta,
+    ExpectsMeta,
     LoadMeta,
     PlanMeta,
     PrecisionMeta,
@@ -50,7 +51,7 @@ def describe_run(
     hashes = {"engine": content_hash(ROOT / "loadtests" / "engine"), "instrument": instrument_hash()}
     asked = [*_applications(request.subjects).items(), *_workloads(request.workloads).items()]
     hashes |= {name: content_hash(*folders) for name, folders in asked}
-    unpinned = sorted({s.server.name for s in request.subjects if not s.server.pinned})
+    unpinned = sorted({s.installed.environment for s in request.subjects if not s.installed.pinned})
     unpinned += sorted({f"apps/{s.application.name}" for s in request.subjects if not s.application.pinned})
     facts = {"machine": machine(), **backend.describe()}
     return RunMeta(
@@ -186,6 +187,7 @@ def _subject(subject: Subject, readiness: Readiness) -> SubjectMeta:
         routes=subject.application.routes,
         status="unavailable" if readiness.reason else "ready",
         reason=readiness.reason,
+        expects=ExpectsMeta(**asdict(variant.expects)),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gatebench.machine.kernel import CoreTime
+from gatebench.machine.processes import Composition
 from gatebench.results.schema import ImageMeta
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject
@@ -118,6 +119,9 @@ class Instance(Protocol):
 
     def processes(self) -> tuple[int, ...]:
         """IDs of its processes on this machine; none where they have others here, as in a container."""
+
+    def composition(self) -> Composition:
+        """Its processes and threads now, and which compiled libraries they have mapped."""
 
     def memory(self) -> Memory:
         """What the server holds now."""

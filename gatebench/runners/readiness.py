@@ -13,10 +13,14 @@ from gatebench.contract.own import Told
 from gatebench.contract.rules import Contract, Scope
 from gatebench.contract.site import Check, Fetched, Listening, Site
 from gatebench.contract.verify import Difference
+from gatebench.machine.processes import Composition
+from gatebench.results.schema import ObservedMeta
 from gatebench.runners.base import Around, Instance
 from gatebench.words.errors import ServerFailure
+from gatebench.words.footing import NOT_OBSERVED, OWN, SHARED_OBJECTS, loop_of
 from gatebench.words.interface_keys import need
-from gatebench.words.model import Cell, Interface, Request, Workload
+from gatebench.words.model import Cell, Expects, Interface, Request, Workload
+from gatebench.words.paths import SERVER_FILE
 
 LOOK_S = 0.3
 IDLE_SHARE = 0.02
@@ -277,6 +281,8 @@ def failed(instance: Instance, code: str, text: str) -> ServerFailure:
 
 
 TARGET = "/interface"
+NOT_AS_ASKED = "not-as-asked"
+"""The code of a server that runs on something else than its variant asks for."""
 ASK_TIMEOUT_S = 10.0
 MOST_KEYS = 300
 """Far over what any server hands over."""
@@ -289,12 +295,30 @@ class Handed:
     Attributes:
         keys: key of the environ or scope → its `type` and, where it may be made public, its `value`; None
             where it could not be learnt, and `reason` says why.
+        process: what the application saw of the process that called it; None where it does not tell.
     """
 
     subject: str
     interface: Interface
     keys: Mapping[str, Mapping[str, Any]] | None
     reason: str = ""
+    process: Within | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What an application sees of the process that calls it.
+
+    Attributes:
+        loop: class of the event loop that was running when it was called, such as `uvloop.Loop`; empty where
+            it was called by none of asyncio's kind.
+        libraries: of those that run loops, parse HTTP or speak WebSocket, the ones that are loaded.
+        scheme: `http`, or `https` over TLS.
+    """
+
+    loop: str
+    libraries: tuple[str, ...]
+    scheme: str
 
 
 def ask_interfaces(instances: Sequence[Instance], site: Site) -> Iterator[Handed]:
@@ -311,10 +335,84 @@ def ask_interfaces(instances: Sequence[Instance], site: Site) -> Iterator[Handed
     addresses = [(instance.host, instance.port) for instance in asked]
     for instance, fetched in zip(asked, site.fetch(addresses, TARGET, timeout_s=ASK_TIMEOUT_S), strict=True):
         interface = instance.subject.variant.interface
-        keys, reason = _read(fetched)
+        told, reason = _read(fetched)
+        if told is None:
+            yield Handed(instance.subject.id, interface, None, reason)
+            continue
         yield Handed(
-            instance.subject.id, interface, None if keys is None else public(interface, keys), reason
+            instance.subject.id, interface, public(interface, told.keys), process=_within(interface, told)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of one running server.
+
+    Attributes:
+        handed: None of a server that nobody asks, such as a twin.
+        wrong: how it runs on something else than its variant asks for; empty where nothing contradicts it.
+    """
+
+    instance: Instance
+    handed: Handed | None
+    observed: ObservedMeta
+    wrong: str
+
+
+def look(instances: Sequence[Instance], site: Site) -> list[Seen]:
+    """What servers hand over and what they run with, without null responders."""
+    handed = {each.subject: each for each in ask_interfaces(instances, site)}
+    seen = []
+    for instance in instances:
+        subject, variant = instance.subject, instance.subject.variant
+        if subject.responder:
+            continue
+        told = handed.get(subject.id)
+        found = observed(told.process if told is not None else None, instance.composition())
+        wrong = not_as_asked(variant.expects, found)
+        place = f"{subject.server.folder / SERVER_FILE}: variants.{variant.name}.expects: "
+        seen.append(Seen(instance, told, found, place + wrong if wrong else ""))
+    return seen
+
+
+def _within(interface: Interface, told: _Told) -> Within | None:
+    """What the application said of its process; None for one that says nothing, or in another form."""
+    scheme = told.keys.get("scheme" if interface == "asgi" else "wsgi.url_scheme", {}).get("value")
+    match told.process:
+        case {"loop": str() | None as loop, "libraries": [*libraries]}:
+            return Within(loop or "", tuple(map(str, libraries)), str(scheme or ""))
+    return None
+
+
+def observed(within: Within | None, seen: Composition) -> ObservedMeta:
+    """What a server runs with, as its application says and as the kernel shows its processes."""
+    told: dict[str, Any] = {}
+    if within is not None:
+        told = {
+            "loop": loop_of(within.loop),
+            "loop_class": within.loop,
+            "libraries": within.libraries,
+            "tls": within.scheme in {"https", "wss"} if within.scheme else None,
+        }
+    return ObservedMeta(processes=seen.processes, threads=seen.threads, mapped=seen.mapped, **told)
+
+
+def not_as_asked(expects: Expects, found: ObservedMeta) -> str:
+    """How a server runs on something else than its variant asks for; empty where nothing contradicts it.
+
+    Of an application that does not tell which loop calls it, the kernel shows at least what is not loaded.
+    """
+    wrong = []
+    unloaded = found.mapped is not None and expects.loop in {*SHARED_OBJECTS} - {*found.mapped}
+    if expects.loop and found.loop not in {"", expects.loop}:
+        wrong.append(f'loop = "{expects.loop}", and it runs on {found.loop} ({found.loop_class})')
+    elif unloaded and not found.loop:
+        wrong.append(f'loop = "{expects.loop}", and none of its processes has loaded {expects.loop}')
+    asked = {"http": (expects.http, found.http), "websocket": (expects.websocket, found.websocket)}
+    for key, (wanted, loaded) in asked.items():
+        if wanted and loaded != NOT_OBSERVED and wanted not in loaded.split(" and "):
+            wrong.append(f'{key} = "{wanted}", and it has loaded {"no library" if loaded == OWN else loaded}')
+    return "; ".join(wrong)
 
 
 def public(interface: Interface, keys: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -337,13 +435,24 @@ def _first_label(name: object) -> str:
     return str(name).partition(".")[0].lower()
 
 
-def _read(fetched: Fetched) -> tuple[Mapping[str, Mapping[str, Any]] | None, str]:
-    """The answer's keys, or None and why there are none."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An answer: the keys, and what the application said of its process, in whatever form."""
+
+    keys: Mapping[str, Mapping[str, Any]]
+    process: object
+
+
+def _read(fetched: Fetched) -> tuple[_Told | None, str]:
+    """What was answered, or None and why it cannot be used."""
     if fetched.error or fetched.status != 200:
         return None, fetched.error or f"{TARGET} was answered with {fetched.status}"
     try:
-        keys = json.loads(fetched.body)["keys"]
+        document = json.loads(fetched.body)
+        keys = document["keys"]
         read = {str(key): {"type": str(told["type"]), "value": told["value"]} for key, told in keys.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"{TARGET} was answered in another form ({error!r})"
-    return (read, "") if len(read) <= MOST_KEYS else (None, f"{TARGET} reported {len(read):,} keys")
+    if len(read) > MOST_KEYS:
+        return None, f"{TARGET} reported {len(read):,} keys"
+    return _Told(read, document.get("process")), ""

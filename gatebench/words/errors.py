@@ -27,7 +27,7 @@ class ServerFailure(GatebenchError):  # noqa: N818 - it reports an event of a ru
     """One server could not be started, failed its contract or died; the run goes on without it.
 
     Attributes:
-        code: a code of METHOD.md (`contract`, `died`) or `start`.
+        code: a code of METHOD.md (`contract`, `died`), `start`, or `not-as-asked`.
         text: what happened, with the last lines of the server's log where there are any.
     """
 

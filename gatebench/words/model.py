@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from gatebench.words.commands import placeholders
+from gatebench.words.footing import libraries_in_words
 
 WORKERS_PLACEHOLDER = "{workers}"
 
@@ -79,6 +80,25 @@ LIMIT = "~limit"
 
 
 @dataclass(frozen=True, slots=True)
+class Expects:
+    """What a variant must be seen to run on, so that its name is true; empty where it says nothing.
+
+    Attributes:
+        loop: the event loop's library, such as `uvloop`.
+        http, websocket: the library that parses HTTP/1.1, or speaks WebSocket; `own` for none but the server.
+    """
+
+    loop: str = ""
+    http: str = ""
+    websocket: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """`uvloop, httptools, websockets`, or `asyncio, own parser`; empty where it says nothing."""
+        return libraries_in_words(self.loop, self.http, self.websocket)
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """One way to run a server, as its `server.toml` declares it.
 
@@ -89,6 +109,10 @@ class Variant:
         stop: name of the signal that ends the server for good, without its `SIG`.
         needs: system commands that must be on PATH.
         files: name → text with the same placeholders; in the working folder before the command starts.
+        expects: what it must be seen to run on.
+        selected: whether it is among what is measured where nobody names servers.
+        requirements: name of the file of its own environment in the server's folder; empty for the server's.
+        pinned: whether every requirement there is pinned and hashed.
     """
 
     name: str
@@ -102,6 +126,10 @@ class Variant:
     environment: Mapping[str, str] = field(default_factory=dict)
     color: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    expects: Expects = Expects()
+    selected: bool = True
+    requirements: str = ""
+    pinned: bool = True
 
     @property
     def takes_workers(self) -> bool:
@@ -119,7 +147,7 @@ class Server:
     """A product: one folder with a `server.toml` and its own environment.
 
     Attributes:
-        requirements: the folder's `requirements.txt`.
+        requirements: the folder's `requirements.txt`; of `Subject.installed`, perhaps its variant's own.
         pinned: whether every requirement there is pinned and hashed.
         remedies: system command or package → the shell command that installs it.
         drops_root: whether, started by root, it serves as another user, who must be able to read Python.
@@ -133,6 +161,11 @@ class Server:
     pinned: bool
     remedies: Mapping[str, str] = field(default_factory=dict)
     drops_root: bool = False
+
+    @property
+    def environment(self) -> str:
+        """Names what is installed: `granian`, or `granian-uvloop` for the file `requirements-uvloop.txt`."""
+        return self.name + self.requirements.stem.partition("requirements")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +266,17 @@ class Subject:
         It is the server's alone, unless its application brings requirements.
         """
         application = self.application
-        return self.server.name + (f"+{application.name}" if application.requirements else "")
+        return self.installed.environment + (f"+{application.name}" if application.requirements else "")
+
+    @property
+    def installed(self) -> Server:
+        """The server as it is installed for this variant, which may have requirements of its own."""
+        own = self.variant.requirements
+        if not own:
+            return self.server
+        sharing = tuple(each for each in self.server.variants if each.requirements == own)
+        file = self.server.folder / own
+        return replace(self.server, requirements=file, pinned=self.variant.pinned, variants=sharing)
 
     def one_process_only(self, workers: int) -> str:
         """Why it cannot have so many worker processes; empty where it can."""

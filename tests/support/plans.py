@@ -7,7 +7,7 @@ from gatebench.words.model import Cell, Subject
 from gatebench.words.paths import ROOT
 
 REGISTRY = load_registry(ROOT)
-SUBJECTS: tuple[Subject, ...] = REGISTRY.subjects()
+SUBJECTS: tuple[Subject, ...] = tuple(each for each in REGISTRY.subjects() if each.variant.selected)
 CELLS = [
     cell
     for workload in REGISTRY.workloads.values()

@@ -117,6 +117,11 @@ def make_run(
     for block in range(plan.blocks):
         events.append({"kind": "block-started", "block": block})
         if block == 0:
+            events += [
+                {"kind": "observed", "subject": truth.id, **truth.observed}
+                for truth in subjects
+                if truth.observed
+            ]
             events += [_argv(index, truth) for index, truth in enumerate(subjects) if not truth.unavailable]
         events += [{"kind": "failed", **failure} for failure in failures if failure["block"] == block]
         spared = [failure for failure in failures if failure["block"] == block]

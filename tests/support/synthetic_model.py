@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gatebench.words.model import Level
 from tests.support.synthetic_containers import PYTHON
@@ -30,6 +31,7 @@ class Truth:
         listen_drops: connection attempts that the kernel drops in each slice.
         python: of its image, where it runs in one.
         app: the application.
+        observed: what it was seen to run with, as an event has it; empty where nobody looked.
         unavailable: why it could not be installed; empty where it could.
     """
 
@@ -51,6 +53,7 @@ class Truth:
     columns: Mapping[str, float | None] = field(default_factory=dict)
     python: str = PYTHON
     app: str = "plain"
+    observed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,15 +58,16 @@ def blocks_of(profile: Profile) -> str:
 
 
 def subjects_table() -> str:
-    """The subjects, with what they support and how they are started."""
+    """The subjects, with what they support, what they must run on and how they are started."""
     rows = []
     for subject in REGISTRY.subjects():
         variant = subject.variant
         settings = f"tuned: {variant.why}" if variant.tuned else "default"
         name = f"[{subject.id}]({subject.server.homepage})"
         can = ["yes" if each in variant.supports else "–" for each in CAPABILITIES]
-        rows.append((name, variant.interface.upper(), *can, settings))
-    return table(("subject", "interface", *CAPABILITIES, "settings"), rows)
+        settings += "" if variant.selected else "; by name"
+        rows.append((name, variant.interface.upper(), *can, variant.expects.in_words or "–", settings))
+    return table(("subject", "interface", *CAPABILITIES, "runs on", "settings"), rows)
 
 
 def applications_table() -> str:

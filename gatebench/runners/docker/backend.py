@@ -294,11 +294,12 @@ class DockerBackend:
         siblings = {int(core): frozenset(found) for core, found in machine["siblings"].items()}
         divided = divide_evenly(sorted(cores), self._engines, siblings, self._setting.servers.cores)
         self._prepared = _Prepared(load, divided, machine)
-        servers: dict[str, Server] = {subject.server.name: subject.server for subject in subjects}
+        servers: dict[str, Server] = {each.installed.environment: each.installed for each in subjects}
         applications: dict[str, list[Application]] = {name: [] for name in servers}
         for subject in subjects:
-            if subject.application not in applications[subject.server.name]:
-                applications[subject.server.name].append(subject.application)
+            wanted = applications[subject.installed.environment]
+            if subject.application not in wanted:
+                wanted.append(subject.application)
         made = self._images.of_servers([(servers[name], applications[name]) for name in servers])
         self._servers = {name: image for name, image in made.items() if isinstance(image, Image)}
         # The load generator's image has the null responders, too.

@@ -132,11 +132,11 @@ class Images:
             `uvicorn`, or `uvicorn+flask` (`Subject.environment`) → its image, or why there is none.
         """
         shared = {
-            server.name: (server, [each for each in applications if each.requirements is None])
+            server.environment: (server, [each for each in applications if each.requirements is None])
             for server, applications in servers
         }
         pairs = {
-            f"{server.name}+{application.name}": (server, application)
+            f"{server.environment}+{application.name}": (server, application)
             for server, applications in servers
             for application in applications
             if application.requirements is not None
@@ -147,7 +147,7 @@ class Images:
             return self._image(name, stage_server(server, applications, context))
 
         def of_pair(name: str, server: Server, application: Application) -> Image:
-            base = bases[server.name]
+            base = bases[server.environment]
             if isinstance(base, BuildError):
                 raise base
             staged = stage_pair(server, application, base.name, self._scratch / f"context-{name}")
@@ -161,7 +161,7 @@ class Images:
                 if applications or not any(each == server for each, _ in pairs.values())
             }
         )
-        under = {server.name: server for server, _ in pairs.values()}
+        under = {server.environment: server for server, _ in pairs.values()}
         bases = self._all({name: partial(of_server, name, server, ()) for name, server in under.items()})
         jobs = {name: partial(of_pair, name, *pair) for name, pair in pairs.items()}
         return made | self._all(jobs)

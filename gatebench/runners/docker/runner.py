@@ -14,7 +14,7 @@ from typing import Literal
 from docker.models.containers import Container
 
 from gatebench.machine.cgroup import usage_of
-from gatebench.machine.processes import Owner
+from gatebench.machine.processes import Composition, Owner
 from gatebench.runners.base import Around, Counters, Instance, Launch, Memory
 from gatebench.runners.docker.engine import (
     ContainerOwner,
@@ -157,6 +157,21 @@ class DockerInstance:
     def processes(self) -> tuple[int, ...]:
         """None: they are of another namespace, perhaps of another machine."""
         return ()
+
+    def composition(self) -> Composition:
+        """The container's processes and threads now; what they have mapped cannot be seen from outside."""
+        try:
+            with engine_errors():
+                listed = self.container.top(ps_args="-eo pid,nlwp")
+            threads = [int(row[1]) for row in listed["Processes"]]
+        except (
+            EngineRefusedError,
+            IndexError,
+            ValueError,
+            KeyError,
+        ):  # it ended, or `top` is of another form
+            return Composition()
+        return Composition(len(threads), sum(threads))
 
     def memory(self) -> Memory:
         """Anonymous memory of the server's container, and the most it has had."""

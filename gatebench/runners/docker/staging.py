@@ -22,13 +22,14 @@ from gatebench.runners.docker.services import (
 from gatebench.words.commands import placeholders
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Application, Server, Workload
-from gatebench.words.paths import ROOT
+from gatebench.words.paths import ROOT, SERVER_FILE
 
 KEY_DIGITS = 12
 
 _DOCKERFILE = "Dockerfile"
-_ONLY_OUTSIDE = frozenset({"server.toml", "requirements.in"})
-"""Files of a server's folder that say how to run it or how to pin it; no image needs them."""
+_USUAL = "requirements.txt"
+_REQUIREMENTS = re.compile(r"requirements(-[a-z0-9-]+)?\.(in|txt)")
+"""Files of a server's folder that say what its environments hold; an image needs its own alone."""
 _OF_THE_LAB = (
     *("gatebench/__init__.py", "gatebench/contract", "gatebench/machine", "gatebench/words"),
     *("gatebench/runners/__init__.py", "gatebench/runners/docker/__init__.py"),
@@ -61,11 +62,16 @@ def stage_server(server: Server, applications: Sequence[Application], folder: Pa
     """
     files = _Files()
     target = f"servers/{server.name}"
-    files.add_tree(server.folder, target, without=_ONLY_OUTSIDE)
+    needless = {
+        path.name for path in server.folder.glob("requirements*") if _REQUIREMENTS.fullmatch(path.name)
+    }
+    needless -= {server.requirements.name}
+    files.add_tree(server.folder, target, without=frozenset({SERVER_FILE, *needless}))
     files.problems += _linked_outside(server.folder, server.requirements)
     if (server.folder / _DOCKERFILE).exists():
         dockerfile = f"{target}/{_DOCKERFILE}"
         files.problems += _folder_not_copied(server, server.folder / _DOCKERFILE)
+        files.problems += _requirements_not_taken(server, server.folder / _DOCKERFILE)
         files.add_file(ROOT / "requirements" / "build.txt", "requirements/build.txt")
     else:
         dockerfile = f"servers/{_DOCKERFILE}"
@@ -74,11 +80,10 @@ def stage_server(server: Server, applications: Sequence[Application], folder: Pa
     _add_contract(files)
     for application in applications:
         _add_application(files, application)
-    return files.write(
-        folder,
-        dockerfile,
-        {"PIP_OPTIONS": "--require-hashes" if server.pinned else "", "SERVER": server.name},
-    )
+    arguments = {"PIP_OPTIONS": "--require-hashes" if server.pinned else "", "SERVER": server.name}
+    if server.requirements.name != _USUAL:
+        arguments["REQUIREMENTS"] = server.requirements.name
+    return files.write(folder, dockerfile, arguments)
 
 
 def stage_pair(server: Server, application: Application, base: str, folder: Path) -> Staged:
@@ -151,6 +156,14 @@ def _folder_not_copied(server: Server, dockerfile: Path) -> list[str]:
         return []
     copy = f"COPY servers/{server.name}/ {place}/"
     return [f"{dockerfile}: a variant names {{folder}}, which an image has at {place}; add: {copy}"]
+
+
+def _requirements_not_taken(server: Server, dockerfile: Path) -> list[str]:
+    """What is wrong with a Dockerfile that installs one file alone, where a variant has its own."""
+    if server.requirements.name == _USUAL or "${REQUIREMENTS}" in dockerfile.read_text(encoding="utf-8"):
+        return []
+    why = f"a variant has requirements of its own ({server.requirements.name})"
+    return [f"{dockerfile}: {why}; add ARG REQUIREMENTS={_USUAL} and install from ${{REQUIREMENTS}}"]
 
 
 def _linked_outside(folder: Path, requirements: Path) -> list[str]:

@@ -110,7 +110,7 @@ class Wanted:
     @property
     def name(self) -> str:
         """`uvicorn` or `uvicorn+flask`: as `Subject.environment`."""
-        return self.server.name + (f"+{self.application.name}" if self.application else "")
+        return self.server.environment + (f"+{self.application.name}" if self.application else "")
 
     @property
     def requirements(self) -> bytes:

@@ -28,8 +28,10 @@ from gatebench.machine.kernel import (
 )
 from gatebench.machine.processes import (
     OWNER_VARIABLE,
+    Composition,
     Owner,
     anonymous_mib,
+    composition,
     cpu_s,
     ended_children_s,
     kill,
@@ -50,6 +52,7 @@ from gatebench.runners.process.environments import (
 from gatebench.runners.session import watched
 from gatebench.words.commands import fill, fill_table
 from gatebench.words.errors import ServerFailure
+from gatebench.words.footing import SHARED_OBJECTS
 from gatebench.words.model import Subject
 from gatebench.words.options import Budget
 from gatebench.words.paths import HOST
@@ -145,6 +148,10 @@ class ProcessInstance:
         """IDs of the server's processes."""
         return self._pids
 
+    def composition(self) -> Composition:
+        """The server's processes and threads now, also those that it has started since it settled."""
+        return composition(tree(self._process.pid), SHARED_OBJECTS)
+
     def memory(self) -> Memory:
         """Anonymous memory of all of the server's processes."""
         return Memory(anonymous_mib(self._pids))
@@ -239,7 +246,7 @@ class ProcessRunner:
         """
         wanted = {
             each.environment: Wanted(
-                each.server, each.application if each.application.requirements is not None else None
+                each.installed, each.application if each.application.requirements is not None else None
             )
             for each in subjects
         }

@@ -42,7 +42,7 @@ def standard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClaimResult]
 
 def test_the_shipped_claims_are_sound_and_each_names_its_source() -> None:
     claims = load_claims()
-    assert len(claims) == 12
+    assert len(claims) == 13
     assert all(claim.source.startswith("https://") or "METHOD.md" in claim.source for claim in claims)
 
 
@@ -222,6 +222,23 @@ def test_asyncio_is_no_faster_only_where_the_interval_says_so(
     ]
     found = verdicts(tmp_path, subjects, [CPU], plan=plan)["asyncio-cpu"]
     assert found.verdict == expected, found.evidence
+
+
+@pytest.mark.parametrize(("asyncio", "expected"), [(4_000.0, "supported"), (7_500.0, "contradicted")])
+def test_what_uvloop_is_said_to_be_worth_is_held_against_one_server_on_two_loops(
+    tmp_path: Path, asyncio: float, expected: str
+) -> None:
+    uvloop = replace(BY_ID["uvicorn"], rates={"keep-alive": 10_000.0}, observed={"loop": "uvloop"})
+    other = replace(
+        BY_ID["uvicorn"],
+        id="uvicorn-asyncio",
+        variant="asyncio",
+        rates={"keep-alive": asyncio},
+        observed={"loop": "asyncio"},
+    )
+    found = verdicts(tmp_path, [uvloop, other], [KEEP_ALIVE], plan=STILL)["uvloop-twice"]
+    assert found.verdict == expected, found.evidence
+    assert "uvicorn on uvloop, uvicorn-asyncio on asyncio" in found.evidence
 
 
 def test_a_withheld_side_of_a_ratio_leaves_it_undecided(tmp_path: Path) -> None:

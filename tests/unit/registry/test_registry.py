@@ -153,6 +153,25 @@ def several(root: Path) -> Registry:
     return load_registry(root)
 
 
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        ("", "demo many-wsgi"),
+        ("*", "demo many-wsgi many-asgi"),
+        ("many", "many-wsgi many-asgi"),
+        ("many-asgi", "many-asgi"),
+    ],
+)
+def test_a_variant_that_is_not_selected_is_measured_where_somebody_names_it(
+    several: Registry, patterns: str, expected: str
+) -> None:
+    many = several.servers["many"]
+    variants = tuple(replace(each, selected=each.name != "asgi") for each in many.variants)
+    servers = {**several.servers, "many": replace(many, variants=variants)}
+    registry = replace(several, servers=servers)
+    assert ids(select_subjects(registry, patterns.split(), [])) == expected.split()
+
+
 def ids(selection: Selection) -> list[str]:
     return [subject.id for subject in selection.subjects]
 

@@ -9,7 +9,7 @@ import pytest
 from gatebench.registry.servers import parse_application, parse_server
 from gatebench.registry.workloads import parse_workload
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import Level
+from gatebench.words.model import Application, Expects, Level, Subject
 from gatebench.words.text import seconds
 from tests.support.folders import HASH, REQUIREMENTS, SERVER, WORKLOAD, server_problems, write_server
 
@@ -82,6 +82,32 @@ def test_a_server_folder_is_read_in_full(tmp_path: Path) -> None:
             'variants.Big-One: "Big-One" is no variant\'s name',
         ),
         ("[remedies]", "[[remedies]]", "remedies: must be a table"),
+        (
+            "[variants.default.environment]",
+            '[variants.default.expects]\nloop = "uvlop"\n[variants.default.environment]',
+            'variants.default.expects.loop: "uvlop" is not allowed (did you mean "uvloop"?); allowed: ',
+        ),
+        (
+            "[variants.default.environment]",
+            '[variants.default.expects]\nhttp = "httptool"\n[variants.default.environment]',
+            'variants.default.expects.http: "httptool" is not allowed (did you mean "httptools"?)',
+        ),
+        (
+            "[variants.default.environment]",
+            '[variants.default.expects]\nloop = "uvloop"\n[variants.default.environment]',
+            'variants.default.expects.loop: needs interface = "asgi": no event loop calls a WSGI application',
+        ),
+        (
+            "[variants.default.environment]",
+            '[variants.default.expects]\nlop = "uvloop"\n[variants.default.environment]',
+            'variants.default.expects.lop: unknown key (did you mean "loop"?)',
+        ),
+        (
+            'stop = "INT"',
+            'stop = "INT"\nrequirements = "../other.txt"',
+            'variants.default.requirements: "../other.txt" is no file of this folder such as',
+        ),
+        ('stop = "INT"', 'stop = "INT"\nselected = "no"', "variants.default.selected: must be true or false"),
         ("homepage = ", "homepage ", "is not TOML"),
     ],
 )
@@ -91,6 +117,29 @@ def test_a_bad_server_file_names_the_key_and_what_is_allowed(
     problems = server_problems(tmp_path, old, new)
     assert any(expected in problem for problem in problems), problems
     assert all(str(tmp_path / "demo" / "server.toml") in problem for problem in problems)
+
+
+def test_a_variant_says_what_it_expects_and_has_requirements_of_its_own(tmp_path: Path) -> None:
+    text = SERVER.replace('"wsgi"', '"asgi"').replace(
+        'stop = "INT"',
+        'stop = "INT"\nselected = false\nrequirements = "requirements-uvloop.txt"\n'
+        'expects = { loop = "uvloop", http = "own" }',
+    )
+    folder = write_server(tmp_path, text)
+    (folder / "requirements-uvloop.txt").write_text("demo\n")
+    server = parse_server(folder)
+    (variant,) = server.variants
+    assert variant.expects == Expects("uvloop", "own", "")
+    assert not variant.selected
+    subject = Subject(server, variant, Application("plain", folder, folder, None, "plain.asgi:app"))
+    assert (subject.environment, server.pinned, subject.installed.pinned) == ("demo-uvloop", True, False)
+    assert subject.installed.requirements == folder / "requirements-uvloop.txt"
+
+
+def test_requirements_of_a_variant_that_are_not_there_are_named(tmp_path: Path) -> None:
+    new = 'stop = "INT"\nrequirements = "requirements-uvloop.txt"'
+    (problem,) = server_problems(tmp_path, 'stop = "INT"', new)
+    assert problem.startswith(f"{tmp_path / 'demo' / 'requirements-uvloop.txt'}: is missing or is not text")
 
 
 def test_a_placeholder_suggestion_shows_braces_once(tmp_path: Path) -> None:
