@@ -162,6 +162,12 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         lambda: choose_server_options(server_cores, workers, threads),
         lambda: running.choose_claims(claims or (), registry),
     )
+    if not workloads:  # a profile's own that need a database take part where an application has one
+        chosen_workloads = tuple(
+            workload
+            for workload in chosen_workloads
+            if any(workload.requires <= subject.application.requires for subject in chosen.subjects)
+        )
     running.backend_maker(choice, load, containers, chosen_workloads, options)  # refuses what no machine has
     references = running.hold_together(
         registry, chosen.subjects, chosen_workloads, running.words(workloads, "--workloads"), options.workers
