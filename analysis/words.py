@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from analysis.figures.results import CellResult, LevelResult, Standing
     from analysis.figures.statistics import Comparison, Estimate
     from analysis.reading.run import Run
-    from gatebench.results.schema import EngineMeta, ImageMeta, LevelPlan, LimitsMeta, RunMeta, WorkloadMeta
+    from gatebench.results.schema import LevelPlan, RunMeta, WorkloadMeta
+    from gatebench.results.surroundings import EngineMeta, ImageMeta, LimitsMeta
 
 
 CHART_CHARACTERS = 76

@@ -113,6 +113,8 @@ class Totals:
         others_share: the part of the server's cores that others had in these, 1.0 for one core.
         others: who had most of it → in how many slices, the most frequent first; without the unknown.
         stolen: in how many slices the hypervisor took too much of the measured cores.
+        database_share, database_core_share: CPU seconds of the database a second of load, and for how long
+            anything ran on its cores, 1.0 for one core; None where the application needs no database.
         late_share: open loop: the share of the response times for which the engine was late, because it was
             held up; they are left out up to `LATE_LIMIT`. 0 elsewhere.
         percentiles, service, last: of the clocks `response`, `service` and `last`
@@ -152,6 +154,8 @@ class Totals:
     others: Mapping[str, int] = field(default_factory=dict)
     stolen: int = 0
     late_share: float = 0.0
+    database_share: float | None = None
+    database_core_share: float | None = None
 
     @property
     def rate_per_s(self) -> float:
@@ -299,6 +303,8 @@ def totals(data: LevelData, subject: str, transport: str, cores: int = 2) -> Tot
         others=_who(shared["others"]),
         stolen=int(every["stolen"].sum()),
         late_share=_late(slices),
+        database_share=_share(slices, "database_cpu_s"),
+        database_core_share=_share(slices, "database_core_s"),
     )
 
 

@@ -208,6 +208,23 @@ WORKERS = Gate(
     "a Locust worker was lost",
     withholds=_OF_CPU,
 )
+DATABASE = Gate(
+    "database",
+    "the database that the application needs ended during a block (the cell is `failed`)",
+    0,
+    "Read the last lines that the reason quotes, and start the run again.",
+    "its database ended",
+    withholds=_EVERY,
+)
+DATABASE_BUSY = Gate(
+    "database-busy",
+    "the cores of the database were over 90 % busy over all slices, and those of the server were not",
+    0.90,
+    "Ask less of the database in each request, or give the machine more cores: the database has those that "
+    "neither the servers nor the engine need.",
+    "its database was the limit",
+    limits=_TIMED,
+)
 SERVER_IDLE = Gate(
     "server-idle",
     "a workload meant to saturate left the server under 90 % of its cores, over all slices",
@@ -261,6 +278,7 @@ FEW_TURNS = Gate(
 GATES: tuple[Gate, ...] = (
     CONTRACT,
     DIED,
+    DATABASE,
     WRONG_BODY,
     ERRORS,
     WORKERS,
@@ -277,6 +295,7 @@ GATES: tuple[Gate, ...] = (
     BACKLOG,
     UNSTEADY,
     UNEVEN,
+    DATABASE_BUSY,
     SERVER_IDLE,
     FEW_REQUESTS,
     FEW_TURNS,

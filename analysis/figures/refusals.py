@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from analysis.figures import spoilt
 from analysis.figures.gates import (
     BACKLOG,
+    DATABASE_BUSY,
     ERRORS,
     FEW_REQUESTS,
     FEW_TURNS,
@@ -75,6 +76,7 @@ def refusals(
     drift: Drift | None = None,
     details: Details = NONE,
     limit: CellResult | None = None,
+    database_cores: int = 1,
 ) -> tuple[Refusal, ...]:
     """Every gate that a cell with slices fails, in the order of `GATES`.
 
@@ -86,7 +88,9 @@ def refusals(
         drift: of the cell's rate within its blocks (`steadiness.drifts`); None where it cannot be judged.
         details: examples of the cell's failures.
         limit: the null responder in the same rounds (`limits.limit_of`); without it, the calibration counts.
+        database_cores: how many cores the database had, where there was one.
     """
+    busy = _database_busy(totals, plan, server_cores, database_cores)
     shared = spoilt.shared_core(totals, plan, server_cores)
     found = (
         _wrong_body(totals, workload, details),
@@ -104,7 +108,8 @@ def refusals(
         _backlog(totals),
         _unsteady(plan, drift),
         _uneven(totals, workload, plan),
-        _server_idle(totals, workload, plan, server_cores),
+        busy,
+        None if busy else _server_idle(totals, workload, plan, server_cores),
         _few_requests(totals, plan),
         _few_turns(totals, workload),
     )
@@ -257,6 +262,29 @@ def _unsteady(plan: LevelPlan, drift: Drift | None) -> Refusal | None:
         f"{against}, so the figure depends on when it is read."
     )
     return Refusal(UNSTEADY, drift.ratio - 1, text)
+
+
+def _database_busy(totals: Totals, plan: LevelPlan, server_cores: int, database_cores: int) -> Refusal | None:
+    """A full database beside a server that is not: the figure is then the database's.
+
+    Where both are full, the server is the limit as much as it would be alone: its core has no time left for
+    another request. What else runs on the database's cores, such as the load engine on a machine of two
+    cores, takes their time as well, so that all of it counts.
+    """
+    limit = DATABASE_BUSY.limit
+    if plan.model == "idle" or totals.database_share is None:
+        return None
+    own = totals.database_share / database_cores
+    share = max(own, (totals.database_core_share or 0.0) / database_cores)
+    if share <= limit or (totals.cpu_share or 0.0) >= SERVER_IDLE.limit * server_cores:
+        return None
+    cores = "core was" if database_cores == 1 else "cores were"
+    text = (
+        f"the database's {cores} busy for {share:.0%} of the time (limit {limit:.0%}), {own:.0%} with the "
+        f"database itself, and the server used {(totals.cpu_share or 0.0) / server_cores:.0%} of its own: "
+        "the figure is the database's and not the server's."
+    )
+    return Refusal(DATABASE_BUSY, share, text)
 
 
 def _server_idle(

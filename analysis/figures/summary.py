@@ -180,7 +180,9 @@ def _cell(
     slices = data.slices[data.slices["subject"] == subject.id]
     details = run.details.of(subject.id, plan.workload, plan.level, {int(each) for each in slices["block"]})
     drift = tables.drifts.get(subject.id)
-    found = refusals(added, workload, plan, run.meta.server_cores, drift, details, tables.limit)
+    found = refusals(
+        added, workload, plan, run.meta.server_cores, drift, details, tables.limit, run.meta.database_cores
+    )
     judged = judge(found, plan)
     kept = {name for name, each in judged.items() if each.status != "withheld"}
     timed = plan.model not in _WITHOUT_ONE_RATE

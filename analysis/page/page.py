@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from analysis.figures.results import CellResult, ClaimResult, Summary
     from analysis.reading.run import Run
-    from gatebench.results.schema import ImageMeta, RunMeta
+    from gatebench.results.schema import RunMeta
+    from gatebench.results.surroundings import ImageMeta
 
 
 PAGE_BYTES = 4_800_000
@@ -98,7 +99,7 @@ def render(
         "gates": GATES,
         "runner": runner_in_words(run.meta),
         "memory_note": memory_note(run.meta),
-        "container_facts": container_facts(run.meta),
+        "container_facts": [*container_facts(run.meta), *_database_facts(run.meta)],
         "machine_facts": machine_facts(run.meta),
         "images": _images(run.meta),
         "interval": interval,
@@ -176,3 +177,16 @@ def _subject_style(meta: RunMeta) -> Markup:
         ink = ink if _COLOR.fullmatch(ink) else _NO_COLOR  # a run's file may be anybody's
         rules.append(f".s{number}{{--c:{ink};--r:{'50%' if subject.interface == 'asgi' else '0'}}}")
     return Markup("\n".join(rules))  # noqa: S704 - numbers and colors
+
+
+def _database_facts(meta: RunMeta) -> list[tuple[str, str]]:
+    """What is known of the database of a run; empty where it had none."""
+    if (found := meta.database) is None:
+        return []
+    cores = f"core {found.cores[0]}" if len(found.cores) == 1 else f"cores {', '.join(map(str, found.cores))}"
+    settings = ", ".join(f"{name} = {value}" for name, value in found.settings.items())
+    return [
+        ("Database", f"PostgreSQL {found.version} on {cores}, {found.max_connections} connections at most"),
+        ("Pool of a shipped application", f"{found.pool} connections in each worker process"),
+        ("Settings of the database", settings),
+    ]

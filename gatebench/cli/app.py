@@ -169,6 +169,12 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options are its parameters
         lambda: choose_server_options(server_cores, workers, threads),
         lambda: running.choose_claims(claims or (), registry),
     )
+    if not workloads:  # a profile's own that need a database take part where an application has one
+        chosen_workloads = tuple(
+            workload
+            for workload in chosen_workloads
+            if any(workload.requires <= subject.application.requires for subject in chosen.subjects)
+        )
     notes = [*chosen.left_out, *filter(None, [tell_of_blocks(chosen_profile)])]
     if own_workloads:
         chosen_workloads, left_out = within_budget(

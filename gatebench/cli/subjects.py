@@ -30,7 +30,8 @@ from gatebench.machine.kernel import is_free
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, sweep
 from gatebench.registry.registry import Registry
 from gatebench.runners.base import Instance, Launch
-from gatebench.runners.process.runner import ProcessInstance, await_end, process_runner
+from gatebench.runners.process.instance import ProcessInstance
+from gatebench.runners.process.runner import await_end, process_runner
 from gatebench.runners.readiness import NOT_AS_ASKED, hold_all_to_contract, hold_to_contract, look
 from gatebench.runners.session import watched
 from gatebench.words.errors import GatebenchError, ServerFailure

@@ -94,6 +94,7 @@ def _route(form: str, entry: Mapping[str, Any]) -> Route:
         measured=entry.get("content_length", True),
         body_limit=entry.get("body_limit"),
         waits=entry.get("waits", False),
+        requires=frozenset(entry.get("requires", ())),
     )
 
 

@@ -4,19 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
 
+from gatebench.contract import tables
 from gatebench.words.errors import ConfigurationError
-from gatebench.words.model import Capability, Interface, Workload
+from gatebench.words.model import Capability, Interface, Resource, Workload
 from gatebench.words.text import listed, near
 
 _ALPHABET = (string.ascii_lowercase + string.ascii_uppercase + string.digits).encode()
-_NUMBERED = ("bytes", "stream", "sha256-rounds")
-KINDS = ("text:…", *(f"{kind}:N" for kind in _NUMBERED), "request", "interface")
+_ALONE = ("fortunes", "request", "interface")
+
+
+def _alphabet_bytes(size: int) -> bytes:
+    return (_ALPHABET * (size // len(_ALPHABET) + 1))[:size]
+
+
+def _lines(count: int) -> bytes:
+    return b"".join(b"%06d\n" % index for index in range(count))
+
+
+@lru_cache(maxsize=64)
+def _sha256_rounds(rounds: int) -> bytes:
+    digest = bytes(32)
+    for _ in range(rounds):
+        digest = hashlib.sha256(digest).digest()
+    return digest.hex().encode()
+
+
+_NUMBERED: Mapping[str, Callable[[int], bytes]] = {
+    "bytes": _alphabet_bytes,
+    "stream": _lines,
+    "sha256-rounds": _sha256_rounds,
+    "row": tables.row,
+    "rows": tables.rows,
+    "updated": tables.updated,
+}
+"""Kind of a body that a number follows → what it makes of the number."""
+KINDS = ("text:…", *(f"{kind}:N" for kind in _NUMBERED), *_ALONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +52,7 @@ class BodySpec:
     """A body by name.
 
     Attributes:
-        kind: `text`, `bytes`, `stream`, `sha256-rounds`, `request` or `interface`.
+        kind: one of `KINDS`, without what follows its colon.
         value: the text or number after the colon, with the argument of the path as `{name}`.
     """
 
@@ -48,16 +76,14 @@ class BodySpec:
         """
         if self.kind == "request":
             return request
+        if self.kind == "fortunes":
+            return tables.fortunes()
         name, text = argument or ("", "")
         value = self.value.replace(f"{{{name}}}", text)
         if self.kind == "text":
             return value.encode()
-        if self.kind == "bytes":
-            return _alphabet_bytes(int(value))
-        if self.kind == "stream":
-            return b"".join(b"%06d\n" % index for index in range(int(value)))
-        if self.kind == "sha256-rounds":
-            return _sha256_rounds(int(value))
+        if make := _NUMBERED.get(self.kind):
+            return make(int(value))
         message = f"a body of kind {self.kind!r} is not fixed"
         raise ValueError(message)
 
@@ -74,7 +100,7 @@ def parse_body(text: str, argument: str | None = None) -> BodySpec:
     kind, colon, value = text.partition(":")
     if kind == "text" and colon:
         return BodySpec(kind, value)
-    if kind in ("request", "interface") and not colon:
+    if kind in _ALONE and not colon:
         return BodySpec(kind)
     refers = argument is not None and value == f"{{{argument}}}"
     if kind in _NUMBERED and ((value.isascii() and value.isdigit()) or refers):
@@ -94,18 +120,6 @@ def parse_literal(text: str) -> BodySpec:
         message = f"{text!r} stands for no bytes of its own; allowed: {', '.join(KINDS[:-2])}"
         raise ValueError(message)
     return body
-
-
-def _alphabet_bytes(size: int) -> bytes:
-    return (_ALPHABET * (size // len(_ALPHABET) + 1))[:size]
-
-
-@lru_cache(maxsize=64)
-def _sha256_rounds(rounds: int) -> bytes:
-    digest = bytes(32)
-    for _ in range(rounds):
-        digest = hashlib.sha256(digest).digest()
-    return digest.hex().encode()
 
 
 SocketDeed = Literal["echo", "broadcast", "refuse"]
@@ -155,6 +169,7 @@ class Route:
         maximum: the argument's greatest value; `minimum` its smallest.
         body_limit: bytes of a request's body, beyond which the answer is 413; None for no limit.
         waits: whether the argument is a time in milliseconds to wait.
+        requires: what it needs beside a server; only applications that declare it are asked for it.
     """
 
     prefix: str
@@ -167,6 +182,7 @@ class Route:
     measured: bool = True
     body_limit: int | None = None
     waits: bool = False
+    requires: frozenset[Resource] = frozenset()
 
     @property
     def form(self) -> str:
@@ -318,14 +334,16 @@ class Contract:
         return (*(route.form for route in self.routes), *sockets)
 
     def declared(self, forms: frozenset[str] | None) -> Contract:
-        """The part that an application answers that declares these forms; all of it where it declares none.
+        """The part that an application answers that declares these forms.
+
+        Where it declares none, that is all of it but for the routes that require more than a server.
 
         Beyond a route's method, status, type and body nothing is asked of it: no HEAD, no chunked body (PEP
         3333 leaves open how its end is known), and no refusal of a path, a method, an argument or a body.
         What is asked on one connection are its own routes.
         """
         if forms is None:
-            return self
+            return self._without_resources()
 
         def answered(case: Case) -> bool:
             status, route, _ = self._decide(case.method, case.target, len(case.send.make()))
@@ -344,6 +362,23 @@ class Contract:
             connection=connection,
             websockets=tuple(case for case in self.websockets if case.path in forms),
         )
+
+    def _without_resources(self) -> Contract:
+        """The same without the routes that require a resource, and what verification asks of these."""
+        left_out = {route.form for route in self.routes if route.requires}
+        if not left_out:
+            return self
+        return replace(
+            self,
+            routes=tuple(route for route in self.routes if not route.requires),
+            cases=tuple(
+                case for case in self.cases if self.form_of(case.method, case.target) not in left_out
+            ),
+        )
+
+    def resources(self, forms: Collection[str]) -> frozenset[Resource]:
+        """What the routes of these forms require beside a server."""
+        return frozenset(each for route in self.routes if route.form in forms for each in route.requires)
 
     @property
     def first(self) -> Case:

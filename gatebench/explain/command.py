@@ -22,7 +22,8 @@ from gatebench.explain.render import show
 from gatebench.explain.trace import TRACE_VARIABLE, read_trace
 from gatebench.machine.cores import Cores
 from gatebench.registry.registry import Registry, select
-from gatebench.runners.process.runner import ProcessInstance, process_runner
+from gatebench.runners.process.instance import ProcessInstance
+from gatebench.runners.process.runner import process_runner
 from gatebench.runners.readiness import READY_TIMEOUT_S, failed
 from gatebench.words.errors import ConfigurationError, GatebenchError, ServerFailure
 from gatebench.words.model import INTERFACES, PLAIN_APPLICATION, Application, Interface, Subject

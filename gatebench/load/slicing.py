@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gatebench.load.process import LoadProcess
-from gatebench.machine.kernel import is_much_steal
+from gatebench.machine.kernel import CoreTime, is_much_steal
 from gatebench.machine.processes import Running, busiest, everything_running
 from gatebench.results.columns import SHARED_LIMIT, STEAL_LIMIT, Observed, SliceRow
 from gatebench.runners.base import Around, Counters, Instance, Memory
@@ -100,6 +100,8 @@ def take_slice(
         others=who if shared else "",
         shared=shared,
         stolen=is_much_steal(steal_s, lasted_s * len(around.measured), STEAL_LIMIT),
+        database_cpu_s=_difference(after.database_s, before.database_s),
+        database_core_s=_ran_s(before.database_core, after.database_core, result.elapsed_s / lasted_s),
     )
     return SliceRow(
         place.block,
@@ -137,6 +139,13 @@ def others(before: Counters, after: Counters, limit_s: float) -> tuple[float | N
         return None, ""
     first = max(gained, key=lambda subject: gained[subject], default="")
     return max(0.0, *known), first if first and gained[first] > limit_s else ""
+
+
+def _ran_s(before: CoreTime | None, after: CoreTime | None, part: float) -> float | None:
+    """How long tasks ran on cores during the slice, which is that part of the time between two looks."""
+    if before is None or after is None:
+        return None
+    return (after.run_s - before.run_s) * min(1.0, part)
 
 
 def _difference(after: Number | None, before: Number | None) -> Number | None:

@@ -52,7 +52,8 @@ def target_of(workload: Workload, level: Level, contract: Contract, host: str, p
             message_bytes=request.message_bytes,
             window=level.window,
         )
-    first, *others = (_target(each, transport, contract, host, port) for each in workload.requests)
+    asked = [each for request in workload.requests for each in request.asked]
+    first, *others = (_target(each, transport, contract, host, port) for each in asked)
     return replace(first, others=tuple(others))
 
 

@@ -20,6 +20,8 @@ from types import FrameType
 import psutil
 
 OWNER_VARIABLE = "GATEBENCH_OWNER"
+STOP_VARIABLE = "GATEBENCH_STOP"
+"""Names the signal by which a process ends at once and leaves nothing, where that is not SIGKILL."""
 SCRATCH_PREFIX = "gatebench-"
 EXEC_CHECKS = 20
 EXEC_CHECK_S = 0.001
@@ -94,14 +96,20 @@ def marked_processes() -> dict[int, Owner]:
     """
     found: dict[int, Owner] = {}
     ours = pid_namespace()
-    needle = f"{OWNER_VARIABLE}=".encode()
     for pid in psutil.pids():
-        for variable in _environment(pid).split(b"\0"):
-            if variable.startswith(needle):
-                owner = Owner.parse(variable[len(needle) :].decode("ascii", "replace"))
-                if owner is not None and pid_namespace(pid) == ours:
-                    found[pid] = owner
+        owner = Owner.parse(_variable(pid, OWNER_VARIABLE))
+        if owner is not None and pid_namespace(pid) == ours:
+            found[pid] = owner
     return found
+
+
+def _variable(pid: int, name: str) -> str:
+    """A variable of the environment that a process was started with; empty where it has none."""
+    needle = f"{name}=".encode()
+    for variable in _environment(pid).split(b"\0"):
+        if variable.startswith(needle):
+            return variable[len(needle) :].decode("ascii", "replace")
+    return ""
 
 
 def _environment(pid: int) -> bytes:
@@ -141,15 +149,30 @@ def sweep(*, also: Owner | None = None) -> tuple[int, ...]:
     def is_left_over(owner: Owner) -> bool:
         return owner == also or not owner.alive
 
-    leftover = [
-        pid for pid, owner in marked_processes().items() if is_left_over(owner) and pid != os.getpid()
-    ]
+    marked = [pid for pid, owner in marked_processes().items() if is_left_over(owner) and pid != os.getpid()]
+    # A process that shows a title in place of its environment, as PostgreSQL's do, is known by its parent.
+    family = (child for pid in marked if _variable(pid, STOP_VARIABLE) for child in tree(pid))
+    leftover = list(dict.fromkeys((*marked, *family)))
+    _ask_to_end(marked)
     kill(leftover)
     for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"):
         owner = Owner.parse(folder.name.removeprefix(SCRATCH_PREFIX).rpartition("-")[0])
         if owner is not None and is_left_over(owner):
             shutil.rmtree(folder, ignore_errors=True)
     return tuple(leftover)
+
+
+def _ask_to_end(pids: Iterable[int]) -> None:
+    """Sends those that name a signal (`STOP_VARIABLE`) that signal, and waits for them as `kill` does."""
+    asked = []
+    for pid in pids:
+        if name := _variable(pid, STOP_VARIABLE):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal_number(name))
+                asked.append(pid)
+    end_s = time.monotonic() + KILL_TIMEOUT_S
+    while any(map(_lives, asked)) and time.monotonic() < end_s:
+        time.sleep(KILL_CHECK_S)
 
 
 def kill(pids: Iterable[int]) -> None:
@@ -263,6 +286,24 @@ def cpu_s(pids: Sequence[int]) -> float:
         except OSError as error:
             raise ProcessLookupError(pid, f"process {pid} is gone") from error
     return total
+
+
+def cpu_of_family_s(pid: int) -> float | None:
+    """CPU seconds of a process and of all its children, those that have ended included; None when it is gone.
+
+    A child that ends between two readings counts in whole ticks from then on, up to one less than before.
+    """
+    if not _stat(pid):
+        return None
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        listed = [str(child) for child in tree(pid)[1:]]
+    used_s = ended_children_s([pid])
+    for each in (pid, *map(int, listed)):
+        with suppress(ProcessLookupError):
+            used_s += cpu_s([each])
+    return used_s
 
 
 def ended_children_s(pids: Sequence[int]) -> float:

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from gatebench.contract.file import CONTRACT_FILE, ROUTE, contract_of, parse_case
 from gatebench.contract.rules import Contract, SocketDeed, parse_body, parse_literal
-from gatebench.registry.toml import Fault, Many, Table, Text, check, like, load, read_by
+from gatebench.registry.toml import Fault, Many, Some, Table, Text, check, like, load, read_by
 from gatebench.words.errors import ConfigurationError
+from gatebench.words.model import Resource
 
 SCHEMA = 1
 
@@ -48,6 +49,7 @@ class _Route(Table):
     content_length: bool = True
     body_limit: Annotated[int, Field(ge=1)] | None = None
     waits: bool = False
+    requires: Some[Resource] = frozenset()
 
 
 class _Errors(Table):

@@ -21,7 +21,17 @@ from gatebench.registry.toml import Fault, Many, Some, Table, Text, check, like,
 from gatebench.words.commands import other_braces, placeholders
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.footing import Loop, Parser, SocketLibrary
-from gatebench.words.model import CAPABILITIES, Application, Capability, Expects, Interface, Server, Variant
+from gatebench.words.model import (
+    CAPABILITIES,
+    DATABASE_VARIABLE,
+    Application,
+    Capability,
+    Expects,
+    Interface,
+    Resource,
+    Server,
+    Variant,
+)
 from gatebench.words.paths import APPLICATION_FILE, APPLICATION_FILES, SERVER_FILE
 from gatebench.words.text import listed, near
 
@@ -29,7 +39,12 @@ PLACEHOLDERS = ("app", "app_file", "host", "port", "workers", "threads", "work",
 _KNOWN = tuple(f"{{{name}}}" for name in PLACEHOLDERS)
 StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "KILL"]
 
-_LABS_OWN = frozenset(("PATH", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"))
+_LABS_OWN = frozenset(
+    (
+        *("PATH", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"),
+        DATABASE_VARIABLE,
+    )
+)
 """Variables that an application cannot set."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
@@ -158,6 +173,8 @@ def parse_application(
         environment=file.environment,
         requirements=requirements if has_requirements else None,
         pinned=pinned,
+        requires=file.requires,
+        prepare=file.prepare,
     )
 
 
@@ -201,6 +218,8 @@ class _ApplicationFile(Table):
     title: Text = ""
     homepage: Text = ""
     routes: Some[Text] | None = None
+    requires: Some[Resource] = frozenset()
+    prepare: Many[Text] = ()
     environment: dict[_VariableName, Text] = Field(default_factory=dict)
 
 
@@ -224,6 +243,10 @@ def _application_faults(
             )
         elif route in sockets and "asgi.py" not in forms:
             yield ("routes",), f'"{route}" is a WebSocket, and WSGI has none; it needs an asgi.py'
+    lacking = contract.resources(declared or ()) - {*file.get("requires", ())}
+    for resource in sorted(lacking):
+        asking = listed(each.form for each in contract.routes if resource in each.requires)
+        yield ("requires",), f'must name "{resource}", which {asking} need'
     if declared and not {each.form for each in contract.routes} & {*declared}:
         yield ("routes",), "names no HTTP route, by which it would be known that a server is ready"
     for name in file.get("environment", {}):

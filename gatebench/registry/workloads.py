@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field
 
 from gatebench.contract.file import load_contract
-from gatebench.contract.rules import BodySpec, Contract
+from gatebench.contract.rules import BodySpec, Contract, Route
 from gatebench.registry.servers import HYPHENATED, check_name
 from gatebench.registry.toml import (
     Fault,
@@ -50,6 +50,10 @@ from gatebench.words.plan import PROFILES
 from gatebench.words.text import listed, near, seconds
 from loadtests.engine.masked import compiled
 
+MOST_ARGUMENTS = 1000
+"""Each has an answer of its own, which the engine reads in full before it recognises the next one like it."""
+ARGUMENT_STEP = 7919
+"""A prime that divides the number of no route's arguments, so that no argument comes twice."""
 _Number = TypeVar("_Number", int, float)
 
 LOCUST_FILE = "locustfile.py"
@@ -169,6 +173,10 @@ class _Request(Table):
     message_bytes: Annotated[int, Field(ge=SEQUENCE_DIGITS)] = 64
 
 
+class _Repeated(_Request):
+    arguments: Annotated[int, Field(ge=2, le=MOST_ARGUMENTS)] | None = None
+
+
 class _InTurn(_Request):
     share: Annotated[int, Field(ge=1, le=1000)] = 1
     answer: _Answer | None = None
@@ -185,7 +193,7 @@ class _WorkloadFile(Table):
     service: Time = "0s"
     share: Positive = 1.0
     load: Annotated[_Load, form_of("model", *get_args(_Load))]
-    request: _Request | None = None
+    request: _Repeated | None = None
     requests: Many[_InTurn] = ()
     answer: _Answer | None = None
     routes: Some[Text] = frozenset()
@@ -212,8 +220,9 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
     file = check(_WorkloadFile, data, path, problems, together)
     if problems or file is None:
         raise ConfigurationError(problems)
-    asked = _requests(file)
+    asked = _requests(file, contract)
     first, *others = asked or [Request("GET", "/")]
+    routes = _routes(asked, contract, file.transport) | file.routes
     return Workload(
         name=folder.name,
         folder=folder,
@@ -234,7 +243,8 @@ def parse_workload(folder: Path, contract: Contract | None = None) -> Workload:
         steps=file.load.connections if isinstance(file.load, _Idle) else (),
         locustfile=locustfile if file.load.model == "locust" else None,
         others=tuple(others),
-        routes=_routes(asked, contract, file.transport) | file.routes,
+        routes=routes,
+        requires=contract.resources(routes),
     )
 
 
@@ -264,11 +274,21 @@ def _levels(load: _Load) -> tuple[Level, ...]:
             return tuple(Level(number, "locust") for number in load.users)
 
 
-def _requests(file: _WorkloadFile) -> list[Request]:
+def _requests(file: _WorkloadFile, contract: Contract) -> list[Request]:
     """What a file asks, in its order; what it says of answers at large goes for those that say nothing."""
     if file.request:
-        return [_request(file.request, file.answer)]
+        request = _request(file.request, file.answer)
+        if file.request.arguments is None:
+            return [request]
+        (route,) = (each for each in contract.routes if each.form == request.path)
+        return [replace(request, arguments=_arguments(route, file.request.arguments))]
     return [replace(_request(each, each.answer or file.answer), share=each.share) for each in file.requests]
+
+
+def _arguments(route: Route, count: int) -> tuple[int, ...]:
+    """So many different arguments of a route, from all over what it takes."""
+    many = route.maximum - route.minimum + 1
+    return tuple(route.minimum + ARGUMENT_STEP * number % many for number in range(count))
 
 
 def _request(table: _Request, answer: _Answer | None) -> Request:
@@ -425,12 +445,29 @@ def _request_faults(
     for key in ("message_bytes", "exchange"):
         if key in given and not websocket:
             yield key, 'needs transport = "websocket"'
+    if request.get("arguments") is not None:
+        if fault := _arguments_fault(path, request["arguments"], contract, own=own or websocket):
+            yield "arguments", fault
+            return
+        (route,) = (each for each in contract.routes if each.form == path)
+        request = {**request, "path": f"{route.prefix}{route.minimum}"}
     if path is not None and own and not websocket:
         if fault := path_fault(path):
             yield "path", fault
     elif path is not None:
         for key, fault in _contract_faults(request, contract, websocket=websocket):
             yield body_key if key == "body" else key, fault
+
+
+def _arguments_fault(path: str | None, count: int, contract: Contract, *, own: bool) -> str:
+    """Why so many arguments of a path cannot take turns; empty where they can."""
+    forms = {route.form: route for route in contract.routes if route.argument}
+    if own:
+        return "are for a route of the contract over HTTP, which has an answer for each of them"
+    if path not in forms:
+        return f'need a path with its argument in braces: {listed(forms)}; "{path}" is none'
+    many = forms[path].maximum - forms[path].minimum + 1
+    return f"{count:,} are more than the {many:,} that {path} takes" if count > many else ""
 
 
 def _contract_faults(

@@ -43,6 +43,8 @@ class Observed:
         others: who had most of it, where that is known.
         shared: whether that was too much, so that the slice tells of others too.
         stolen: whether what the hypervisor took was too much, so that the slice tells of that too.
+        database_cpu_s: CPU time of the database; None where the application needs none.
+        database_core_s: time for which anything ran on the cores of the database, all of them together.
     """
 
     server_cpu_s: float | None = None
@@ -56,6 +58,8 @@ class Observed:
     others: str = ""
     shared: bool = False
     stolen: bool = False
+    database_cpu_s: float | None = None
+    database_core_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,9 @@ SLICES: tuple[SliceColumn, ...] = (
     _of("result.left_out", LONG, required_since=None, before=0),
     # Since slices from which the hypervisor took much are left out:
     _of("observed.stolen", FLAG, required_since=None, before=False),
+    # Since applications may need a database:
+    _of("observed.database_cpu_s", REAL, nullable=True, required_since=None),
+    _of("observed.database_core_s", REAL, nullable=True, required_since=None),
 )
 """`slices.parquet`: a row a slice.
 

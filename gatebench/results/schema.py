@@ -7,10 +7,11 @@ Where such a run is written again, it is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SkipValidation
+from pydantic import Field, PlainSerializer, SkipValidation
 
+from gatebench.results.surroundings import DatabaseMeta, EngineMeta, ImageMeta, LimitsMeta, Part, Text
 from gatebench.words.footing import (
     NOT_OBSERVED,
     PARSERS,
@@ -18,7 +19,7 @@ from gatebench.words.footing import (
     kept_to,
     libraries_in_words,
 )
-from gatebench.words.model import takes_workers, why_not
+from gatebench.words.model import takes_workers, unanswered, why_not
 from gatebench.words.precision import Precision
 from gatebench.words.text import counted
 
@@ -26,95 +27,11 @@ SCHEMA = 2
 READABLE = (1, 2)
 NULL_RESPONDER = "null responder"
 """The lab's own, which answers at once and computes nothing."""
-_SHORT_ID = 12
-"""Letters of an image's ID that Docker shows."""
-
-Text: TypeAlias = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
-"""Empty where it was not told."""
 Names: TypeAlias = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str])]
 Fact: TypeAlias = SkipValidation[str | int | float | bool | None]
 
 
-class _Part(BaseModel):
-    """An object of the file: its keys are the fields, `class_` for `class`."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        alias_generator=lambda name: name.removesuffix("_"),
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
-
-    def replaced(self, **values: Any) -> Self:
-        """A copy with other values of these fields."""
-        return self.model_copy(update=values)
-
-    def to_json(self) -> dict[str, Any]:
-        """What `json` writes: of a run that was read, with the keys that it had."""
-        return self.model_dump(mode="json", exclude_unset=True)
-
-
-class ImageMeta(_Part):
-    """A container image.
-
-    Attributes:
-        id: `sha256:` and the digest of its configuration.
-        base, base_id: the image that it is built on.
-        size_mib: what it adds to its base; None where that was not told.
-        libc: such as `glibc 2.41`.
-    """
-
-    name: Text = ""
-    id: Text = ""
-    base: Text = ""
-    base_id: Text = ""
-    size_mib: float | None = None
-    python: Text = ""
-    libc: Text = ""
-
-    @property
-    def short_id(self) -> str:
-        """The beginning of the ID, as Docker's own tables show it."""
-        return self.id.removeprefix("sha256:")[:_SHORT_ID]
-
-
-class EngineMeta(_Part):
-    """The container engine.
-
-    Attributes:
-        cgroup: version of control groups, 1 or 2.
-        remote: whether it runs on another machine than the lab.
-    """
-
-    name: Text = ""
-    version: Text = ""
-    api: Text = ""
-    system: Text = ""
-    cgroup: Text = ""
-    storage: Text = ""
-    remote: bool = False
-    compose: Text = ""
-
-    @property
-    def short(self) -> str:
-        """`Docker 20.10`."""
-        return " ".join(filter(None, (self.name, ".".join(self.version.split(".")[:2]))))
-
-
-class LimitsMeta(_Part):
-    """What each server's container may use; None where it is not limited.
-
-    Attributes:
-        pids: processes and threads.
-    """
-
-    memory_mib: int | None = None
-    pids: int | None = None
-
-
-class CeilingMeta(_Part):
+class CeilingMeta(Part):
     """What the engine did in calibration.
 
     Attributes:
@@ -145,7 +62,7 @@ class CeilingMeta(_Part):
         return responder_in_words(self.responder)
 
 
-class ResponderMeta(_Part):
+class ResponderMeta(Part):
     """A null responder that was measured in the rounds, as servers are: what the instrument can do there.
 
     Attributes:
@@ -166,7 +83,7 @@ def responder_in_words(name: str) -> str:
     return "a responder that does nothing" if name == NULL_RESPONDER else name
 
 
-class LevelPlan(_Part):
+class LevelPlan(Part):
     """What the plan asked of one level of one workload.
 
     Attributes:
@@ -222,7 +139,7 @@ class LevelPlan(_Part):
         return f"{connections}, {self.window} messages in flight on each" if self.window > 1 else connections
 
 
-class ObservedMeta(_Part):
+class ObservedMeta(Part):
     """What a subject was seen to run with, once its servers answered. What was not observed is empty or None.
 
     Attributes:
@@ -271,7 +188,7 @@ class ObservedMeta(_Part):
         return told.replaced(mapped=later.mapped or self.mapped, processes=most[0], threads=most[1])
 
 
-class ExpectsMeta(_Part):
+class ExpectsMeta(Part):
     """What a variant must be seen to run on; empty where it says nothing."""
 
     loop: Text = ""
@@ -279,7 +196,7 @@ class ExpectsMeta(_Part):
     websocket: Text = ""
 
 
-class SubjectMeta(_Part):
+class SubjectMeta(Part):
     """One subject as it was registered when the run started.
 
     Attributes:
@@ -290,7 +207,8 @@ class SubjectMeta(_Part):
         packages: versions of what its environment holds.
         image: that it ran in; None where it was a process.
         color: the user's own color `#rrggbb`, or None.
-        routes: of the contract, those that its application answers; None for all of them.
+        routes: of the contract, those that its application answers; None for all that need no database.
+        requires: what the lab set up for its application, such as `database`.
         status: `ready`, or `unavailable` where it could not be installed; `reason` then says why and how to
             mend it.
         expects: what its variant must be seen to run on; None in older runs.
@@ -315,6 +233,7 @@ class SubjectMeta(_Part):
     image: ImageMeta | None = None
     color: str | None
     routes: Names | None = None
+    requires: Names = frozenset()
     status: str
     reason: str
     expects: ExpectsMeta | None = None
@@ -341,13 +260,14 @@ class SubjectMeta(_Part):
         return self.twin_of or self.id
 
 
-class RequestMeta(_Part):
+class RequestMeta(Part):
     """The request that a workload repeats.
 
     Attributes:
         body_bytes, answer_bytes: of one request and its answer; None where it is not known.
         exchange, message_bytes: what a WebSocket is for, and the size of its messages; None for HTTP.
         share: how often its turn comes among the requests of its workload.
+        arguments: how many arguments of its path take turns; 0 for a path that stays the same.
         answer_sha256: of the answer's body, where the workload said or learned it; None for the contract's.
     """
 
@@ -358,10 +278,11 @@ class RequestMeta(_Part):
     exchange: str | None = None
     message_bytes: int | None = None
     share: int = 1
+    arguments: int = 0
     answer_sha256: str | None = None
 
 
-class WorkloadMeta(_Part):
+class WorkloadMeta(Part):
     """One workload as it was registered when the run started.
 
     Attributes:
@@ -375,6 +296,7 @@ class WorkloadMeta(_Part):
         options: those of a Locust file's own options that were set.
         others: requests that take turns with the first.
         routes: of the contract, those that it asks; none in older runs, whose applications answer all.
+        requires: what these need beside a server, such as `database`.
     """
 
     name: str
@@ -393,6 +315,7 @@ class WorkloadMeta(_Part):
     options: Mapping[str, str] = Field(default_factory=dict)
     others: tuple[RequestMeta, ...] = ()
     routes: Names = frozenset()
+    requires: Names = frozenset()
 
     @property
     def exchange(self) -> str:
@@ -412,7 +335,7 @@ class WorkloadMeta(_Part):
         return self.service_s > 0
 
 
-class PrecisionMeta(_Part):
+class PrecisionMeta(Part):
     """The precision at which a run may end before it has all of its blocks.
 
     Attributes:
@@ -429,7 +352,7 @@ class PrecisionMeta(_Part):
         return Precision(self.share, self.subjects, self.workloads)
 
 
-class PlanMeta(_Part):
+class PlanMeta(Part):
     """The plan: how many blocks, and every level, also one that no subject can be measured at.
 
     Attributes:
@@ -442,7 +365,7 @@ class PlanMeta(_Part):
     precision: PrecisionMeta | None = None
 
 
-class CoresMeta(_Part):
+class CoresMeta(Part):
     """Numbers of the cores that servers, load engine and lab had."""
 
     server: tuple[int, ...]
@@ -450,7 +373,7 @@ class CoresMeta(_Part):
     lab: tuple[int, ...]
 
 
-class LoadMeta(_Part):
+class LoadMeta(Part):
     """Where the load came from.
 
     Attributes:
@@ -463,7 +386,7 @@ class LoadMeta(_Part):
     elsewhere: bool
 
 
-class RunMeta(_Part):
+class RunMeta(Part):
     """The whole file.
 
     Attributes:
@@ -477,6 +400,7 @@ class RunMeta(_Part):
         server_host: the address they listened at in the host's network; empty where that was not said.
         engine, limits: None where servers were processes.
         load_image: of the load generator; None where it was a process.
+        database: None where no application required one.
     """
 
     schema_: int
@@ -509,6 +433,7 @@ class RunMeta(_Part):
     engine: EngineMeta | None = None
     limits: LimitsMeta | None = None
     load_image: ImageMeta | None = None
+    database: DatabaseMeta | None = None
 
     @property
     def blocks(self) -> int:
@@ -539,6 +464,11 @@ class RunMeta(_Part):
         return len(self.cores.server)
 
     @property
+    def database_cores(self) -> int:
+        """Number of cores that the database had; 1 where there was none."""
+        return 1 if self.database is None else len(self.database.cores)
+
+    @property
     def competitors(self) -> tuple[SubjectMeta, ...]:
         """The subjects without the twin, which is there to show the run's own noise."""
         return tuple(subject for subject in self.subjects if not subject.twin_of)
@@ -563,5 +493,5 @@ class RunMeta(_Part):
     def why_unsupported(self, subject: SubjectMeta, workload: WorkloadMeta) -> str:
         """Why the subject takes no part in the workload by its nature; empty where it does."""
         lacks = workload.needs - subject.supports
-        unanswered = frozenset() if subject.routes is None else workload.routes - subject.routes
-        return why_not(subject.id, lacks, subject.takes_workers, workload.exchange, self.workers, unanswered)
+        missing = unanswered(subject.routes, workload.routes, workload.requires)
+        return why_not(subject.id, lacks, subject.takes_workers, workload.exchange, self.workers, missing)

@@ -126,6 +126,7 @@ class Block:
         self._instances: dict[str, Instance] = {}
         self._searches: dict[str, Search] = {}
         self._missing = 0
+        self._told: set[str] = set()
         self.never_ready: set[str] = set()
         self._flushed = time.monotonic()
         self._check_sources: Callable[[], None] = lambda: None
@@ -409,7 +410,19 @@ class Block:
                 f"{counted(self._missing, 'Locust worker')} gave no count, or a late one, under "
                 f"{row.cell.workload.name}; such cells are invalid. logs/load.log says more"
             )
+        if any(row.result.failures.values()):
+            self._tell_of_the_database(row.cell.subject)
         self._check_alive(row.cell, closely=closely)
+
+    def _tell_of_the_database(self, subject: Subject) -> None:
+        """Why it refused connections, where requests failed."""
+        instance = self._instances.get(subject.id)
+        for complaint in instance.complaints() if instance is not None else ():
+            text = f"{subject.id}: requests failed, and the database said: {complaint}"
+            if text not in self._told:
+                self._told.add(text)
+                self._record.event("notice", block=self._number, subject=subject.id, text=text)
+                self._observer.note(text)
 
     def _arrivals(self, level: LevelPlan, cell: Cell, round_number: int) -> Arrivals | None:
         """When to send: in a round the same for every cell, but for a search. None in a closed loop."""
@@ -442,7 +455,9 @@ class Block:
 
     def _check_alive(self, cell: Cell, *, closely: bool = False) -> None:
         instance = self._instances.get(cell.subject.id)
-        if instance is not None and (fault := instance.fault(closely=closely)):
+        if instance is None:
+            return
+        if fault := instance.fault(closely=closely) or instance.database_fault():
             self._fail(cell.subject, failed(instance, "died", fault), cell)
             self._drop(instance)
 

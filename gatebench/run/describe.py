@@ -185,6 +185,7 @@ def _subject(subject: Subject, readiness: Readiness) -> SubjectMeta:
         image=readiness.image,
         color=variant.color,
         routes=subject.application.routes,
+        requires=subject.application.requires,
         status="unavailable" if readiness.reason else "ready",
         reason=readiness.reason,
         expects=ExpectsMeta(**asdict(variant.expects)),
@@ -221,6 +222,7 @@ def _workload(workload: Workload) -> WorkloadMeta:
         slice_s=workload.slice_s,
         options=workload.options,
         routes=workload.routes,
+        requires=workload.requires,
     )
 
 
@@ -235,6 +237,7 @@ def _request(request: Request, workload: Workload) -> RequestMeta:
         exchange=request.exchange if of_sockets else None,
         message_bytes=request.message_bytes if of_sockets else None,
         share=request.share,
+        arguments=len(request.arguments),
         answer_sha256=None if body is None else hashlib.sha256(body).hexdigest(),
     )
 
@@ -245,4 +248,5 @@ def answer_bytes(workload: Workload, request: Request) -> int | None:
         return None
     if request.answer is not None:
         return None if request.answer.body is None else len(request.answer.body)
-    return len(load_contract().expect(request.method, request.path, request.body).body)
+    asked = request.asked[0]
+    return len(load_contract().expect(asked.method, asked.path, asked.body).body)

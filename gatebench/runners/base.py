@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gatebench.machine.kernel import CoreTime
 from gatebench.machine.processes import Composition
-from gatebench.results.schema import ImageMeta
+from gatebench.results.surroundings import ImageMeta
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject
 
@@ -55,6 +55,8 @@ class Counters:
         core: how long tasks have run on the servers' cores.
         neighbours_s: ID of another server's subject → CPU seconds of that server, where they can be read.
         children_s: CPU seconds of the server's processes that have ended, where `cpu_s` is without them.
+        database_s: CPU seconds of the database that its application needs.
+        database_core: how long tasks have run on the cores of that database.
     """
 
     cpu_s: float | None = None
@@ -64,6 +66,8 @@ class Counters:
     core: CoreTime | None = None
     neighbours_s: Mapping[str, float] = field(default_factory=dict)
     children_s: float = 0.0
+    database_s: float | None = None
+    database_core: CoreTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,12 @@ class Instance(Protocol):
         Args:
             closely: however long that takes; else it may miss a process that was replaced at once.
         """
+
+    def database_fault(self) -> str:
+        """Empty while the database that its application needs runs, or where it needs none."""
+
+    def complaints(self) -> tuple[str, ...]:
+        """Why that database refused connections since anybody's last look, each once, with what helps."""
 
     def counters(self, around: Around) -> Counters:
         """The counters of the server and of what is around it, now."""

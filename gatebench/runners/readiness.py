@@ -275,7 +275,13 @@ def _check(
 
 
 def failed(instance: Instance, code: str, text: str) -> ServerFailure:
-    """A failure with the server's last lines below it."""
+    """A failure with the server's last lines below it.
+
+    Where the database that its application needs has ended, that is the failure, whatever came of it.
+    """
+    if fault := instance.database_fault():
+        return ServerFailure("database", fault)
+    text = "\n".join((text, *(f"the database said: {each}" for each in instance.complaints())))
     tail = instance.log_tail()
     return ServerFailure(code, f"{text}\nlast lines of {instance.log.name}:\n{tail}" if tail else text)
 

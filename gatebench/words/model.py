@@ -39,7 +39,7 @@ def why_not(
     takes: bool,
     exchange: str,
     workers: int,
-    unanswered: Collection[str] = (),
+    missing: Collection[str] = (),
 ) -> str:
     """Why a subject takes no part in a workload; empty where it does.
 
@@ -49,10 +49,10 @@ def why_not(
         takes: whether its command takes a number of worker processes.
         exchange: what the workload's WebSockets are for, such as `broadcast`.
         workers: how many worker processes every server of the run has.
-        unanswered: routes that the workload asks and the subject's application does not declare.
+        missing: routes that the workload asks and the subject's application does not answer.
     """
-    if unanswered:
-        return f"{subject_id} runs an application without {' and '.join(sorted(unanswered))}"
+    if missing:
+        return f"{subject_id} runs an application without {' and '.join(sorted(missing))}"
     if lacks:
         return f"{subject_id} does not declare {' and '.join(sorted(lacks))}"
     if refused := one_process_only(subject_id, takes, workers):
@@ -63,15 +63,34 @@ def why_not(
     return ""
 
 
+def unanswered(
+    declared: Collection[str] | None, routes: Collection[str], requires: Collection[str]
+) -> frozenset[str]:
+    """Those of the routes that an application does not answer.
+
+    Args:
+        declared: the routes that it declares; None for all that need nothing beside a server.
+        routes: what it is asked.
+        requires: what these need beside a server.
+    """
+    if declared is None:
+        return frozenset(routes) if requires else frozenset()
+    return frozenset(routes) - frozenset(declared)
+
+
 Interface = Literal["wsgi", "asgi"]
 Transport = Literal["close", "keep-alive", "websocket"]
 Exchange = Literal["echo", "broadcast", "handshake", "idle"]
 LoadModel = Literal["closed", "open", "ladder", "objective", "idle", "locust"]
 ArrivalProcess = Literal["poisson", "constant"]
 Capability = Literal["close", "keep-alive", "websocket", "chunked-request", "streaming"]
+Resource = Literal["database"]
+"""What an application may need that the lab sets up beside the servers."""
 
 INTERFACES: tuple[Interface, ...] = ("wsgi", "asgi")
 CAPABILITIES: tuple[Capability, ...] = ("close", "keep-alive", "websocket", "chunked-request", "streaming")
+DATABASE_VARIABLE = "DATABASE_URL"
+"""Where an application that requires a database finds it: `postgresql://user:password@host:port/name`."""
 PLAIN_APPLICATION = "plain"
 DEFAULT_VARIANT = "default"
 TWIN = "~again"
@@ -184,6 +203,8 @@ class Application:
         requirements: the folder's `requirements.txt`, installed together with the server's; None where it
             needs nothing but Python, or has what it needs from the server.
         pinned: whether every requirement there is pinned and hashed.
+        requires: what the lab sets up for it.
+        prepare: a command that is run once in each of its environments, before the first server starts.
     """
 
     name: str
@@ -198,10 +219,12 @@ class Application:
     environment: Mapping[str, str] = field(default_factory=dict)
     requirements: Path | None = None
     pinned: bool = True
+    requires: frozenset[Resource] = frozenset()
+    prepare: tuple[str, ...] = ()
 
-    def unanswered(self, routes: Collection[str]) -> frozenset[str]:
-        """Those of the routes that it does not declare."""
-        return frozenset() if self.routes is None else frozenset(routes) - self.routes
+    def unanswered(self, routes: Collection[str], requires: Collection[str] = ()) -> frozenset[str]:
+        """Those of the routes that it does not answer; `requires` is what they need beside a server."""
+        return unanswered(self.routes, routes, requires)
 
     def form(self, interface: Interface) -> str | None:
         """The import path of the application's form for `interface`, or None where it has none."""
@@ -312,6 +335,7 @@ class Request:
         headers: what is sent beside `Host` and the body's framing; names in lower case.
         answer: what must come back; None where the contract says it.
         share: how often its turn comes among the requests of its workload.
+        arguments: what the path's argument is in turn, where `path` has it in braces (`/db/row/{id}`).
         exchange: what a WebSocket is for (`loadtests.engine.protocol.Target`); HTTP has none of it.
         message_bytes: size of each WebSocket message.
     """
@@ -324,11 +348,19 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     answer: OwnAnswer | None = None
     share: int = 1
+    arguments: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
         """`POST /api/items`."""
         return f"{self.method} {self.path}"
+
+    @property
+    def asked(self) -> tuple[Request, ...]:
+        """What is sent: itself, or itself with each of the arguments."""
+        prefix = self.path.partition("{")[0]
+        each = tuple(replace(self, path=f"{prefix}{number}", arguments=()) for number in self.arguments)
+        return each or (self,)
 
     @property
     def is_learned(self) -> bool:
@@ -409,6 +441,7 @@ class Workload:
         others: requests that take turns with the first, by their shares.
         routes: forms of the contract's routes that it asks, such as `/wait/{ms}`, or a WebSocket's path; none
             where a Locust file asks what it likes.
+        requires: what these routes need beside a server.
     """
 
     name: str
@@ -431,6 +464,7 @@ class Workload:
     options: Mapping[str, str] = field(default_factory=dict)
     others: tuple[Request, ...] = ()
     routes: frozenset[str] = frozenset()
+    requires: frozenset[Resource] = frozenset()
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -455,5 +489,5 @@ class Cell:
         """Why the subject takes no part in the workload with so many workers; empty where it does."""
         variant = self.subject.variant
         lacks, exchange = self.workload.needs - variant.supports, self.workload.request.exchange
-        unanswered = self.subject.application.unanswered(self.workload.routes)
-        return why_not(self.subject.id, lacks, variant.takes_workers, exchange, workers, unanswered)
+        missing = self.subject.application.unanswered(self.workload.routes, self.workload.requires)
+        return why_not(self.subject.id, lacks, variant.takes_workers, exchange, workers, missing)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from gatebench.contract.rules import Contract
 
 ACCEPT_KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-REMEMBERED_PLANS = 64
+REMEMBERED_PLANS = 1024
 LARGEST_BODY_BYTES = 1 << 26
 """A request's body over this size is refused without reading it, whatever the route."""
 

@@ -18,8 +18,9 @@ from gatebench.contract.site import LocalSite
 from gatebench.machine.processes import OWNER_VARIABLE, Owner
 from gatebench.runners import readiness
 from gatebench.runners.base import Launch
-from gatebench.runners.process import runner as processes
-from gatebench.runners.process.runner import ProcessInstance, ProcessRunner
+from gatebench.runners.process import instance as processes
+from gatebench.runners.process.instance import ProcessInstance
+from gatebench.runners.process.runner import ProcessRunner
 from gatebench.runners.readiness import hold_all_to_contract, hold_to_contract
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject

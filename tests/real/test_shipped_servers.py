@@ -15,7 +15,8 @@ from gatebench.machine.cores import available_cores, divide
 from gatebench.machine.processes import Owner, marked_processes, tree
 from gatebench.registry.registry import open_registry
 from gatebench.runners.base import Readiness
-from gatebench.runners.process.runner import ProcessInstance, ProcessRunner
+from gatebench.runners.process.instance import ProcessInstance
+from gatebench.runners.process.runner import ProcessRunner
 from gatebench.runners.readiness import hold_all_to_contract
 from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject

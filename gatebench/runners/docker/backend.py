@@ -19,7 +19,8 @@ from gatebench.load.backend import Circumstances, Ground, Responder
 from gatebench.load.process import LOCUST_PORT, LoadError, LoadProcess, MasterOptions
 from gatebench.load.responders import OWN_COMMAND, responder_subject
 from gatebench.machine.cores import Cores, available_cores, divide_evenly
-from gatebench.results.schema import NULL_RESPONDER, LimitsMeta
+from gatebench.results.schema import NULL_RESPONDER
+from gatebench.results.surroundings import LimitsMeta
 from gatebench.runners.base import Readiness
 from gatebench.runners.docker.engine import (
     ContainerOwner,
@@ -201,6 +202,7 @@ def _when_ready(name: str, container: Container, runner: DockerRunner, port: int
     return ResponderContainer(name.replace("-", " "), host, port, container, runner.site)
 
 
+_NO_DATABASE = "a database is set up for local processes only so far: --runner process"
 IMAGES = ROOT / ".gatebench" / "images"
 LOAD_MEMORY_MIB = 4096
 """Thousands of connections and exact histograms; the servers' own limit is `compose.MEMORY_MIB`."""
@@ -304,7 +306,12 @@ class DockerBackend:
         self._servers = {name: image for name, image in made.items() if isinstance(image, Image)}
         # The load generator's image has the null responders, too.
         self._servers |= {each.server.name: load for each in (own_responder(), nginx_responder())}
-        return {subject.id: _readiness(made[subject.environment]) for subject in subjects}
+        return {
+            subject.id: Readiness(_NO_DATABASE, {})
+            if subject.application.requires
+            else _readiness(made[subject.environment])
+            for subject in subjects
+        }
 
     @contextmanager
     def open(self, logs: Path, options: LoadOptions) -> Iterator[Ground]:

@@ -27,7 +27,7 @@ from docker.context.config import get_current_context_name
 from docker.models.containers import Container
 
 from gatebench.machine.processes import OWNER_VARIABLE, Owner, pid_namespace
-from gatebench.results.schema import EngineMeta
+from gatebench.results.surroundings import EngineMeta
 from gatebench.runners.docker.services import MEMORY_MIB, OWNER_LABEL, PIDS, TEMPORARY, USER, WORK
 from gatebench.words.errors import GatebenchError
 

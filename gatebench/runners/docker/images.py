@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gatebench.machine.processes import Owner
 from gatebench.results.record import write_atomically
-from gatebench.results.schema import ImageMeta
+from gatebench.results.surroundings import ImageMeta
 from gatebench.runners.docker.engine import ContainerOwner, Engine, EngineRefusedError
 from gatebench.runners.docker.services import Build, Project, Service, render
 from gatebench.runners.docker.staging import Staged, stage_loadgen, stage_pair, stage_server

@@ -115,6 +115,14 @@ class DockerInstance:
             return f"a worker of the server ended: process {', '.join(sorted(gone))}"
         return ""
 
+    def database_fault(self) -> str:
+        """Empty: no container has a database."""
+        return ""
+
+    def complaints(self) -> tuple[str, ...]:
+        """None, for the same reason."""
+        return ()
+
     def _told_by_engine(self) -> str:
         try:
             with engine_errors():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gatebench.load.process import LOCUST_PORT, MasterOptions, local_load
 from gatebench.load.responders import OWN_COMMAND, responder_subject
 from gatebench.machine.cores import Cores, available_cores, memory_nodes, starting_places
 from gatebench.results.schema import NULL_RESPONDER
+from gatebench.results.surroundings import DatabaseMeta
 from gatebench.runners.base import Readiness
 from gatebench.runners.process.runner import ProcessRunner
 from gatebench.words.model import Subject
@@ -49,6 +51,7 @@ class ProcessBackend:
             cache=cache,
             report=circumstances.report,
             places=starting_places(cores, memory_nodes(available_cores())),
+            aside=cores.lab,
         )
 
     def prepare(self, subjects: Sequence[Subject]) -> dict[str, Readiness]:
@@ -78,5 +81,6 @@ class ProcessBackend:
         return responder_subject(NULL_RESPONDER, (Path(sys.executable).name, *OWN_COMMAND))
 
     def describe(self) -> Mapping[str, Any]:
-        """Nothing more: what a run says of its machine is of this one."""
-        return {}
+        """The database, where there is one; what a run says of its machine is of this one."""
+        facts = self._runner.database
+        return {} if facts is None else {"database": DatabaseMeta(**asdict(facts))}

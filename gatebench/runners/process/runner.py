@@ -5,42 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from gatebench.machine.cores import Cores
-from gatebench.machine.kernel import (
-    core_time,
-    fresh_port,
-    is_free,
-    listen_drops,
-    open_file_limit,
-    port_use,
-    steal_s,
-)
-from gatebench.machine.processes import (
-    OWNER_VARIABLE,
-    Composition,
-    Owner,
-    anonymous_mib,
-    composition,
-    cpu_s,
-    ended_children_s,
-    kill,
-    move,
-    signal_number,
-    sweep,
-    tree,
-)
-from gatebench.runners.base import Around, Counters, Instance, Launch, Memory, Readiness
+from gatebench.machine.cores import Cores, available_cores
+from gatebench.machine.kernel import fresh_port, is_free
+from gatebench.machine.processes import OWNER_VARIABLE, Owner, kept_to, sweep
+from gatebench.runners.base import Instance, Launch, Readiness
+from gatebench.runners.database import DatabaseFacts, max_connections
 from gatebench.runners.process.environments import (
     Environment,
     Unavailable,
@@ -49,18 +30,18 @@ from gatebench.runners.process.environments import (
     prepare,
     remedy_for,
 )
+from gatebench.runners.process.instance import LOG_TAIL_LINES, STOP_GRACE_S, ProcessInstance
+from gatebench.runners.process.postgres import Postgres, start_postgres
 from gatebench.runners.session import watched
 from gatebench.words.commands import fill, fill_table
 from gatebench.words.errors import ServerFailure
-from gatebench.words.footing import SHARED_OBJECTS
-from gatebench.words.model import Subject
+from gatebench.words.model import DATABASE_VARIABLE, Subject
 from gatebench.words.options import Budget
 from gatebench.words.paths import HOST
 
-STOP_GRACE_S = 3.0
+PREPARE_TIMEOUT_S = 300.0
 OWN = Environment(Path(sys.executable).parent, {})
 """The lab's own environment, in which its null responder runs."""
-LOG_TAIL_LINES = 12
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LD_LIBRARY_PATH")
 """Variables of the lab that a server sees; no others, so that nobody's GUNICORN_CMD_ARGS changes a figure."""
 
@@ -87,124 +68,6 @@ def unreadable(subject: Subject, environment: Environment) -> str:
     )
 
 
-class ProcessInstance:
-    """One server process with its children."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        *,
-        port: int,
-        workers: int,
-        argv: tuple[str, ...],
-        log: Path,
-        process: subprocess.Popen[bytes],
-        cores: Sequence[int],
-    ) -> None:
-        self.subject = subject
-        self.host = HOST
-        self.port = port
-        self.workers = workers
-        self.argv = argv
-        self.log = log
-        self._process = process
-        self._cores = cores
-        self._pids: tuple[int, ...] = (process.pid,)
-
-    def settle(self) -> None:
-        """Notes which processes belong to the server now; from here on none of them may end."""
-        self._pids = tree(self._process.pid) or self._pids
-
-    def fault(self, *, closely: bool = False) -> str:  # noqa: ARG002 - a look at processes is always close
-        """Empty while all of the server's processes run; else what ended."""
-        status = self._process.poll()
-        if status is not None:
-            how = (
-                f"was ended by {signal.Signals(-status).name}"
-                if status < 0
-                else f"exited with status {status}"
-            )
-            return f"the server {how}"
-        try:
-            cpu_s(self._pids)
-        except ProcessLookupError as error:
-            return f"a worker of the server ended: process {error.errno}"
-        return ""
-
-    def counters(self, around: Around) -> Counters:
-        """The counters of the server's processes and of what is around them on this machine, now."""
-        neighbours = {each.subject.id: _cpu_s(each.processes()) for each in around.neighbours}
-        return Counters(
-            _cpu_s(self._pids),
-            None,
-            listen_drops(),
-            steal_s(around.measured),
-            core_time(around.server),
-            {subject: used_s for subject, used_s in neighbours.items() if used_s is not None},
-            ended_children_s(self._pids),
-        )
-
-    def processes(self) -> tuple[int, ...]:
-        """IDs of the server's processes."""
-        return self._pids
-
-    def composition(self) -> Composition:
-        """The server's processes and threads now, also those that it has started since it settled."""
-        return composition(tree(self._process.pid), SHARED_OBJECTS)
-
-    def memory(self) -> Memory:
-        """Anonymous memory of all of the server's processes."""
-        return Memory(anonymous_mib(self._pids))
-
-    def port_use(self) -> float | None:
-        """Share of the local ports that connections to the server occupy."""
-        return port_use(self.port)
-
-    def open_files(self) -> int | None:
-        """How many files the server may have open, None where that cannot be read."""
-        limits = [limit for pid in self._pids if (limit := open_file_limit(pid)) is not None]
-        return min(limits, default=None)
-
-    def log_tail(self) -> str:
-        """The last lines that the server wrote."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(lines[-LOG_TAIL_LINES:])
-
-    def facts(self) -> Mapping[str, str | int | float | bool | None]:
-        """Nothing: what a process used is known while it runs."""
-        return {}
-
-    def place(self, cores: Sequence[int]) -> None:
-        """Puts all of the server's threads on these cores, as many as it was started on.
-
-        Raises:
-            ServerFailure: that cannot be done.
-        """
-        if {*cores} == {*self._cores}:
-            return
-        try:
-            move(self._process.pid, self._cores, cores)
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise ServerFailure("start", f"it cannot be put on the servers' cores: {why}") from error
-        self._cores = cores
-
-    def begin_stop(self) -> None:
-        """Asks the server to end."""
-        self._pids = tuple({*self._pids, *tree(self._process.pid)})
-        if self._process.poll() is None:
-            self._process.send_signal(signal_number(self.subject.variant.stop))
-
-    def finish_stop(self, within_s: float | None = None) -> None:
-        """Waits until the server has ended, or then ends it with everything in its process group."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_GRACE_S if within_s is None else within_s)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        kill(pid for pid in self._pids if pid != self._process.pid)
-
-
 class ProcessRunner:
     """Starts servers on this machine.
 
@@ -216,6 +79,7 @@ class ProcessRunner:
         report: called with a line of progress.
         places: the cores, as many as a server gets, that several servers may start on side by side; none for
             the servers' own alone.
+        aside: the cores of a database; none for those that the servers have not got, if there are any.
     """
 
     name = "process"
@@ -229,8 +93,11 @@ class ProcessRunner:
         cache: Path,
         report: Callable[[str], None],
         places: Sequence[tuple[int, ...]] = (),
+        aside: Sequence[int] = (),
     ) -> None:
         self._budget = budget
+        self._aside = aside or tuple({*available_cores()} - {*budget.cores}) or budget.cores
+        self._database: Postgres | None = None
         self._places = places or (budget.cores,)
         self._owner = owner
         self._scratch = scratch
@@ -261,7 +128,101 @@ class ProcessRunner:
             missing = missing_needs(subject.variant, environment)
             reason = remedy_for(subject.server, missing) if missing else unreadable(subject, environment)
             readiness[subject.id] = Readiness(reason, environment.packages)
-        return readiness
+        available = [each for each in subjects if not readiness[each.id].reason]
+        reasons = self._open_database([each for each in available if each.application.requires])
+        reasons |= self._prepare_applications([each for each in available if each.id not in reasons])
+        return readiness | {
+            subject: replace(readiness[subject], reason=reason) for subject, reason in reasons.items()
+        }
+
+    @property
+    def database(self) -> DatabaseFacts | None:
+        """The database that the subjects share; None where none of them requires it, or it is unavailable."""
+        return None if self._database is None else self._database.facts
+
+    def _open_database(self, subjects: Sequence[Subject]) -> dict[str, str]:
+        """Sets up the database that these subjects require; subject ID → why it has none."""
+        if not subjects or self._database is not None:
+            return {}
+        try:
+            self._database = start_postgres(
+                self._scratch / "postgres",
+                owner=self._owner,
+                cores=self._aside,
+                # One more for the twin of a subject.
+                connections=max_connections(len(subjects) + 1, self._budget.workers),
+                report=self._report,
+                taken=self._ports,
+            )
+        except ServerFailure as failure:
+            return dict.fromkeys((each.id for each in subjects), failure.text)
+        return {}
+
+    def _prepare_applications(self, subjects: Sequence[Subject]) -> dict[str, str]:
+        """Runs each application's own preparation once in each of its environments.
+
+        Returns:
+            Subject ID → the last lines of one that failed.
+        """
+        done: dict[tuple[str, str], str] = {}
+        reasons = {}
+        for subject in subjects:
+            if not subject.application.prepare:
+                continue
+            key = (subject.environment, subject.application.name)
+            if key not in done:
+                self._report(f"{subject.environment}: preparing {subject.application.name}")
+                done[key] = self._prepare_application(subject)
+            if done[key]:
+                reasons[subject.id] = done[key]
+        return reasons
+
+    def _prepare_application(self, subject: Subject) -> str:
+        """Why a preparation failed; empty where it did not."""
+        work = Path(tempfile.mkdtemp(prefix="prepare-", dir=self._scratch))
+        variables = self._variables(subject)
+        command = subject.application.prepare
+        shown = " ".join(command)
+        try:
+            with kept_to(self._aside):
+                done = subprocess.run(
+                    (shutil.which(command[0], path=variables["PATH"]) or command[0], *command[1:]),
+                    cwd=work,
+                    env=variables,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    check=False,
+                    timeout=PREPARE_TIMEOUT_S,
+                )
+        except subprocess.TimeoutExpired:
+            return f"its preparation (`{shown}`) did not end within {PREPARE_TIMEOUT_S:g} s"
+        except OSError as error:
+            return f"its preparation (`{shown}`) cannot be run: {error.strerror}"
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        if not done.returncode:
+            return ""
+        said = "\n".join(done.stdout.splitlines()[-LOG_TAIL_LINES:])
+        return f"its preparation (`{shown}`) failed with status {done.returncode}:\n{said}"
+
+    def _variables(self, subject: Subject) -> dict[str, str]:
+        """What is in the environment of everything that is started for a subject."""
+        environment = OWN if subject.responder else self._environments[subject.environment]
+        variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        variables |= {
+            "PATH": os.pathsep.join((str(environment.bin), os.environ.get("PATH", ""), "/usr/sbin")),
+            "PYTHONPATH": os.pathsep.join(map(str, subject.application.search_paths)),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            OWNER_VARIABLE: str(self._owner),
+            **subject.application.environment,
+        }
+        if self._database is not None and subject.application.requires:
+            variables[DATABASE_VARIABLE] = self._database.url
+        return variables
 
     def start(self, launches: Sequence[Launch]) -> list[Instance | ServerFailure]:
         """Starts servers, each on a fresh port, and returns at once: for each the server, or why not."""
@@ -314,7 +275,9 @@ class ProcessRunner:
             port = fresh_port(HOST, self._ports)
         elif not is_free(HOST, port):
             raise ServerFailure("start", f"port {port} is in use; choose another one (--port)")
-        environment = OWN if subject.responder else self._environments[subject.environment]
+        database = self._database if subject.application.requires else None
+        if database is not None and (fault := database.fault()):
+            raise ServerFailure("database", fault)
         work = self._scratch / f"{subject.id}-{port}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -331,15 +294,9 @@ class ProcessRunner:
         for name, text in fill_table(subject.variant.files, values).items():
             (work / name).write_text(text, encoding="utf-8")
         argv = fill(subject.variant.command, values)
-        variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        variables |= {
-            "PATH": os.pathsep.join((str(environment.bin), os.environ.get("PATH", ""), "/usr/sbin")),
-            "PYTHONPATH": os.pathsep.join(map(str, subject.application.search_paths)),
+        variables = {
+            **self._variables(subject),
             "PYTHONHASHSEED": str(hash_seed),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            OWNER_VARIABLE: str(self._owner),
-            **subject.application.environment,
             **fill_table(subject.variant.environment, values),
         }
         executable = shutil.which(argv[0], path=variables["PATH"])
@@ -356,6 +313,7 @@ class ProcessRunner:
             log=log,
             process=self._launch(argv, variables, work, log, cores or self._budget.cores),
             cores=cores or self._budget.cores,
+            database=database,
         )
 
     @staticmethod
@@ -386,14 +344,6 @@ class ProcessRunner:
                 os.sched_setaffinity(0, before)
 
 
-def _cpu_s(pids: Sequence[int]) -> float | None:
-    """CPU seconds that these processes have used; None where one of them has ended."""
-    try:
-        return cpu_s(pids)
-    except ProcessLookupError:
-        return None
-
-
 @contextmanager
 def process_runner(*, cores: Cores, cache: Path, console: Console) -> Iterator[tuple[ProcessRunner, Path]]:
     """A runner with its scratch folder, for a command that measures nothing; all it started ends with it."""
@@ -408,6 +358,7 @@ def process_runner(*, cores: Cores, cache: Path, console: Console) -> Iterator[t
                 scratch=scratch,
                 cache=cache,
                 report=lambda line: console.print(line, markup=False, soft_wrap=True),
+                aside=cores.lab,
             ),
             scratch,
         )

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 # What a server handed over differs from call to call, and is the plain application's to answer.
 CASES = [
-    case for case in load_contract().cases if not case.target.startswith("/interface") and not case.chunked
+    case
+    for case in load_contract().declared(None).cases
+    if not case.target.startswith("/interface") and not case.chunked
 ]
 GONE: Event = {"type": "http.disconnect"}
 

@@ -29,7 +29,7 @@ from tests.support.plain_forms import (
 if TYPE_CHECKING:
     from apps.plain.events import Event
 
-CONTRACT = load_contract()
+CONTRACT = load_contract().declared(None)
 FORMS = pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi], ids=["wsgi", "asgi"])
 NAMES = ["", "plaintext", "json", "wait", "cpu", "bytes", "stream", "echo", "interface", "missing", "ws"]
 

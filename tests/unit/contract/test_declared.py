@@ -11,8 +11,14 @@ from gatebench.contract.site import Check
 CONTRACT = load_contract()
 
 
-def test_an_application_that_declares_nothing_is_held_to_the_whole_contract() -> None:
-    assert CONTRACT.declared(None) is CONTRACT
+def test_an_application_that_declares_nothing_is_held_to_all_of_the_contract_that_needs_no_database() -> None:
+    whole = CONTRACT.declared(None)
+    left_out = {route.form for route in CONTRACT.routes} - {route.form for route in whole.routes}
+    assert left_out == {route.form for route in CONTRACT.routes if route.requires}
+    assert [case for case in CONTRACT.cases if not case.target.startswith("/db/")] == list(whole.cases)
+    assert (whole.connection, whole.websockets) == (CONTRACT.connection, CONTRACT.websockets)
+    assert CONTRACT.resources({"/", "/db/row/{id}"}) == {"database"}
+    assert CONTRACT.resources({"/"}) == frozenset()
 
 
 def test_no_refusal_and_no_head_is_asked_of_an_application_that_declares_routes() -> None:

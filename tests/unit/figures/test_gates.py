@@ -459,3 +459,30 @@ def test_a_rate_over_many_pauses_is_not_refused() -> None:
     # ±5 % of 1,000 answers is 50, or 25.5 standard errors of one.
     assert codes(replace(HONEST, counted=1_000, pause_variance=25.0**2)) == []
     assert codes(replace(HONEST, counted=1_000, pause_variance=26.0**2)) == ["few-turns"]
+
+
+def test_a_full_database_beside_a_server_that_is_not_full_is_the_limit_in_place_of_the_server() -> None:
+    full = replace(HONEST, cpu_share=0.6, database_share=0.95, database_core_share=0.97)
+    assert codes(full) == ["database-busy"]
+    (refusal,) = refusals(full, WORKLOAD, PLAN, 1)
+    assert (refusal.withholds, refusal.limits) == ((), ("rps", "latency_us"))
+    assert "busy for 97% of the time (limit 90%), 95% with the database itself" in refusal.reason
+
+
+def test_a_database_that_shares_its_core_is_the_limit_once_the_core_is_full() -> None:
+    shared = replace(HONEST, cpu_share=0.6, database_share=0.5, database_core_share=0.95)
+    assert codes(shared) == ["database-busy"]
+    assert codes(replace(shared, database_core_share=None)) == ["server-idle"]
+
+
+def test_a_full_database_is_not_the_limit_of_a_server_that_is_full_itself_or_of_more_cores() -> None:
+    both = replace(HONEST, cpu_share=0.97, database_share=0.95, database_core_share=0.97)
+    assert codes(both) == []
+    half = replace(both, cpu_share=0.6)
+    found = refusals(half, WORKLOAD, PLAN, 1, database_cores=2)
+    assert [each.gate.code for each in found] == ["server-idle"]
+
+
+def test_a_cell_without_a_database_has_none_that_could_be_busy() -> None:
+    assert HONEST.database_share is None
+    assert codes(replace(HONEST, cpu_share=0.6)) == ["server-idle"]

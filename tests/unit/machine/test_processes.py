@@ -18,6 +18,7 @@ import pytest
 from gatebench.machine import processes
 from gatebench.machine.processes import (
     OWNER_VARIABLE,
+    STOP_VARIABLE,
     Owner,
     anonymous_mib,
     cpu_s,
@@ -91,6 +92,33 @@ def test_what_a_dead_lab_left_behind_is_killed_with_its_children(temporary_folde
         assert process.pid not in psutil.pids()
     assert not scratch.exists()
     assert set(temporary_folder.iterdir()) == set()
+
+
+ASKED_CODE = """
+import pathlib, signal, subprocess, sys, time
+def end(*_):
+    pathlib.Path(sys.argv[1]).touch()
+    sys.exit()
+signal.signal(signal.SIGQUIT, end)
+sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+child = subprocess.Popen(sleeper, env={}, start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_names_a_signal_gets_that_first_and_its_children_end_whatever_mark_they_show(
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STOP_VARIABLE, "QUIT")
+    cleaned = temporary_folder / "cleaned"
+    with marked(gone_owner(), [sys.executable, "-c", ASKED_CODE, str(cleaned)]) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        assert {process.pid, child} <= set(sweep())
+        assert cleaned.exists()
+        assert process.wait() == 0
+        assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 def test_what_a_living_lab_runs_is_left_alone(temporary_folder: Path) -> None:

@@ -18,7 +18,8 @@ from analysis.figures.summary import summarize
 from analysis.page.report import build_report
 from analysis.reading.run import Run, load_run
 from analysis.words import conditions
-from gatebench.results.schema import NULL_RESPONDER, EngineMeta, ImageMeta, LimitsMeta
+from gatebench.results.schema import NULL_RESPONDER
+from gatebench.results.surroundings import EngineMeta, ImageMeta, LimitsMeta
 from tests.support.pages import make_page
 from tests.support.summaries import BY_ID, QUIET, cell, small
 from tests.support.synthetic import IDLE, LOADS, SUBJECTS, make_run

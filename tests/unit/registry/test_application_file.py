@@ -103,3 +103,29 @@ def test_every_shipped_framework_declares_what_it_answers_and_brings_pinned_requ
         assert each.homepage
         assert each.requirements is not None
         assert each.routes is not None
+
+
+DATABASE = (
+    'requires = ["database"]\nroutes = ["/db/row/{id}"]\nprepare = ["python", "-m", "manage", "migrate"]\n'
+)
+
+
+def test_an_application_declares_what_it_requires_and_how_it_is_prepared(tmp_path: Path) -> None:
+    found = parse(tmp_path, DATABASE)
+    assert found.requires == {"database"}
+    assert found.prepare == ("python", "-m", "manage", "migrate")
+
+
+def test_routes_of_a_database_need_one_and_the_lab_says_itself_where_it_is(tmp_path: Path) -> None:
+    (missing,) = problems(tmp_path, 'routes = ["/db/row/{id}"]\n')
+    assert 'requires: must name "database", which /db/row/{id}, ' in missing
+    (unknown,) = problems(tmp_path, 'requires = ["databse"]\n')
+    assert "database" in unknown
+    (own,) = problems(tmp_path, f'{DATABASE}[environment]\nDATABASE_URL = "mine"\n')
+    assert "environment.DATABASE_URL: is set by the lab" in own
+
+
+def test_an_application_that_declares_no_routes_answers_none_of_a_database(tmp_path: Path) -> None:
+    found = parse(tmp_path, 'title = "Mine"\n')
+    assert found.unanswered({"/plaintext"}) == frozenset()
+    assert found.unanswered({"/db/row/{id}"}, {"database"}) == {"/db/row/{id}"}

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from gatebench.contract.file import load_contract
+from gatebench.contract.tables import COUNTERS, counter_of
+from gatebench.load.targets import target_of
 from gatebench.registry.workloads import parse_workload
 from gatebench.words.errors import ConfigurationError
 from gatebench.words.model import Workload
+from gatebench.words.paths import ROOT
 
 HEAD = """
 description = "For tests"
@@ -231,3 +235,40 @@ def test_a_query_string_and_an_escaped_path_are_the_routes_own(tmp_path: Path) -
         assert (
             workload(tmp_path, 'model = "closed"\nconnections = [8]', f'path = "{path}"').request.path == path
         )
+
+
+CLOSED = 'model = "closed"\nconnections = [8]'
+
+
+def test_the_arguments_of_a_path_take_turns_and_each_has_its_own_answer(tmp_path: Path) -> None:
+    asked = workload(tmp_path, CLOSED, 'path = "/db/row/{id}"\narguments = 100')
+    assert asked.routes == {"/db/row/{id}"}
+    assert asked.requires == {"database"}
+    target = target_of(asked, asked.levels[0], load_contract(), "127.0.0.1", 1)
+    every = (target, *target.others)
+    assert len({each.path for each in every}) == 100
+    assert every[1].path == "/db/row/7920"
+    assert every[1].answer == b'{"id":7920,"value":4611}'
+
+
+def test_updates_that_are_in_work_together_are_of_different_rows_and_each_changes_its_row() -> None:
+    shipped = parse_workload(ROOT / "loadtests" / "workloads" / "db-update")
+    numbers = shipped.request.arguments
+    rows = [counter_of(number) for number in numbers]
+    assert all(len(set(rows[first : first + COUNTERS])) == COUNTERS for first in (0, COUNTERS))
+    values: dict[int, set[int]] = {}
+    for key, number in zip(rows, numbers, strict=True):
+        values.setdefault(key, set()).add(number)
+    assert {len(each) for each in values.values()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ('path = "/db/row/1"\narguments = 5', "need a path with its argument in braces"),
+        ('path = "/db/row/{id}"\narguments = 1', "request.arguments: 1 is under 2"),
+        ('path = "/db/update/{n}"\narguments = 5', "GET /db/update/{n} is answered with 405"),
+    ],
+)
+def test_arguments_that_cannot_take_turns_are_refused(tmp_path: Path, request_: str, said: str) -> None:
+    assert said in problems(tmp_path, CLOSED, request_)

@@ -18,16 +18,14 @@ from gatebench.machine.cores import Cores
 from gatebench.results.schema import (
     NULL_RESPONDER,
     CeilingMeta,
-    EngineMeta,
-    ImageMeta,
     LevelPlan,
-    LimitsMeta,
     RequestMeta,
     ResponderMeta,
     RunMeta,
     SubjectMeta,
     WorkloadMeta,
 )
+from gatebench.results.surroundings import EngineMeta, ImageMeta, LimitsMeta
 from gatebench.run.describe import describe_run
 from gatebench.runners.base import Readiness
 from gatebench.words.errors import GatebenchError
@@ -186,8 +184,8 @@ def test_a_null_responder_is_described_apart_from_the_subjects_with_the_levels_t
 def test_a_run_says_all_that_the_schema_has() -> None:
     written = described(again=True).to_json()
 
-    of_older_runs = {"ceilings"}
-    assert set(written) == {name.removesuffix("_") for name in RunMeta.model_fields} - of_older_runs
+    of_other_runs = {"ceilings", "database"}  # older ones, and those whose applications need one
+    assert set(written) == {name.removesuffix("_") for name in RunMeta.model_fields} - of_other_runs
     assert set(written["plan"]["levels"][0]) == set(LevelPlan.model_fields) - {"ceiling"}
     assert set(written["responders"][0]) == set(ResponderMeta.model_fields)
     of_subjects = {name.removesuffix("_") for name in SubjectMeta.model_fields}

@@ -1,0 +1,1 @@
+"""The contract's database routes on asyncpg, without a framework."""

@@ -1,0 +1,1 @@
+"""The contract's database routes on psycopg 3, without a framework."""

@@ -1,0 +1,1 @@
+"""The contract's database routes in Flask, on SQLAlchemy's ORM."""

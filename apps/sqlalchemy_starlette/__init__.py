@@ -1,0 +1,1 @@
+"""The contract's database routes in Starlette, on SQLAlchemy's asynchronous ORM."""
