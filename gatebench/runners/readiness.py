@@ -17,6 +17,7 @@ from gatebench.runners.base import Around, Instance
 from gatebench.words.errors import ServerFailure
 from gatebench.words.interface_keys import need
 from gatebench.words.model import Cell, Interface, Request, Workload
+from gatebench.words.text import counted
 
 LOOK_S = 0.3
 IDLE_SHARE = 0.02
@@ -102,10 +103,19 @@ CASE_TIMEOUT_S = 10.0
 
 
 def describe(differences: Sequence[Difference]) -> str:
-    """Every difference from the contract, a line each."""
+    """The differences from the contract, a line each; of several requests with the same, the first."""
+    alike: dict[tuple[str, str], list[Difference]] = {}
+    for each in differences:
+        alike.setdefault((each.aspect, each.got), []).append(each)
     return "\n".join(
-        f"{each.case}: {each.aspect}: expected {each.expected}, got {each.got}" for each in differences
+        _printable(str(first)) + (f" (as for {counted(len(others), 'other request')})" if others else "")
+        for first, *others in alike.values()
     )
+
+
+def _printable(text: str) -> str:
+    """Text on one line: a request may send line feeds."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def scopes_of(cells: Iterable[Cell], contract: Contract) -> dict[str, Scope]:
