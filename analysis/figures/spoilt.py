@@ -141,7 +141,7 @@ def generator_busy(totals: Totals, workload: WorkloadMeta, plan: LevelPlan) -> R
 
 def ceiling(totals: Totals, plan: LevelPlan, server_cores: int, limit: CellResult | None) -> Refusal | None:
     """A figure so near to what the engine itself can do that a part of it is the engine's."""
-    if plan.model != "closed" or _is_the_servers(totals, server_cores):
+    if plan.model != "closed" or is_the_servers(totals, server_cores):
         return None
     if limit is not None and limit.rps is not None:
         highest_per_s, whom = limit.rps.estimate, f"{responder_in_words(limit.server)} in the same rounds"
@@ -160,7 +160,7 @@ def ceiling(totals: Totals, plan: LevelPlan, server_cores: int, limit: CellResul
     return Refusal(CEILING, share, text)
 
 
-def _is_the_servers(totals: Totals, server_cores: int) -> bool:
+def is_the_servers(totals: Totals, server_cores: int) -> bool:
     """Whether the server itself limited its rate: its cores were full, and the engine had time left.
 
     Both are seen in the very slices of the figure, so nothing that another responder does can say more.

@@ -32,7 +32,7 @@ from analysis.figures.results import (
     Noise,
     Summary,
 )
-from analysis.figures.spoilt import left_out_in_words
+from analysis.figures.spoilt import is_the_servers, left_out_in_words
 from analysis.figures.statistics import (
     LOOKING_SIGNIFICANCE,
     MIN_BLOCKS,
@@ -197,6 +197,12 @@ def _cell(
         reasons.append(
             "not-measured: what the engine can do: its calibration was disturbed "
             f"({plan.ceiling.rate_per_s:,.0f} a second), so no figure is refused for being near to it"
+        )
+    full = is_the_servers(added, run.meta.server_cores)
+    if plan.model == "closed" and workload.says_its_answers and not full:
+        reasons.append(
+            "not-measured: what the engine can do: no null responder gives answers that a workload says or "
+            "learns itself, so no figure is refused for being near to it"
         )
     reasons += _notes(data, added, measured, tables.metric)
     if plan.model == "closed" and subject.id not in tables.drifts:

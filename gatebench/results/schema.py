@@ -330,6 +330,11 @@ class WorkloadMeta(Part):
         return (self.request.body_bytes or 0) + (self.request.answer_bytes or 0)
 
     @property
+    def says_its_answers(self) -> bool:
+        """Whether it says or learned an answer itself, which no null responder gives."""
+        return any(each.answer_sha256 for each in (self.request, *self.others))
+
+    @property
     def waits(self) -> bool:
         """Whether its requests wait by design instead of computing."""
         return self.service_s > 0

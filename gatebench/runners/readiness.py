@@ -21,6 +21,7 @@ from gatebench.words.footing import NOT_OBSERVED, OWN, SHARED_OBJECTS, loop_of
 from gatebench.words.interface_keys import need
 from gatebench.words.model import Cell, Expects, Interface, Request, Workload
 from gatebench.words.paths import SERVER_FILE
+from gatebench.words.text import counted
 
 LOOK_S = 0.3
 IDLE_SHARE = 0.02
@@ -106,10 +107,19 @@ CASE_TIMEOUT_S = 10.0
 
 
 def describe(differences: Sequence[Difference]) -> str:
-    """Every difference from the contract, a line each."""
+    """The differences from the contract, a line each; of several requests with the same, the first."""
+    alike: dict[tuple[str, str], list[Difference]] = {}
+    for each in differences:
+        alike.setdefault((each.aspect, each.got), []).append(each)
     return "\n".join(
-        f"{each.case}: {each.aspect}: expected {each.expected}, got {each.got}" for each in differences
+        _printable(str(first)) + (f" (as for {counted(len(others), 'other request')})" if others else "")
+        for first, *others in alike.values()
     )
+
+
+def _printable(text: str) -> str:
+    """Text on one line: a request may send line feeds."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def scopes_of(cells: Iterable[Cell], contract: Contract) -> dict[str, Scope]:

@@ -398,6 +398,24 @@ def test_the_ceiling_is_the_one_that_the_run_measured(tmp_path: Path) -> None:
     assert cell(found, "waitress").lead_status == "ok"
 
 
+def test_that_nothing_shows_the_engines_limit_is_said_of_answers_of_ones_own_and_of_no_others(
+    tmp_path: Path,
+) -> None:
+    unread = [replace(BY_ID["waitress"], measures_cpu=False), BY_ID["uvicorn"]]
+    run = load_run(make_run(tmp_path / "run", QUIET, unread, [KEEP_ALIVE]))
+
+    def told(subject: str) -> bool:
+        reasons = cell(summarize(run), subject).reasons
+        return any(reason.startswith("not-measured: what the engine can do") for reason in reasons)
+
+    assert not told("waitress")
+    (workload,) = run.meta.workloads
+    own = workload.replaced(request=workload.request.replaced(answer_sha256="ab"))
+    run = replace(run, meta=run.meta.replaced(workloads=(own,)))
+    assert told("waitress")
+    assert not told("uvicorn")  # its core was full: it was its own limit
+
+
 def test_a_calibration_that_a_server_surpasses_was_disturbed_and_refuses_nobody(tmp_path: Path) -> None:
     low = replace(KEEP_ALIVE, ceiling_per_s=8_000.0)  # waitress does 5,500, uvicorn 12,000
     run = load_run(make_run(tmp_path / "run", QUIET, [BY_ID["uvicorn"], BY_ID["waitress"]], [low]))

@@ -15,6 +15,8 @@ from gatebench.contract.site import (
     ask_until_right,
     wait_until_accepting,
 )
+from gatebench.contract.verify import Difference
+from gatebench.runners.readiness import describe
 from gatebench.words.errors import ServerFailure
 from gatebench.words.paths import HOST
 from tests.support.contract_server import ContractServer
@@ -159,3 +161,15 @@ def test_a_server_that_says_for_a_moment_that_it_is_starting_gets_ready() -> Non
         with ScriptedServer(proxy) as server:
             wait_until_accepting(HOST, server.port, deadline_s=600, alive=lambda: True)
     assert next(answers, None) is None
+
+
+def test_what_came_of_several_requests_alike_is_told_of_the_first_with_their_number() -> None:
+    found = [
+        Difference(f"GET /{path}", "header content-length", f"'{number}'", "none")
+        for number, path in enumerate(("a", "b", "c"))
+    ]
+    found.append(Difference("POST /echo (text:a\r\n)", "status", "200", "500"))
+    assert describe(found).splitlines() == [
+        "GET /a: header content-length: expected '0', got none (as for 2 other requests)",
+        "POST /echo (text:a  ): status: expected 200, got 500",
+    ]
