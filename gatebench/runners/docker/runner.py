@@ -39,6 +39,8 @@ from gatebench.words.options import Budget
 from gatebench.words.paths import HOST
 
 LOG_TAIL_LINES = 12
+INITS = frozenset({"docker-init", "tini", "catatonit"})
+"""What an engine puts first in a container that is to have an init process; no part of the server."""
 STATUS_MEANINGS = {126: "a command cannot be executed", 127: "a command was not found"}
 SIGNALLED = 128
 """Over it, a status tells the number of the signal that ended the process."""
@@ -170,8 +172,8 @@ class DockerInstance:
         """The container's processes and threads now; what they have mapped cannot be seen from outside."""
         try:
             with engine_errors():
-                listed = self.container.top(ps_args="-eo pid,nlwp")
-            threads = [int(row[1]) for row in listed["Processes"]]
+                listed = self.container.top(ps_args="-eo pid,nlwp,comm")
+            threads = [int(row[1]) for row in listed["Processes"] if row[2] not in INITS]
         except (
             EngineRefusedError,
             IndexError,
