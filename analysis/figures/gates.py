@@ -218,11 +218,13 @@ DATABASE = Gate(
 )
 DATABASE_BUSY = Gate(
     "database-busy",
-    "the cores of the database were over 90 % busy over all slices, and those of the server were not",
+    "the cores of the database were over 90 % busy over all slices, and those of the server were not; a "
+    "finding where most of that was the database itself, which limits",
     0.90,
     "Ask less of the database in each request, or give the machine more cores: the database has those that "
     "neither the servers nor the engine need.",
     "its database was the limit",
+    withholds=_TIMED,
     limits=_TIMED,
 )
 SERVER_IDLE = Gate(

@@ -269,7 +269,8 @@ def _database_busy(totals: Totals, plan: LevelPlan, server_cores: int, database_
 
     Where both are full, the server is the limit as much as it would be alone: its core has no time left for
     another request. What else runs on the database's cores, such as the load engine on a machine of two
-    cores, takes their time as well, so that all of it counts.
+    cores, takes their time as well, so that all of it counts; where that is most of it, the figure is neither
+    the server's nor the database's.
     """
     limit = DATABASE_BUSY.limit
     if plan.model == "idle" or totals.database_share is None:
@@ -278,13 +279,21 @@ def _database_busy(totals: Totals, plan: LevelPlan, server_cores: int, database_
     share = max(own, (totals.database_core_share or 0.0) / database_cores)
     if share <= limit or (totals.cpu_share or 0.0) >= SERVER_IDLE.limit * server_cores:
         return None
+    its_own = own >= share / 2
     cores = "core was" if database_cores == 1 else "cores were"
+    whose = "the database's" if its_own else "that of whatever else had the database's time"
     text = (
         f"the database's {cores} busy for {share:.0%} of the time (limit {limit:.0%}), {own:.0%} with the "
         f"database itself, and the server used {(totals.cpu_share or 0.0) / server_cores:.0%} of its own: "
-        "the figure is the database's and not the server's."
+        f"the figure is {whose} and not the server's."
     )
-    return Refusal(DATABASE_BUSY, share, text)
+    step = (
+        ""
+        if its_own
+        else "Keep other programs off that core, or take a machine of more cores: on two, the database "
+        "shares one with the load engine."
+    )
+    return Refusal(DATABASE_BUSY, share, text, step, finding=its_own)
 
 
 def _server_idle(

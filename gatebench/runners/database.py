@@ -22,7 +22,8 @@ SETTINGS: dict[str, str] = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    "max_wal_size": "1GB",
+    "max_wal_size": "128MB",
+    "min_wal_size": "32MB",
     # One query has one process, so that the time of a query is that of a core.
     "jit": "off",
     "max_parallel_workers_per_gather": "0",

@@ -12,7 +12,7 @@ import pytest
 
 from gatebench.contract.file import load_contract
 from gatebench.machine.kernel import fresh_port, is_free
-from gatebench.runners.docker.backend import ROUTES, configuration
+from gatebench.runners.docker.responders import ROUTES, configuration
 from gatebench.words.paths import HOST
 from tests.support.lab import let_others_pass, wait_until
 

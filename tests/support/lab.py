@@ -38,6 +38,7 @@ OF_THE_MACHINE = frozenset(
         *("steal", "shared-core"),  # somebody else had a core
         *("generator-busy", "ceiling", "send-lag"),  # the engine or its core was held up
         *("server-idle", "uneven", "rate-missed", "unsteady"),  # so was the server, for a part of a slice
+        "database-busy",  # or the database, which then is the slower of the two
     }
 )
 """What others who use the machine can do to any cell of any server, and to other ones in each run.

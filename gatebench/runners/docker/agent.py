@@ -161,6 +161,7 @@ class Agent:
         found = self._cgroup(message["container"])
         usage = cgroup.Usage() if found is None else found.usage()
         core = core_time(message["server_cores"], CGROUPS)
+        aside = core_time(message["aside"], CGROUPS) if message["aside"] else None
         neighbours = {each: self._cgroup(each) for each in message["neighbours"]}
         used_s = {each: group.cpu_s() for each, group in neighbours.items() if group is not None}
         return {
@@ -168,6 +169,7 @@ class Agent:
             "listen_drops": listen_drops(),
             "steal_s": steal_s(message["cores"]),
             "core": None if core is None else asdict(core),
+            "aside": None if aside is None else asdict(aside),
             "used_s": {each: seconds for each, seconds in used_s.items() if seconds is not None},
         }
 

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from docker.models.containers import Container
-
-from gatebench.contract.file import load_contract
-from gatebench.contract.rules import Contract
-from gatebench.contract.site import Check
 from gatebench.load.backend import Circumstances, Ground, Responder
 from gatebench.load.process import LOCUST_PORT, LoadError, LoadProcess, MasterOptions
-from gatebench.load.responders import OWN_COMMAND, responder_subject
 from gatebench.machine.cores import Cores, available_cores, divide_evenly
-from gatebench.results.schema import NULL_RESPONDER
-from gatebench.results.surroundings import LimitsMeta
+from gatebench.results.surroundings import DatabaseMeta, LimitsMeta
 from gatebench.runners.base import Readiness
+from gatebench.runners.database import max_connections
+from gatebench.runners.docker.database import start_database
 from gatebench.runners.docker.engine import (
     ContainerOwner,
     Engine,
     EngineError,
-    EngineRefusedError,
     compose_command,
-    engine_errors,
 )
 from gatebench.runners.docker.images import BuildError, Image, Images
+from gatebench.runners.docker.responders import answers, nginx_responder, own_responder, responders
 from gatebench.runners.docker.runner import EVERYWHERE, Batch, DockerRunner, Network
 from gatebench.runners.docker.services import (
-    FILES_VARIABLE,
-    LAUNCHER,
     SOURCES,
-    WORK,
     Project,
     Service,
     memory_limit_mib,
@@ -45,7 +35,6 @@ from gatebench.runners.docker.services import (
     workload_folder,
 )
 from gatebench.runners.docker.site import ContainerSite
-from gatebench.runners.readiness import READY_STEP_S, READY_TIMEOUT_S
 from gatebench.words.errors import GatebenchError
 from gatebench.words.model import Application, Server, Subject, Workload
 from gatebench.words.options import DEFAULT as DEFAULT_SERVERS
@@ -54,155 +43,6 @@ from gatebench.words.paths import HOST, ROOT
 from gatebench.words.text import counted
 from loadtests.engine.protocol import Target
 
-ROUTES = ("/", "/plaintext", "/json")
-"""Small fixed answers, which nginx makes in memory."""
-
-_CONFIGURATION = """\
-worker_processes 1;
-pid /scratch/nginx.pid;
-error_log stderr error;
-events {
-    worker_connections 16384;
-    multi_accept on;
-}
-http {
-    access_log off;
-    client_body_temp_path /scratch/body;
-    proxy_temp_path /scratch/proxy;
-    fastcgi_temp_path /scratch/fastcgi;
-    uwsgi_temp_path /scratch/uwsgi;
-    scgi_temp_path /scratch/scgi;
-    keepalive_timeout 600s;
-    keepalive_requests 2000000000;
-    tcp_nodelay on;
-    server {
-        listen %s backlog=4096;
-%s
-    }
-}
-"""
-_LOCATION = """\
-        location = %s {
-            default_type %s;
-            return 200 '%s';
-        }"""
-
-
-def answers(target: Target) -> bool:
-    """Whether nginx gives what the target expects."""
-    return target.transport != "websocket" and target.method == "GET" and target.path in ROUTES
-
-
-def configuration(host: str, port: int | str, contract: Contract) -> str:
-    """The text of nginx.conf, for the working folder /scratch.
-
-    Args:
-        host: address to listen at.
-        port: where it listens; both may be placeholders.
-        contract: whose bytes the answers have.
-    """
-    locations = []
-    for route in ROUTES:
-        answer = contract.expect("GET", route)
-        text = answer.body.decode()
-        if "'" in text or "$" in text or "\\" in text:
-            raise ValueError(f"{route}: nginx would take a part of its body for a variable or a quote")
-        locations.append(_LOCATION % (route, dict(answer.headers)["content-type"], text))
-    return _CONFIGURATION % (f"{host}:{port}", "\n".join(locations))
-
-
-def own_responder() -> Subject:
-    """The lab's own null responder, as a subject."""
-    return responder_subject(NULL_RESPONDER, ("python", *OWN_COMMAND))
-
-
-def nginx_responder() -> Subject:
-    """Nginx as a null responder, as a subject."""
-    files = {"nginx.conf": configuration("{host}", "{port}", load_contract())}
-    return responder_subject("nginx", ("nginx", "-c", "{work}/nginx.conf", "-g", "daemon off;"), files)
-
-
-@dataclass(frozen=True, slots=True)
-class ResponderContainer:
-    """A null responder in a container."""
-
-    name: str
-    host: str
-    port: int
-    container: Container
-    site: ContainerSite
-
-    def cpu_s(self) -> float | None:
-        """CPU seconds that it has used, None where that cannot be read."""
-        return self.site.see(str(self.container.id), ()).usage.cpu_s
-
-
-@contextmanager
-def responders(
-    runner: DockerRunner, image: Image, core: int, logs: Path
-) -> Iterator[Callable[[Target], Responder]]:
-    """Runs both; the answer tells which of them answers a target. They end with the block.
-
-    Args:
-        runner: which starts them.
-        image: the load generator's, which holds both.
-        core: of the servers' machine, on which both run; each has one loop, as the engine has.
-        logs: folder for their Compose files.
-
-    Raises:
-        GatebenchError: one of them did not get ready; with its last lines.
-    """
-    host, (own_port, nginx_port) = runner.listen_host, runner.ports(2)
-    files = {"nginx.conf": configuration(host, nginx_port, load_contract())}
-    own_service = Service(
-        name=NULL_RESPONDER.replace(" ", "-"),
-        image=image.name,
-        command=("python", "-m", "loadtests.null_server", "--host", host, "--port", str(own_port)),
-        cpuset=str(core),
-    )
-    nginx_service = Service(
-        name="nginx",
-        image=image.name,
-        command=(*LAUNCHER, "nginx", "-c", f"{WORK}/nginx.conf", "-g", "daemon off;"),
-        environment={FILES_VARIABLE: json.dumps(files)},
-        cpuset=str(core),
-    )
-    with ExitStack() as undo:
-
-        def start(service: Service, port: int) -> Responder:
-            container, batch = runner.run_service(service, logs)
-            undo.callback(runner.remove, batch)
-            return _when_ready(service.name, container, runner, port)
-
-        own, nginx = start(own_service, own_port), start(nginx_service, nginx_port)
-        yield lambda target: nginx if answers(target) else own
-
-
-def _when_ready(name: str, container: Container, runner: DockerRunner, port: int) -> ResponderContainer:
-    """A null responder that answers.
-
-    Raises:
-        GatebenchError: it does not; with its last lines.
-    """
-    host, port = runner.address(container, port)
-    check = Check(host, port, "wsgi", frozenset())
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while (last := runner.site.ready([check], READY_STEP_S)[0].text) and time.monotonic() < deadline:
-        with engine_errors():
-            container.reload()
-        if container.status != "running":
-            break
-    if last:
-        said = ""
-        with suppress(EngineRefusedError), engine_errors():  # it was removed
-            said = container.logs(tail=8).decode(errors="replace")
-        raise GatebenchError(
-            f"{name}, which the load engine is held against, did not get ready: {last}\n{said}"
-        )
-    return ResponderContainer(name.replace("-", " "), host, port, container, runner.site)
-
-
-_NO_DATABASE = "a database is set up for local processes only so far: --runner process"
 IMAGES = ROOT / ".gatebench" / "images"
 LOAD_MEMORY_MIB = 4096
 """Thousands of connections and exact histograms; the servers' own limit is `compose.MEMORY_MIB`."""
@@ -266,6 +106,8 @@ class DockerBackend:
         self._servers: dict[str, Image] = {}
         self._prepared: _Prepared | None = None
         self._runner: DockerRunner | None = None
+        self._database: Image | BuildError | None = None
+        self._requiring = 0
         left = engine.remove_left_over()
         if left:
             what = counted(left, "container or network", "containers and networks")
@@ -306,12 +148,15 @@ class DockerBackend:
         self._servers = {name: image for name, image in made.items() if isinstance(image, Image)}
         # The load generator's image has the null responders, too.
         self._servers |= {each.server.name: load for each in (own_responder(), nginx_responder())}
-        return {
-            subject.id: Readiness(_NO_DATABASE, {})
-            if subject.application.requires
-            else _readiness(made[subject.environment])
-            for subject in subjects
-        }
+        readiness = {subject.id: _readiness(made[subject.environment]) for subject in subjects}
+        requiring = [each.id for each in subjects if each.application.requires]
+        if not requiring:
+            return readiness
+        self._requiring = len(requiring)
+        self._database = self._images.of_database(load)
+        if isinstance(self._database, BuildError):
+            readiness |= dict.fromkeys(requiring, Readiness(str(self._database), {}))
+        return readiness
 
     @contextmanager
     def open(self, logs: Path, options: LoadOptions) -> Iterator[Ground]:
@@ -355,7 +200,21 @@ class DockerBackend:
                 host=self._setting.host,
                 open_files=self._ready.machine["open_files"],
             )
+            self._open_database(self._runner, logs)
             yield Ground(self._runner, site, load)
+
+    def _open_database(self, runner: DockerRunner, logs: Path) -> None:
+        """Starts the database where applications require one; it ends with all that has the lab's label."""
+        if not isinstance(self._database, Image):
+            return
+        self._report("starting a PostgreSQL of the run's own")
+        connections = max_connections(self._requiring + 1, self.budget.workers)  # one more for a twin
+        try:
+            runner.database = start_database(
+                runner, self._database, cores=self.cores.lab, connections=connections, logs=logs
+            )
+        except GatebenchError as error:
+            runner.no_database = str(error)
 
     @contextmanager
     def responders(self, logs: Path) -> Iterator[Callable[[Target], Responder]]:
@@ -371,7 +230,9 @@ class DockerBackend:
 
     def describe(self) -> Mapping[str, Any]:
         """The engine, its machine, the network and the limits."""
+        database = None if self._runner is None else self._runner.database
         return {
+            **({} if database is None else {"database": DatabaseMeta(**asdict(database.facts))}),
             "machine": {
                 **self._ready.machine["machine"],
                 "distribution": self._engine.info.get("OperatingSystem"),

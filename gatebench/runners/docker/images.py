@@ -18,7 +18,13 @@ from gatebench.results.record import write_atomically
 from gatebench.results.surroundings import ImageMeta
 from gatebench.runners.docker.engine import ContainerOwner, Engine, EngineRefusedError
 from gatebench.runners.docker.services import Build, Project, Service, render
-from gatebench.runners.docker.staging import Staged, stage_loadgen, stage_pair, stage_server
+from gatebench.runners.docker.staging import (
+    Staged,
+    stage_database,
+    stage_loadgen,
+    stage_pair,
+    stage_server,
+)
 from gatebench.words.errors import ConfigurationError, GatebenchError
 from gatebench.words.model import Application, Server, Workload
 
@@ -199,6 +205,14 @@ class Images:
             ConfigurationError: a workload's folder cannot be put into it.
         """
         return self._image("loadgen", stage_loadgen(workloads, self._scratch / "context-loadgen"))
+
+    def of_database(self, load: Image) -> Image | BuildError:
+        """The database's image, on the load generator's; or why there is none."""
+        staged = stage_database(load.name, self._scratch / "context-database")
+        try:
+            return self._image("database", staged, on=load)
+        except BuildError as error:
+            return error
 
     def _image(self, name: str, staged: Staged, *, on: Image | None = None) -> Image:
         """The image of a context, built where it is missing; `on` is that of the lab which it builds on."""

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from docker.models.containers import Container
 from gatebench.machine.cgroup import usage_of
 from gatebench.machine.processes import Composition, Owner
 from gatebench.runners.base import Around, Counters, Instance, Launch, Memory
+from gatebench.runners.docker.database import ContainerDatabase
 from gatebench.runners.docker.engine import (
     ContainerOwner,
     Engine,
@@ -35,12 +36,14 @@ from gatebench.runners.docker.services import (
 )
 from gatebench.runners.docker.site import ContainerSite
 from gatebench.words.errors import GatebenchError, ServerFailure
+from gatebench.words.model import DATABASE_VARIABLE
 from gatebench.words.options import Budget
 from gatebench.words.paths import HOST
 
 LOG_TAIL_LINES = 12
 INITS = frozenset({"docker-init", "tini", "catatonit"})
 """What an engine puts first in a container that is to have an init process; no part of the server."""
+PREPARE_TIMEOUT_S = 300.0
 STATUS_MEANINGS = {126: "a command cannot be executed", 127: "a command was not found"}
 SIGNALLED = 128
 """Over it, a status tells the number of the signal that ended the process."""
@@ -74,6 +77,7 @@ class DockerInstance:
         open_files: int | None,
     ) -> None:
         self.subject = launch.subject
+        self.database: ContainerDatabase | None = None
         self.log = launch.log
         self.host, self.port = address
         self.workers = budget.workers
@@ -118,12 +122,12 @@ class DockerInstance:
         return ""
 
     def database_fault(self) -> str:
-        """Empty: no container has a database."""
-        return ""
+        """Empty while the database that its application needs runs, or where it needs none."""
+        return "" if self.database is None else self.database.fault()
 
     def complaints(self) -> tuple[str, ...]:
-        """None, for the same reason."""
-        return ()
+        """Why that database refused connections since anybody's last look."""
+        return () if self.database is None else self.database.complaints()
 
     def _told_by_engine(self) -> str:
         try:
@@ -147,7 +151,9 @@ class DockerInstance:
             for each in around.neighbours
             if isinstance(each, DockerInstance)
         }
-        seen = self._site.see(str(self.container.id), around.measured, around.server, list(neighbours))
+        asked = [*neighbours, *([] if self.database is None else [self.database.id])]
+        aside = () if self.database is None else self.database.cores
+        seen = self._site.see(str(self.container.id), around.measured, around.server, asked, aside)
         usage = seen.usage
         if usage.oom_kills:
             self._missing = self._killed_for_memory
@@ -161,7 +167,9 @@ class DockerInstance:
             seen.listen_drops if self._on_loopback else None,
             seen.steal_s,
             seen.core,
-            {neighbours[container]: used_s for container, used_s in seen.used_s.items()},
+            {neighbours[each]: used_s for each, used_s in seen.used_s.items() if each in neighbours},
+            database_s=None if self.database is None else seen.used_s.get(self.database.id),
+            database_core=seen.aside,
         )
 
     def processes(self) -> tuple[int, ...]:
@@ -262,6 +270,8 @@ class DockerRunner:
         network_name: of the bridge, where there is one.
         host: the address that servers listen at in the host's network.
         open_files: how many files a container may have open, None where that is not known.
+        database: that of the applications which require one.
+        no_database: why there is none.
     """
 
     engine: Engine
@@ -273,10 +283,58 @@ class DockerRunner:
     network_name: str = ""
     host: str = HOST
     open_files: int | None = None
+    database: ContainerDatabase | None = None
+    no_database: str = ""
+    _prepared: dict[tuple[str, str], str] = field(default_factory=dict)
     _batches: itertools.count[int] = field(default_factory=itertools.count)
 
     def start(self, launches: Sequence[Launch]) -> list[Instance | ServerFailure]:
         """Starts servers, each on a fresh port, and returns at once: for each the server, or why not."""
+        reasons = [self._why_not(launch) for launch in launches]
+        started = iter(self._start([each for each, why in zip(launches, reasons, strict=True) if not why]))
+        return [why or next(started) for why in reasons]
+
+    def _why_not(self, launch: Launch) -> ServerFailure | None:
+        """Why a server cannot be started: its database, or its preparation; None where it can."""
+        application = launch.subject.application
+        if application.requires:
+            if self.database is None:
+                return ServerFailure("start", self.no_database)
+            if fault := self.database.fault():
+                return ServerFailure("database", fault)
+        if not application.prepare:
+            return None
+        key = (launch.subject.environment, application.name)
+        if key not in self._prepared:
+            self._prepared[key] = self._prepare(launch)
+        return ServerFailure("start", self._prepared[key]) if self._prepared[key] else None
+
+    def _prepare(self, launch: Launch) -> str:
+        """Runs an application's preparation in a container of its image: why it failed, or nothing."""
+        application = launch.subject.application
+        shown = " ".join(application.prepare)
+        service = replace(
+            self._service(launch, 0),
+            name=f"prepare-{service_name(launch.subject.id)}",
+            command=application.prepare,
+        )
+        try:
+            container, batch = self.run_service(service, launch.log.parent)
+        except GatebenchError as error:
+            return f"its preparation (`{shown}`) cannot be run: {error}"
+        try:
+            with engine_errors():
+                status = int(container.wait(timeout=PREPARE_TIMEOUT_S)["StatusCode"])
+                said = container.logs().decode(errors="replace")
+        except (EngineRefusedError, OSError) as error:
+            return f"its preparation (`{shown}`) did not end within {PREPARE_TIMEOUT_S:g} s: {error}"
+        finally:
+            self.remove(batch)
+        if not status:
+            return ""
+        return f"its preparation (`{shown}`) failed with status {status}:\n{last_lines(said)}"
+
+    def _start(self, launches: Sequence[Launch]) -> list[Instance | ServerFailure]:
         if not launches:
             return []
         ports = self.ports(len(launches))
@@ -356,8 +414,13 @@ class DockerRunner:
             host=self.listen_host,
             port=str(port),
             budget=self.budget,
-            environment={"PYTHONHASHSEED": str(launch.hash_seed)},
+            environment={"PYTHONHASHSEED": str(launch.hash_seed), **self._of_database(launch)},
         )
+
+    def _of_database(self, launch: Launch) -> dict[str, str]:
+        if self.database is None or not launch.subject.application.requires:
+            return {}
+        return {DATABASE_VARIABLE: self.database.url}
 
     def _write(self, logs: Path, services: Sequence[Service]) -> Batch:
         number = next(self._batches)
@@ -407,7 +470,7 @@ class DockerRunner:
             address = self.address(container, port)
         except EngineRefusedError as error:
             return _unstarted(str(error))
-        return DockerInstance(
+        instance = DockerInstance(
             launch,
             container,
             batch,
@@ -417,6 +480,8 @@ class DockerRunner:
             on_loopback=self.network == "host",
             open_files=self.open_files,
         )
+        instance.database = self.database if launch.subject.application.requires else None
+        return instance
 
 
 def _unstarted(said: str) -> ServerFailure:

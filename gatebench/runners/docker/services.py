@@ -26,6 +26,7 @@ WORK = "/scratch"
 TEMPORARY = "/tmp"  # noqa: S108 - the container's own
 MEMORY_MIB = 1024
 PIDS = 1024
+SCRATCH_MIB = 128
 STOP_GRACE_S = 3
 
 _Value: TypeAlias = "str | int | bool | Sequence[str] | Mapping[str, _Value]"
@@ -70,6 +71,7 @@ class Service:
         volumes: in Compose's short form, `/sys/fs/cgroup:/cgroup:ro`.
         memory_mib: at most so much memory, swap included.
         pids: at most so many processes and threads.
+        scratch_mib: how much its working folder holds, which is memory.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Service:
     volumes: tuple[str, ...] = ()
     memory_mib: int = MEMORY_MIB
     pids: int = PIDS
+    scratch_mib: int = SCRATCH_MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,6 @@ def _hardening(project: Project) -> dict[str, _Value]:
     network: dict[str, _Value] = (
         {"network_mode": "host"} if project.network == "host" else {"networks": ["lab"]}
     )
-    uid, gid = USER.split(":")
     return {
         "user": USER,
         "read_only": True,
@@ -169,7 +171,7 @@ def _hardening(project: Project) -> dict[str, _Value]:
         **_memory(MEMORY_MIB),
         "pids_limit": PIDS,
         # mod_wsgi-express writes a script into its working folder, and runs it.
-        "tmpfs": [f"{WORK}:uid={uid},gid={gid},mode=0755,size=128m,exec", f"{TEMPORARY}:mode=1777,size=64m"],
+        "tmpfs": _folders(SCRATCH_MIB),
         **network,
         # The first process of a container never gets a signal for which it has no handler.
         "init": True,
@@ -182,6 +184,15 @@ def _hardening(project: Project) -> dict[str, _Value]:
         },
         "labels": {OWNER_LABEL: project.owner},
     }
+
+
+def _folders(scratch_mib: int) -> list[str]:
+    """The folders that can be written, which are memory."""
+    uid, gid = USER.split(":")
+    return [
+        f"{WORK}:uid={uid},gid={gid},mode=0755,size={scratch_mib}m,exec",
+        f"{TEMPORARY}:mode=1777,size=64m",
+    ]
 
 
 def _memory(mib: int) -> dict[str, _Value]:
@@ -211,6 +222,8 @@ def _service(service: Service) -> dict[str, _Value]:
         entries |= _memory(service.memory_mib)
     if service.pids != PIDS:
         entries["pids_limit"] = service.pids
+    if service.scratch_mib != SCRATCH_MIB:
+        entries["tmpfs"] = _folders(service.scratch_mib)
     if service.interactive:
         entries["stdin_open"] = True
         entries["logging"] = {"driver": "none"}

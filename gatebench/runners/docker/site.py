@@ -24,6 +24,7 @@ class Seen:
     Attributes:
         core: how long tasks have run on the servers' cores.
         used_s: container → its CPU seconds, of the others that were asked for.
+        aside: how long tasks have run on other cores that were asked for.
     """
 
     usage: Usage
@@ -31,6 +32,7 @@ class Seen:
     steal_s: float | None
     core: CoreTime | None = None
     used_s: Mapping[str, float] = field(default_factory=dict)
+    aside: CoreTime | None = None
 
 
 class ContainerSite:
@@ -88,23 +90,34 @@ class ContainerSite:
         measured: Sequence[int] = (),
         server: Sequence[int] = (),
         neighbours: Sequence[str] = (),
+        aside: Sequence[int] = (),
     ) -> Seen:
-        """A container's use of CPU and memory, and what is around it (`Around`), now."""
+        """A container's use of CPU and memory, and what is around it (`Around`), now.
+
+        Args:
+            container: its ID.
+            measured: cores, as in `Around`.
+            server: cores, as in `Around`.
+            neighbours: IDs of other containers.
+            aside: more cores, of a database.
+        """
         message = {
             "op": "site.usage",
             "container": container,
             "cores": list(measured),
             "server_cores": list(server),
             "neighbours": list(neighbours),
+            "aside": list(aside),
         }
         reply = self._load.ask(message)
-        core = reply["core"]
+        core, beside = reply["core"], reply["aside"]
         return Seen(
             Usage(**reply["usage"]),
             reply["listen_drops"],
             reply["steal_s"],
             None if core is None else CoreTime(**core),
             reply["used_s"],
+            None if beside is None else CoreTime(**beside),
         )
 
     def port_use(self, host: str, port: int) -> float | None:

@@ -36,6 +36,14 @@ _OF_THE_LAB = (
     "gatebench/runners/docker/agent.py",
 )
 """What of the lab the load generator's image runs; a change of anything else builds no new one."""
+_DATABASE = "database.Dockerfile"
+_OF_THE_DATABASE = (
+    "gatebench/runners/database.py",
+    "gatebench/runners/process/__init__.py",
+    "gatebench/runners/process/postgres.py",
+    "gatebench/runners/docker/cluster.py",
+)
+"""What its image has of the lab beside what it is built on."""
 _EDITABLE = re.compile(r"^\s*(?:-e|--editable)[\s=]+([^\s\[#]+)", re.MULTILINE)
 
 
@@ -135,6 +143,20 @@ def stage_loadgen(workloads: Sequence[Workload], folder: Path) -> Staged:
         if workload.locustfile is not None and not _is_shipped_workload(workload):
             files.add_tree(workload.folder, f"{_OWN_WORKLOADS}/{workload.name}")
     return files.write(folder, f"loadtests/{_DOCKERFILE}", {})
+
+
+def stage_database(base: str, folder: Path) -> Staged:
+    """The context of the database's image, in the empty `folder`.
+
+    Args:
+        base: name of the load generator's image.
+        folder: of the context.
+    """
+    files = _Files()
+    files.add_file(ROOT / "loadtests" / _DATABASE, _DATABASE)
+    for name in _OF_THE_DATABASE:
+        files.add_file(ROOT / name, name)
+    return files.write(folder, _DATABASE, {"BASE": base})
 
 
 def _add_application(files: _Files, application: Application) -> None:

@@ -61,6 +61,20 @@ class _Account:
         return {"user": self.user, "group": self.group, "extra_groups": []}
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a database is to listen, and with which password."""
+
+    host: str
+    port: int
+    password: str
+
+
+def new_password() -> str:
+    """One that nobody has had before; letters and digits alone, since it stands in a URL."""
+    return secrets.token_hex(24)
+
+
 class Postgres:
     """A cluster that runs.
 
@@ -103,11 +117,15 @@ class Postgres:
 
     def complaints(self) -> tuple[str, ...]:
         """Why it refused connections since the last look, each once, with what helps."""
+        return complaints_in(self.said())
+
+    def said(self) -> str:
+        """What it has written since the last look."""
         with self._log.open("rb") as file:
             file.seek(self._read)
             said = file.read()
         self._read += len(said)
-        return complaints_in(said.decode(errors="replace"))
+        return said.decode(errors="replace")
 
     def stop(self) -> None:
         """Ends it at once."""
@@ -139,6 +157,7 @@ def start_postgres(
     connections: int,
     report: Callable[[str], None],
     taken: set[int],
+    place: Place | None = None,
 ) -> Postgres:
     """Makes a cluster, starts it and fills the contract's tables.
 
@@ -149,6 +168,7 @@ def start_postgres(
         connections: how many it accepts.
         report: gets a line of progress.
         taken: ports that are not to be used; its own is added.
+        place: where it listens, and its password; loopback, a free port and a new one where nobody says.
 
     Raises:
         ServerFailure: it is not installed, or cannot be made, started or filled; with what helps.
@@ -161,7 +181,7 @@ def start_postgres(
     if account.user is not None and account.group is not None:
         os.chown(folder, account.user, account.group)
     report("starting a PostgreSQL of the run's own")
-    password = secrets.token_hex(24)
+    host, password = (HOST, new_password()) if place is None else (place.host, place.password)
     step = _Steps(programs, folder, account, cores, owner)
     try:
         secret = folder / "password"
@@ -177,7 +197,10 @@ def start_postgres(
         *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
     )
     secret.unlink()
-    process, port, log = _serve(step, data, connections, taken)
+    if host != HOST:
+        with (data / "pg_hba.conf").open("a", encoding="ascii") as rules:
+            rules.write("host all all all scram-sha-256\n")
+    process, port, log = _serve(step, data, connections, taken, place)
     address = ("--host", HOST, "--port", str(port), "--username", USER, "--dbname", "postgres")
     text = f"CREATE DATABASE {NAME};\n\\connect {NAME}\n" + "".join(f"{each};\n" for each in statements())
     try:
@@ -250,11 +273,11 @@ class _Steps:
             raise ServerFailure("start", f"{name} failed: {explain(done.stdout + done.stderr)}")
         return str(done.stdout)
 
-    def serve(self, data: Path, port: int, connections: int, log: Path) -> subprocess.Popen[bytes]:
+    def serve(self, data: Path, host: str, port: int, connections: int, log: Path) -> subprocess.Popen[bytes]:
         """Starts the cluster and returns at once."""
         settings = {
             **SETTINGS,
-            "listen_addresses": HOST,
+            "listen_addresses": host,
             "port": str(port),
             "unix_socket_directories": "",
             "max_connections": str(connections),
@@ -276,13 +299,14 @@ class _Steps:
 
 
 def _serve(
-    step: _Steps, data: Path, connections: int, taken: set[int]
+    step: _Steps, data: Path, connections: int, taken: set[int], place: Place | None
 ) -> tuple[subprocess.Popen[bytes], int, Path]:
     """Starts the cluster on a free port, or on another where somebody was quicker: process, port and log."""
     last = ""
     for attempt in range(PORT_ATTEMPTS):
-        port, log = fresh_port(HOST, taken), step.folder / f"log-{attempt}"
-        process = step.serve(data, port, connections, log)
+        host, port = (HOST, fresh_port(HOST, taken)) if place is None else (place.host, place.port)
+        log = step.folder / f"log-{attempt}"
+        process = step.serve(data, host, port, connections, log)
         end_s = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < end_s:
             if _is_ready(data):
@@ -290,7 +314,7 @@ def _serve(
             time.sleep(POLL_S)
         _end(process)
         last = _text(log)
-        if "could not bind" not in last:
+        if "could not bind" not in last or place is not None:
             break
     raise ServerFailure("start", f"postgres did not start: {explain(last)}")
 

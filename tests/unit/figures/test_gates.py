@@ -471,7 +471,12 @@ def test_a_full_database_beside_a_server_that_is_not_full_is_the_limit_in_place_
 
 def test_a_database_that_shares_its_core_is_the_limit_once_the_core_is_full() -> None:
     shared = replace(HONEST, cpu_share=0.6, database_share=0.5, database_core_share=0.95)
-    assert codes(shared) == ["database-busy"]
+    (refusal,) = refusals(shared, WORKLOAD, PLAN, 1)
+    assert (refusal.gate.code, refusal.finding) == ("database-busy", True)
+    (taken,) = refusals(replace(shared, database_share=0.2), WORKLOAD, PLAN, 1)
+    assert taken.withholds == ("rps", "latency_us")
+    assert "the figure is that of whatever else had the database's time" in taken.reason
+    assert "Keep other programs off that core" in taken.reason
     assert codes(replace(shared, database_core_share=None)) == ["server-idle"]
 
 

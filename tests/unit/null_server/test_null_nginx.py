@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gatebench.contract.file import CONTRACT_FILE, load_contract
-from gatebench.runners.docker.backend import (
+from gatebench.runners.docker.responders import (
     ROUTES,
     answers,
     configuration,
