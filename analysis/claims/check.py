@@ -66,6 +66,9 @@ def _concerns(claim: Claim, meta: RunMeta) -> bool:
     for condition in claim.conditions:
         if isinstance(condition, ApplicationRatioCondition):
             concerned = {condition.left, condition.right} <= applications
+        elif isinstance(condition, RatioCondition):
+            named = {side.partition("+")[2] for side in (condition.left, condition.right)}
+            concerned = named - {""} <= applications
         elif isinstance(condition, FigureCondition) and condition.subjects:
             concerned = any(matches(each, subjects, whole_servers=True) for each in condition.subjects)
         else:
