@@ -50,8 +50,8 @@ PALETTE = (
 _TONES = (0.13, 0.19, 0.27, 0.36, 0.46)
 
 # The salts are chosen so that the colors of this repository's subjects lie as far apart as they can, for
-# readers with full color vision and without red or green, which tests hold. A new server needs no entry
-# here; one that collides can set `color` in its server.toml.
+# readers with full color vision and without red or green, which tests hold, of those that a run has which
+# names none. A new server needs no entry here; one that collides can set `color` in its server.toml.
 _HUE_SALT = b"hue 77597"
 _TONE_SALT = b"tone 28616"
 

@@ -48,7 +48,9 @@ SHIPPED = [
     (server.name, variant.name)
     for server in (parse_server(folder) for folder in sorted(SERVERS.iterdir()) if folder.is_dir())
     for variant in server.variants
+    if variant.selected
 ]
+"""What a run that names no servers has. Other variants keep to their server's hue; labels tell them apart."""
 
 
 def seen(paint: str, vision: str) -> Matrix:

@@ -75,10 +75,18 @@ def every_chart(view: View) -> Iterator[Chart]:
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> View:
     """A run that has every kind of chart, with an overloaded and an invalid subject in it."""
-    slow = replace(UVICORN, id="slow", server="slow", rates={**UVICORN.rates, "steady": 500.0})
+    fast = replace(UVICORN, observed={"loop": "uvloop"})
+    slow = replace(fast, id="slow", server="slow", rates={**UVICORN.rates, "steady": 500.0})
     idle = replace(UVICORN, id="idle", server="idle", cpu_share={"keep-alive": 0.5})
     framed = replace(UVICORN, id="uvicorn+flask", app="flask", rates={"keep-alive": 3_000.0})
-    return run_view(tmp_path_factory.mktemp("mixed"), [UVICORN, slow, idle, framed], LOADS, FEW)
+    usual = replace(
+        UVICORN,
+        id="uvicorn-asyncio",
+        variant="asyncio",
+        rates={"keep-alive": 9_000.0},
+        observed={"loop": "asyncio"},
+    )
+    return run_view(tmp_path_factory.mktemp("mixed"), [fast, usual, slow, idle, framed], LOADS, FEW)
 
 
 @pytest.fixture(scope="module")

@@ -128,12 +128,16 @@ def test_a_file_that_is_not_there_is_not_linked_to(tmp_path: Path) -> None:
 
 
 def test_the_overview_says_of_a_limited_figure_what_limits_it(html: str) -> None:
-    found = rows(section(html, "overview"))
+    found = {subject: fields[1:] for subject, fields in rows(section(html, "overview")).items()}
 
     assert found["uwsgi-http11"][0].endswith(" limited: reuse")
     assert found["gunicorn-sync"] == ["unsupported", "unsupported", "failed: died"]
     assert [place.split()[-1] for place in found["granian-wsgi"]] == ["1", "1", "1"]
     assert section(html, "overview").count('class="leads"') == 3
+
+
+def test_the_overview_says_of_what_nobody_looked_at_that_it_was_not_observed(html: str) -> None:
+    assert {fields[0] for fields in rows(section(html, "overview")).values()} == {"not observed"}
 
 
 def test_levels_of_a_workload_stand_together_with_a_table_for_their_charts(html: str) -> None:
