@@ -125,6 +125,10 @@ class Wanted:
         return self.server.pinned and (self.application is None or self.application.pinned)
 
 
+class InterruptedInstallError(InstallError):
+    """Somebody ended the lab, and the installation with it."""
+
+
 def install(wanted: Wanted, folder: Path) -> None:
     """Makes an environment at `folder`, where nothing is yet.
 
@@ -145,11 +149,32 @@ def install(wanted: Wanted, folder: Path) -> None:
     if wanted.application is not None:
         requirements = folder / "requirements.txt"
         requirements.write_bytes(wanted.requirements)
-    _run(
-        (uv, "pip", "install", "--python", str(python), *pinned, "--requirements", str(requirements)),
-        server.folder,
-        variables,
-    )
+    command = (uv, "pip", "install", "--python", str(python))
+    everything = (*command, *pinned, "--requirements", str(requirements))
+    if wanted.pinned and _has_installed((*everything, "--offline"), server.folder, variables):
+        return
+    if server.pinned and not wanted.pinned:  # only the newest of the rest will do
+        own = (*command, "--require-hashes", "--requirements", str(server.requirements), "--offline")
+        _has_installed(own, server.folder, variables)
+    _run(everything, server.folder, variables)
+
+
+def _has_installed(command: tuple[str, ...], directory: Path, variables: Mapping[str, str]) -> bool:
+    """Whether all was in uv's cache; what is pinned and hashed is the same from there.
+
+    Where an index, such as a mirror, does not say that its files may be kept, uv would fetch and compile a
+    source anew for each pair of its server.
+
+    Raises:
+        InterruptedInstallError: somebody ended it.
+    """
+    try:
+        _run(command, directory, variables)
+    except InterruptedInstallError:
+        raise
+    except InstallError:
+        return False
+    return True
 
 
 def pin(folder: Path, loose: str, pinned: str) -> None:
@@ -215,7 +240,7 @@ def _run(command: tuple[str, ...], directory: Path, variables: Mapping[str, str]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if done.returncode in _INTERRUPTED:
-        raise InstallError("its installation was interrupted")
+        raise InterruptedInstallError("its installation was interrupted")
     if done.returncode != 0:
         raise InstallError(explain(done.stderr or done.stdout))
 

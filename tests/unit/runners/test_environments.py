@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -21,6 +26,7 @@ from gatebench.runners.process.environments import (
     uv_variables,
 )
 from gatebench.words.errors import GatebenchError
+from gatebench.words.paths import HOST
 from tests.support.shelf import VARIANT, Shelf
 
 NEEDY = replace(VARIANT, needs=("no-such-command",))
@@ -199,6 +205,60 @@ def test_an_index_that_cannot_be_reached_is_said_so(shelf: Shelf, monkeypatch: p
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     made, _ = shelf.prepare(shelf.server("demo==1.0\n"))
     assert "the package index cannot be reached" in reason(made["demo"])
+
+
+@contextmanager
+def index_of(shelf: Shelf) -> Iterator[tuple[str, list[str]]]:
+    """A package index that serves the shelf's wheels and lets nobody keep them; and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            asked.append(self.path)
+            self.send_header("Cache-Control", "no-cache")
+            super().end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((HOST, 0), partial(Handler, directory=shelf.wheels)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://{HOST}:{server.server_port}/", asked
+        finally:
+            server.shutdown()
+
+
+def test_what_is_pinned_and_in_the_cache_is_asked_of_no_index(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_OFFLINE")
+    pinned, server = shelf.add_wheel(), shelf.server
+    with index_of(shelf) as (address, asked):
+        monkeypatch.setenv("UV_FIND_LINKS", address)
+        environment(shelf.prepare(server(pinned))[0]["demo"])
+        assert asked
+        asked.clear()
+        environment(shelf.prepare(server(f"{pinned}# another environment\n"))[0]["demo"])
+        assert asked == []
+        environment(shelf.prepare(server("demo\n"))[0]["demo"])  # of what is not pinned, the newest is wanted
+        assert asked
+
+
+def test_of_a_pair_that_is_not_pinned_what_the_server_pins_still_comes_from_the_cache(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_OFFLINE")
+    server = shelf.server(shelf.add_wheel())
+    shelf.add_wheel("2.0", name="framework")
+    with index_of(shelf) as (address, asked):
+        monkeypatch.setenv("UV_FIND_LINKS", address)
+        environment(shelf.prepare(server)[0]["demo"])
+        asked.clear()
+        made, _ = shelf.prepare_pair(server, shelf.application("framework\n"))
+        assert environment(made).packages == {"demo": "1.0", "framework": "2.0"}
+        assert [path for path in asked if "framework-2.0" in path]
+        assert not [path for path in asked if "demo-1.0" in path]
 
 
 # A server together with an application ----------------------------------------------------------------------
