@@ -38,7 +38,7 @@ from tests.support.lab import let_others_pass, wait_until
 PROGRAMS = find_programs()
 needs_postgres = pytest.mark.skipif(PROGRAMS is None, reason=postgres.REMEDY)
 CORE, OTHER = max(os.sched_getaffinity(0)), min(os.sched_getaffinity(0))
-APPLICATIONS = ("psycopg", "asyncpg", "django_orm", "sqlalchemy_flask", "sqlalchemy_starlette")
+APPLICATIONS = ("psycopg", "asyncpg", "django_orm", "flask_sql", "starlette_sql")
 SUBJECTS: dict[str, Subject] = {each.id: each for each in open_registry().subjects(APPLICATIONS)}
 SUBJECT = SUBJECTS["waitress+psycopg"]
 SERVERS = ("waitress", "gunicorn-gthread", "uvicorn", "granian-asgi")
