@@ -122,8 +122,8 @@ def complaints_in(text: str) -> tuple[str, ...]:
 
 
 def explain(output: str) -> str:
-    """The next step where the cause is a known one, and the last lines of what a program of it printed."""
-    lines = [line for line in output.splitlines() if line.strip()][-LAST_LINES:]
+    """The next step where the cause is a known one, and the last lines of what was printed, each once."""
+    lines = list(dict.fromkeys(line for line in output.splitlines() if line.strip()))[-LAST_LINES:]
     step = next((text for sign, text in _NEXT_STEPS if sign in output.lower()), "")
     return "\n".join(filter(None, (step, *lines)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import re
@@ -40,6 +41,8 @@ REMEDY = (
 UNPRIVILEGED = ("postgres", "nobody")
 """Users that it may run as where the lab runs as root, which PostgreSQL refuses."""
 PORT_ATTEMPTS = 5
+IPC_RMID = 0
+"""The command of shmctl(2) that removes a segment."""
 START_TIMEOUT_S = 30.0
 STEP_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
@@ -104,6 +107,7 @@ class Postgres:
         status = self._process.poll()
         if status is None:
             return ""
+        _remove_shared_memory(self._log.parent / "data")
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         return f"the database {how}\n{explain(_text(self._log))}"
 
@@ -317,6 +321,17 @@ def _serve(
         if "could not bind" not in last or place is not None:
             break
     raise ServerFailure("start", f"postgres did not start: {explain(last)}")
+
+
+def _remove_shared_memory(data: Path) -> None:
+    """Removes the small segment that a cluster leaves behind whose first process was killed by SIGKILL.
+
+    Its lock file, which it then leaves as well, has key and ID of the segment in the seventh line.
+    """
+    with suppress(OSError):
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        if len(lines) > 6 and len(words := lines[6].split()) == 2 and words[1].isdigit():
+            ctypes.CDLL(None).shmctl(int(words[1]), IPC_RMID, None)
 
 
 def _is_ready(data: Path) -> bool:
