@@ -45,7 +45,7 @@ IPC_RMID = 0
 """The command of shmctl(2) that removes a segment."""
 START_TIMEOUT_S = 30.0
 STEP_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
 
 
