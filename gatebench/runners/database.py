@@ -27,14 +27,18 @@ SETTINGS: dict[str, str] = {
     # One query has one process, so that the time of a query is that of a core.
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
+}
+"""Settings that differ from PostgreSQL's own, or that matter to a figure."""
+SILENT_SETTINGS: dict[str, str] = {
     # Shared memory as files of the cluster, which end with its folder.
     "dynamic_shared_memory_type": "mmap",
+    # The log is read for complaints.
     "log_min_messages": "warning",
     "log_line_prefix": "",
     "lc_messages": "C",
     "timezone": "UTC",
 }
-"""Settings that differ from PostgreSQL's own, or that matter to a figure."""
+"""Those that matter to no figure."""
 
 _COMPLAINT = re.compile(r"(?:FATAL|PANIC):\s+(?P<text>.*)")
 _NOT_COMPLAINTS = ("terminating connection", "connection to client lost", "the database system is")

@@ -27,7 +27,15 @@ from gatebench.machine.processes import (
     kill,
     tree,
 )
-from gatebench.runners.database import NAME, SETTINGS, USER, DatabaseFacts, complaints_in, explain
+from gatebench.runners.database import (
+    NAME,
+    SETTINGS,
+    SILENT_SETTINGS,
+    USER,
+    DatabaseFacts,
+    complaints_in,
+    explain,
+)
 from gatebench.words.errors import ServerFailure
 from gatebench.words.paths import HOST
 
@@ -281,6 +289,7 @@ class _Steps:
         """Starts the cluster and returns at once."""
         settings = {
             **SETTINGS,
+            **SILENT_SETTINGS,
             "listen_addresses": host,
             "port": str(port),
             "unix_socket_directories": "",
