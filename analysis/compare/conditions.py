@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from analysis.figures.results import CellResult
     from gatebench.results.schema import LevelPlan, RunMeta, SubjectMeta
+    from gatebench.results.surroundings import DatabaseMeta
 
 
 IDENTIFIES_A_MACHINE = ("system", "architecture", "cpu", "cores")
@@ -164,6 +165,18 @@ def _facts(meta: RunMeta) -> dict[str, str]:
         **{f"{role} cores": ", ".join(map(str, numbers)) for role, numbers in meta.cores},
         "worker processes": str(meta.workers),
         "threads": str(meta.threads),
+        **_database(meta.database),
+    }
+
+
+def _database(database: DatabaseMeta | None) -> dict[str, str]:
+    """What may differ of the database, where a run had one."""
+    if database is None:
+        return {}
+    return {
+        "database": f"PostgreSQL {database.version}",
+        "database's cores": ", ".join(map(str, database.cores)),
+        **{f"database, {name}": value for name, value in database.settings.items()},
     }
 
 

@@ -27,6 +27,8 @@ EXEC_CHECKS = 20
 EXEC_CHECK_S = 0.001
 KILL_TIMEOUT_S = 2.0
 KILL_CHECK_S = 0.01
+END_TIMEOUT_S = 10.0
+"""PostgreSQL gives its own processes 5 s before it ends them by force."""
 MOST_LOOKS = 50
 """At the threads of a server that is moved; one that starts threads all the time has as many chances."""
 
@@ -163,14 +165,14 @@ def sweep(*, also: Owner | None = None) -> tuple[int, ...]:
 
 
 def _ask_to_end(pids: Iterable[int]) -> None:
-    """Sends those that name a signal (`STOP_VARIABLE`) that signal, and waits for them as `kill` does."""
+    """Sends those that name a signal (`STOP_VARIABLE`) that signal, and waits until they have ended."""
     asked = []
     for pid in pids:
         if name := _variable(pid, STOP_VARIABLE):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal_number(name))
                 asked.append(pid)
-    end_s = time.monotonic() + KILL_TIMEOUT_S
+    end_s = time.monotonic() + END_TIMEOUT_S
     while any(map(_lives, asked)) and time.monotonic() < end_s:
         time.sleep(KILL_CHECK_S)
 

@@ -27,14 +27,18 @@ SETTINGS: dict[str, str] = {
     # One query has one process, so that the time of a query is that of a core.
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
+}
+"""Settings that differ from PostgreSQL's own, or that matter to a figure."""
+SILENT_SETTINGS: dict[str, str] = {
     # Shared memory as files of the cluster, which end with its folder.
     "dynamic_shared_memory_type": "mmap",
+    # The log is read for complaints.
     "log_min_messages": "warning",
     "log_line_prefix": "",
     "lc_messages": "C",
     "timezone": "UTC",
 }
-"""Settings that differ from PostgreSQL's own, or that matter to a figure."""
+"""Those that matter to no figure."""
 
 _COMPLAINT = re.compile(r"(?:FATAL|PANIC):\s+(?P<text>.*)")
 _NOT_COMPLAINTS = ("terminating connection", "connection to client lost", "the database system is")
@@ -122,8 +126,8 @@ def complaints_in(text: str) -> tuple[str, ...]:
 
 
 def explain(output: str) -> str:
-    """The next step where the cause is a known one, and the last lines of what a program of it printed."""
-    lines = [line for line in output.splitlines() if line.strip()][-LAST_LINES:]
+    """The next step where the cause is a known one, and the last lines of what was printed, each once."""
+    lines = list(dict.fromkeys(line for line in output.splitlines() if line.strip()))[-LAST_LINES:]
     step = next((text for sign, text in _NEXT_STEPS if sign in output.lower()), "")
     return "\n".join(filter(None, (step, *lines)))
 

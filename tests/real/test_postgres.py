@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +33,12 @@ from gatebench.words.errors import ServerFailure
 from gatebench.words.model import Subject
 from gatebench.words.options import Budget
 from gatebench.words.paths import CACHE, HOST, ROOT
-from tests.support.lab import let_others_pass, wait_until
+from tests.support.lab import wait_until
 
 PROGRAMS = find_programs()
 needs_postgres = pytest.mark.skipif(PROGRAMS is None, reason=postgres.REMEDY)
 CORE, OTHER = max(os.sched_getaffinity(0)), min(os.sched_getaffinity(0))
-APPLICATIONS = ("psycopg", "asyncpg", "django_orm", "sqlalchemy_flask", "sqlalchemy_starlette")
+APPLICATIONS = ("psycopg", "asyncpg", "django_orm", "flask_sql", "starlette_sql")
 SUBJECTS: dict[str, Subject] = {each.id: each for each in open_registry().subjects(APPLICATIONS)}
 SUBJECT = SUBJECTS["waitress+psycopg"]
 SERVERS = ("waitress", "gunicorn-gthread", "uvicorn", "granian-asgi")
@@ -46,7 +46,6 @@ MEASURED = [each for each in SUBJECTS if each.partition("+")[0] in SERVERS]
 
 
 def started(folder: Path, connections: int = 100) -> Postgres:
-    let_others_pass(folder)
     return start_postgres(
         folder / "postgres",
         owner=Owner.this(),
@@ -57,6 +56,20 @@ def started(folder: Path, connections: int = 100) -> Postgres:
     )
 
 
+@contextmanager
+def folder_for_all() -> Iterator[Path]:
+    """A folder that every user may enter: another session of pytest may close the ones that it makes."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with folder_for_all() as found:
+        yield found
+
+
 def asked(database: Postgres, query: str) -> str:
     assert PROGRAMS is not None
     command = (PROGRAMS["psql"], "--no-psqlrc", "-At", "-c", query, database.url)
@@ -64,14 +77,14 @@ def asked(database: Postgres, query: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    found = started(tmp_path_factory.mktemp("database"))
-    yield found
-    found.stop()
+def database() -> Iterator[Postgres]:
+    with folder_for_all() as place:
+        found = started(place)
+        yield found
+        found.stop()
 
 
 def a_runner(folder: Path) -> ProcessRunner:
-    let_others_pass(folder)
     return ProcessRunner(
         budget=Budget((CORE,)),
         owner=Owner.this(),
@@ -83,12 +96,13 @@ def a_runner(folder: Path) -> ProcessRunner:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessRunner]:
-    found = a_runner(tmp_path_factory.mktemp("runner"))
-    found.prepare([SUBJECTS[name] for name in MEASURED])
-    yield found
-    if found._database is not None:
-        found._database.stop()
+def runner() -> Iterator[ProcessRunner]:
+    with folder_for_all() as place:
+        found = a_runner(place)
+        found.prepare([SUBJECTS[name] for name in MEASURED])
+        yield found
+        if found._database is not None:
+            found._database.stop()
 
 
 @needs_postgres
@@ -126,17 +140,38 @@ def test_it_runs_on_its_own_cores_and_its_time_is_counted_with_that_of_connectio
 
 
 @needs_postgres
-def test_an_end_leaves_no_process_no_shared_memory_and_a_reason(tmp_path: Path) -> None:
-    segments = Path("/proc/sysvipc/shm")
-    before = segments.read_text().count("\n")
-    found = started(tmp_path)
+def test_an_end_leaves_no_process_no_shared_memory_and_a_reason(folder: Path) -> None:
+    found = started(folder)
+    segment = (folder / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
+    assert segment in shared_memory()
     family = tree(found._process.pid)
     assert found.fault() == ""
     found.stop()
     assert not any(psutil.pid_exists(pid) for pid in family)
-    assert segments.read_text().count("\n") <= before
+    assert segment not in shared_memory()
     assert found.fault().startswith("the database exited with status")
     assert found.cpu_s() is None
+
+
+@needs_postgres
+def test_a_database_that_was_killed_leaves_no_shared_memory_once_that_was_noticed(folder: Path) -> None:
+    found = started(folder)
+    try:
+        segment = (folder / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
+        assert segment in shared_memory()
+        family = tree(found._process.pid)
+        os.kill(found._process.pid, signal.SIGKILL)
+        wait_until("the end of all of it", lambda: not any(map(psutil.pid_exists, family[1:])))
+        wait_until("its end to be noticed", lambda: found.fault() != "")
+        assert found.fault().startswith("the database was ended by SIGKILL")
+        assert segment not in shared_memory()
+    finally:
+        found.stop()
+
+
+def shared_memory() -> set[str]:
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return {line.split()[1] for line in lines}
 
 
 LAB = """
@@ -155,25 +190,23 @@ with watched(owner):
 
 
 @needs_postgres
-def test_a_lab_that_is_killed_leaves_no_database_and_no_folder(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        variables = {**os.environ, "TMPDIR": folder}
-        with subprocess.Popen(
-            (sys.executable, "-c", LAB), cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True
-        ) as lab:
-            assert lab.stdout is not None
-            pid, scratch = next(line for line in lab.stdout if line[0].isdigit()).split()
-            family = tree(int(pid))
-            assert len(family) > 1
-            lab.send_signal(signal.SIGKILL)
-        wait_until("the end of the database", lambda: not any(map(psutil.pid_exists, family)))
-        wait_until("the end of its folder", lambda: not Path(scratch).exists())
+def test_a_lab_that_is_killed_leaves_no_database_and_no_folder(folder: Path) -> None:
+    variables = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        (sys.executable, "-c", LAB), cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True
+    ) as lab:
+        assert lab.stdout is not None
+        pid, scratch = next(line for line in lab.stdout if line[0].isdigit()).split()
+        family = tree(int(pid))
+        assert len(family) > 1
+        lab.send_signal(signal.SIGKILL)
+    wait_until("the end of the database", lambda: not any(map(psutil.pid_exists, family)))
+    wait_until("the end of its folder", lambda: not Path(scratch).exists())
 
 
 @needs_postgres
 def test_a_port_that_somebody_else_takes_first_is_given_up_for_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server((HOST, 0)) as listener:
         first = listener.getsockname()[1]
@@ -181,7 +214,7 @@ def test_a_port_that_somebody_else_takes_first_is_given_up_for_another(
         monkeypatch.setattr(
             postgres, "fresh_port", lambda host, taken: next(handed, None) or fresh_port(host, taken)
         )
-        found = started(tmp_path)
+        found = started(folder)
     try:
         assert f":{first}/" not in found.url
         assert asked(found, "SELECT 1") == "1"
@@ -191,33 +224,33 @@ def test_a_port_that_somebody_else_takes_first_is_given_up_for_another(
 
 @needs_postgres
 def test_a_cluster_that_cannot_be_made_says_what_initdb_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = tmp_path / "initdb"
+    broken = folder / "initdb"
     broken.write_text(
         "#!/bin/sh\necho 'initdb: error: could not write: No space left on device' >&2\nexit 1\n"
     )
     broken.chmod(0o755)
     monkeypatch.setattr(postgres, "find_programs", lambda: {**(PROGRAMS or {}), "initdb": str(broken)})
     with pytest.raises(ServerFailure) as caught:
-        started(tmp_path)
+        started(folder)
     assert "initdb failed: the disk of the folder for temporary files is full" in caught.value.text
     assert "No space left on device" in caught.value.text
 
 
 def test_without_postgresql_the_subjects_that_need_it_name_the_command_that_installs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "find_programs", lambda: None)
     plain = next(each for each in open_registry().subjects() if each.id == "waitress")
-    readiness = a_runner(tmp_path).prepare([SUBJECT, plain])
+    readiness = a_runner(folder).prepare([SUBJECT, plain])
     assert "apt-get install -y --no-install-recommends postgresql" in readiness[SUBJECT.id].reason
     assert readiness["waitress"].reason == ""
 
 
 @needs_postgres
-def test_a_preparation_runs_once_in_each_environment_and_one_that_fails_is_the_reason(tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
+def test_a_preparation_runs_once_in_each_environment_and_one_that_fails_is_the_reason(folder: Path) -> None:
+    ran = folder / "ran"
     count = f"import os; open({str(ran)!r}, 'a').write(os.environ['DATABASE_URL'][:10])"
     fails = "print('no such migration'); raise SystemExit(3)"
     good = replace(SUBJECT.application, prepare=("python", "-c", count))
@@ -227,7 +260,7 @@ def test_a_preparation_runs_once_in_each_environment_and_one_that_fails_is_the_r
     ]
     again = replace(works[1], variant=SUBJECTS["gunicorn-sync+psycopg"].variant)
     fault = replace(SUBJECT, application=bad)
-    runner = a_runner(tmp_path)
+    runner = a_runner(folder)
     try:
         readiness = runner.prepare([*works, again, fault])
         assert [readiness[each.id].reason for each in (*works, again)] == ["", "", ""]
@@ -246,10 +279,10 @@ def ask(instance: ProcessInstance, method: str, path: str) -> bytes:
 @needs_postgres
 @pytest.mark.parametrize("name", MEASURED)
 def test_an_application_answers_from_the_database_and_stores_what_it_updates(
-    runner: ProcessRunner, tmp_path: Path, name: str
+    runner: ProcessRunner, folder: Path, name: str
 ) -> None:
     subject = SUBJECTS[name]
-    instance = runner.launch(subject, log=tmp_path / "log", hash_seed=1)
+    instance = runner.launch(subject, log=folder / "log", hash_seed=1)
     try:
         hold_to_contract(instance, LocalSite(load_contract()), thorough=True)
         assert runner._database is not None
@@ -261,14 +294,14 @@ def test_an_application_answers_from_the_database_and_stores_what_it_updates(
 
 
 @needs_postgres
-def test_too_few_connections_are_named_where_a_server_fails_for_them(tmp_path: Path) -> None:
-    runner = a_runner(tmp_path)
-    few = tmp_path / "few"
+def test_too_few_connections_are_named_where_a_server_fails_for_them(folder: Path) -> None:
+    runner = a_runner(folder)
+    few = folder / "few"
     few.mkdir()
     database = started(few, connections=4)
     runner._database = database
     assert runner.prepare([SUBJECT])[SUBJECT.id].reason == ""
-    instance = runner.launch(SUBJECT, log=tmp_path / "log", hash_seed=1)
+    instance = runner.launch(SUBJECT, log=folder / "log", hash_seed=1)
     try:
         wait_until("its pool to be refused", lambda: is_refused(instance, database))
         failure = failed(instance, "contract", "some of it was wrong")
@@ -287,11 +320,11 @@ def is_refused(instance: ProcessInstance, database: Postgres) -> bool:
 
 @needs_postgres
 def test_a_database_that_dies_is_the_failure_of_its_servers_and_no_server_is_started_without_it(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    runner = a_runner(tmp_path)
+    runner = a_runner(folder)
     runner.prepare([SUBJECT])
-    instance = runner.launch(SUBJECT, log=tmp_path / "log", hash_seed=1)
+    instance = runner.launch(SUBJECT, log=folder / "log", hash_seed=1)
     try:
         assert instance.database_fault() == ""
         assert runner._database is not None
@@ -299,6 +332,6 @@ def test_a_database_that_dies_is_the_failure_of_its_servers_and_no_server_is_sta
         failure = failed(instance, "contract", "GET /db/row/1: status: expected 200, got 500")
         assert failure.code == "database"
         with pytest.raises(ServerFailure, match="database: the database exited"):
-            runner.launch(SUBJECT, log=tmp_path / "log", hash_seed=1)
+            runner.launch(SUBJECT, log=folder / "log", hash_seed=1)
     finally:
         runner.stop([instance])

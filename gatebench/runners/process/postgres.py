@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import re
@@ -26,7 +27,15 @@ from gatebench.machine.processes import (
     kill,
     tree,
 )
-from gatebench.runners.database import NAME, SETTINGS, USER, DatabaseFacts, complaints_in, explain
+from gatebench.runners.database import (
+    NAME,
+    SETTINGS,
+    SILENT_SETTINGS,
+    USER,
+    DatabaseFacts,
+    complaints_in,
+    explain,
+)
 from gatebench.words.errors import ServerFailure
 from gatebench.words.paths import HOST
 
@@ -40,9 +49,11 @@ REMEDY = (
 UNPRIVILEGED = ("postgres", "nobody")
 """Users that it may run as where the lab runs as root, which PostgreSQL refuses."""
 PORT_ATTEMPTS = 5
+IPC_RMID = 0
+"""The command of shmctl(2) that removes a segment."""
 START_TIMEOUT_S = 30.0
 STEP_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
 
 
@@ -104,6 +115,7 @@ class Postgres:
         status = self._process.poll()
         if status is None:
             return ""
+        _remove_shared_memory(self._log.parent / "data")
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         return f"the database {how}\n{explain(_text(self._log))}"
 
@@ -277,6 +289,7 @@ class _Steps:
         """Starts the cluster and returns at once."""
         settings = {
             **SETTINGS,
+            **SILENT_SETTINGS,
             "listen_addresses": host,
             "port": str(port),
             "unix_socket_directories": "",
@@ -317,6 +330,17 @@ def _serve(
         if "could not bind" not in last or place is not None:
             break
     raise ServerFailure("start", f"postgres did not start: {explain(last)}")
+
+
+def _remove_shared_memory(data: Path) -> None:
+    """Removes the small segment that a cluster leaves behind whose first process was killed by SIGKILL.
+
+    Its lock file, which it then leaves as well, has key and ID of the segment in the seventh line.
+    """
+    with suppress(OSError):
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        if len(lines) > 6 and len(words := lines[6].split()) == 2 and words[1].isdigit():
+            ctypes.CDLL(None).shmctl(int(words[1]), IPC_RMID, None)
 
 
 def _is_ready(data: Path) -> bool:

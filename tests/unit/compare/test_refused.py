@@ -193,3 +193,13 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     a, b = made(tmp_path, "a"), made(tmp_path, "b")
     with pytest.raises(ConfigurationError, match=r"nowhere/out\.json: cannot be written"):
         said(a, b, json_file=tmp_path / "nowhere" / "out.json")
+
+
+def test_another_database_is_a_condition_that_differs(tmp_path: Path) -> None:
+    def with_database(content: dict[str, Any]) -> None:
+        facts = {"version": "17.6", "max_connections": 100, "cores": [0], "pool": 8}
+        content["database"] = {**facts, "settings": {"fsync": "off"}}
+
+    found = {each.what: (each.a, each.b) for each in against(tmp_path, with_database).changes}
+    assert found["database"] == ("", "PostgreSQL 17.6")
+    assert found["database, fsync"] == ("", "off")

@@ -6,8 +6,8 @@ from flask import Flask, Response, render_template_string
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
+from apps.flask_sql.models import Counter, Entry, Fortune
 from apps.plain.stored import ADDED, PAGE, POOL, URL, counter, entry, keys, to_json
-from apps.sqlalchemy_flask.models import Counter, Entry, Fortune
 
 app = Flask(__name__)
 # It connects when it is first used, so that a process that forks has no connection to share.

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from apps.plain.stored import ADDED, PAGE, POOL, URL, counter, entry, keys, to_json
-from apps.sqlalchemy_starlette.models import Counter, Entry, Fortune
+from apps.starlette_sql.models import Counter, Entry, Fortune
 
 # It connects when it is first used, so that a process that forks has no connection to share.
 engine = create_async_engine(
