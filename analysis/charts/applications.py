@@ -11,7 +11,8 @@ from analysis.charts.style import QUIET, STYLE, Chart, Column, Words, nothing_va
 from analysis.charts.view import counted_slices
 from analysis.figures.applications import added, by_application, pairs
 from analysis.figures.leads import CPU
-from analysis.words import conditions, interval, names, short_reason, times
+from analysis.surroundings import conditions
+from analysis.words import interval, names, short_reason, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

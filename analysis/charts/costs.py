@@ -29,7 +29,8 @@ from analysis.charts.view import conditions_of_all, every_slice
 from analysis.figures.leads import CPU, memory_metrics
 from analysis.figures.results import ordered
 from analysis.figures.statistics import Estimate
-from analysis.words import interval, memory_note, short_reason
+from analysis.surroundings import memory_note
+from analysis.words import interval, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,7 +25,8 @@ from analysis.charts.style import (
 )
 from analysis.figures.footing import COMMON_LOOP, USUAL_LOOP, loop_pairs, on_one_loop
 from analysis.figures.statistics import MIN_BLOCKS
-from analysis.words import conditions, short_reason, times
+from analysis.surroundings import conditions
+from analysis.words import short_reason, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

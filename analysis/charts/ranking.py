@@ -25,7 +25,8 @@ from analysis.charts.style import (
 )
 from analysis.figures.leads import CONNECTION_MEMORY, RPS, WITHIN_OBJECTIVE
 from analysis.figures.results import ordered, standings
-from analysis.words import conditions, findings, instrument_in_words, interval, short_reason
+from analysis.surroundings import conditions
+from analysis.words import findings, instrument_in_words, interval, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -48,7 +48,8 @@ from analysis.figures.limits import at_the_floor
 from analysis.figures.percentiles import Tail, tails
 from analysis.figures.results import ordered, standings
 from analysis.figures.statistics import Array
-from analysis.words import conditions, findings, instrument_in_words, names, short_reason
+from analysis.surroundings import conditions
+from analysis.words import findings, instrument_in_words, names, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

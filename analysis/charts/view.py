@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from analysis.figures.cells import LevelData, level_data
-from analysis.words import conditions
+from analysis.surroundings import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -87,7 +87,7 @@ class Totals:
             neighbour says nothing about the instrument.
         cpu_share: CPU seconds of the server a second of load, 1.0 for one core; None where never read.
         cpu_us_per_request: CPU time of the server a correct answer; None where never read.
-        memory_mib: highest memory of the server (`analysis.words.memory_note`); None where never sampled.
+        memory_mib: highest memory of the server (`surroundings.memory_note`); None where never sampled.
         memory_peak_mib: the most that the server's container has had since a start, page cache included;
             None where never sampled, as without a container.
         listen_drops: connection attempts that the kernel dropped during the slices; 0 where it does not say.

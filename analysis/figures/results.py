@@ -66,7 +66,7 @@ class CellResult:
         last_us: the same to the last subscriber of a broadcast.
         mib_per_s: bodies of requests and answers.
         cpu: CPU time of the server in µs a correct answer, with its interval over blocks.
-        memory_mib: of processes or of a container; `analysis.words.memory_note` says which.
+        memory_mib: of processes or of a container; `analysis.surroundings.memory_note` says which.
         memory_peak_mib: of containers only.
         fit: R² of the line through memory over idle connections, of the worst block.
         details: examples of its failures, and what a Locust file did by name.

@@ -18,16 +18,8 @@ from analysis.figures.precision import find, in_words
 from analysis.page.interfaces import matrices
 from analysis.page.pictures import Picture, placed
 from analysis.page.sections import costs, overview, refused, status, workload_names, workload_sections
-from analysis.words import (
-    container_facts,
-    instrument_in_words,
-    interval,
-    machine_facts,
-    memory_note,
-    names,
-    runner_in_words,
-    without_figures,
-)
+from analysis.surroundings import container_facts, machine_facts, memory_note, runner_in_words
+from analysis.words import instrument_in_words, interval, names, without_figures
 from gatebench.words.footing import NOT_OBSERVED
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from analysis.reading.tables import (
     read_table,
 )
 from gatebench.results.columns import HISTOGRAMS, SLICES, missing_before
-from gatebench.results.schema import READABLE, ObservedMeta, PrecisionMeta, RunMeta
+from gatebench.results.observed import ObservedMeta
+from gatebench.results.schema import READABLE, PrecisionMeta, RunMeta
 from gatebench.words.errors import ConfigurationError, GatebenchError
 
 if TYPE_CHECKING:

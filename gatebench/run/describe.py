@@ -13,11 +13,11 @@ from gatebench.contract.file import load_contract
 from gatebench.load.backend import Backend
 from gatebench.machine.facts import content_hash, instrument_hash, machine, versions
 from gatebench.results import schema
+from gatebench.results.observed import ExpectsMeta
 from gatebench.results.record import utc_now
 from gatebench.results.schema import (
     SCHEMA,
     CoresMeta,
-    ExpectsMeta,
     LoadMeta,
     PlanMeta,
     PrecisionMeta,

@@ -14,7 +14,7 @@ from gatebench.contract.rules import Contract, Scope
 from gatebench.contract.site import Check, Fetched, Listening, Site
 from gatebench.contract.verify import Difference
 from gatebench.machine.processes import Composition
-from gatebench.results.schema import ObservedMeta
+from gatebench.results.observed import ObservedMeta
 from gatebench.runners.base import Around, Instance
 from gatebench.words.errors import ServerFailure
 from gatebench.words.footing import NOT_OBSERVED, OWN, SHARED_OBJECTS, loop_of

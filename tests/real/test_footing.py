@@ -12,7 +12,7 @@ from gatebench.contract.site import LocalSite
 from gatebench.machine.cores import available_cores, divide
 from gatebench.machine.processes import Owner
 from gatebench.registry.registry import open_registry
-from gatebench.results.schema import ObservedMeta
+from gatebench.results.observed import ObservedMeta
 from gatebench.runners.process.runner import ProcessRunner
 from gatebench.runners.readiness import hold_all_to_contract, look
 from gatebench.words.options import Budget

@@ -17,7 +17,7 @@ from analysis.charts.view import View
 from analysis.figures.summary import summarize
 from analysis.page.report import build_report
 from analysis.reading.run import Run, load_run
-from analysis.words import conditions
+from analysis.surroundings import conditions
 from gatebench.results.schema import NULL_RESPONDER
 from gatebench.results.surroundings import EngineMeta, ImageMeta, LimitsMeta
 from tests.support.pages import make_page

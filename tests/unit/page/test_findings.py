@@ -16,7 +16,8 @@ from analysis.figures.summary import summarize
 from analysis.page.page import render
 from analysis.page.terminal import standings_table
 from analysis.reading.run import Run, load_run
-from analysis.words import conditions, findings, in_closing, machine_facts, without_figures
+from analysis.surroundings import conditions, machine_facts
+from analysis.words import findings, in_closing, without_figures
 from tests.support.summaries import BY_ID, QUIET, places, small, whole_run
 from tests.support.synthetic import IDLE, LOADS, SEARCH, STEADY, make_run
 from tests.support.synthetic_model import Load, Plan, Truth

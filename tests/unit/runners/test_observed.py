@@ -10,7 +10,7 @@ import pytest
 
 from gatebench.contract.site import Fetched
 from gatebench.machine.processes import Composition
-from gatebench.results.schema import ObservedMeta
+from gatebench.results.observed import ObservedMeta
 from gatebench.runners.readiness import Within, _read, _within, not_as_asked, observed
 from gatebench.words.model import Expects
 
