@@ -40,7 +40,7 @@ BUDGET = "40s"
 """Of a run that is ended in its middle."""
 STARTS, SLICES = "starting 3 servers (", "keep-alive/c64\n"
 """What a run says when it starts a block's servers, and when the block's slices begin."""
-SOME_SLICES_S = 3.0
+SOME_SLICES_S = 1.0
 LEFT = "that a killed run had left behind"
 
 
