@@ -21,7 +21,6 @@ from gatebench.words.footing import NOT_OBSERVED, OWN, SHARED_OBJECTS, loop_of
 from gatebench.words.interface_keys import need
 from gatebench.words.model import Cell, Expects, Interface, Request, Workload
 from gatebench.words.paths import SERVER_FILE
-from gatebench.words.text import counted
 
 LOOK_S = 0.3
 IDLE_SHARE = 0.02
@@ -104,17 +103,25 @@ READY_TIMEOUT_S = 30.0
 READY_STEP_S = 0.5
 """Between two looks at whether the servers that do not answer yet are still alive."""
 CASE_TIMEOUT_S = 10.0
+MOST_LIKEWISE = 6
+"""Requests that are named beside the first that a difference was found in."""
 
 
 def describe(differences: Sequence[Difference]) -> str:
-    """The differences from the contract, a line each; of several requests with the same, the first."""
+    """The differences from the contract, a line each; of requests with the same, the first in full."""
     alike: dict[tuple[str, str], list[Difference]] = {}
     for each in differences:
         alike.setdefault((each.aspect, each.got), []).append(each)
-    return "\n".join(
-        _printable(str(first)) + (f" (as for {counted(len(others), 'other request')})" if others else "")
-        for first, *others in alike.values()
-    )
+    return "\n".join(_printable(f"{first}{_likewise(others)}") for first, *others in alike.values())
+
+
+def _likewise(others: Sequence[Difference]) -> str:
+    """` (likewise GET /a, GET /b and 3 others)`; nothing without others."""
+    if not others:
+        return ""
+    named = [each.case for each in others[:MOST_LIKEWISE]]
+    more = len(others) - len(named)
+    return f" (likewise {', '.join(named)}{f', and {more} more' if more else ''})"
 
 
 def _printable(text: str) -> str:

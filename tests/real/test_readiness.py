@@ -24,5 +24,5 @@ def test_a_server_that_serves_something_else_is_told_every_route_that_differs(tm
     assert ended.status == 1
     assert "differs" in ended.said
     assert "GET /plaintext:" in ended.said
-    assert "GET /json:" in ended.said
+    assert "GET /json" in ended.said
     assert "was not ready" not in ended.said

@@ -163,13 +163,16 @@ def test_a_server_that_says_for_a_moment_that_it_is_starting_gets_ready() -> Non
     assert next(answers, None) is None
 
 
-def test_what_came_of_several_requests_alike_is_told_of_the_first_with_their_number() -> None:
+def test_what_came_of_several_requests_alike_is_told_once_with_their_names() -> None:
     found = [
         Difference(f"GET /{path}", "header content-length", f"'{number}'", "none")
-        for number, path in enumerate(("a", "b", "c"))
+        for number, path in enumerate("abcdefghi")
     ]
     found.append(Difference("POST /echo (text:a\r\n)", "status", "200", "500"))
     assert describe(found).splitlines() == [
-        "GET /a: header content-length: expected '0', got none (as for 2 other requests)",
+        (
+            "GET /a: header content-length: expected '0', got none "
+            "(likewise GET /b, GET /c, GET /d, GET /e, GET /f, GET /g, and 2 more)"
+        ),
         "POST /echo (text:a  ): status: expected 200, got 500",
     ]
