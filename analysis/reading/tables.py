@@ -163,7 +163,8 @@ def arrow_part(file: Path, columns: Mapping[str, Type], missing: Mapping[str, fl
     absent = sorted(set(columns) - set(table.column_names))
     if absent:
         raise GatebenchError(f"{file}: the columns {', '.join(absent)} are missing")
-    return table.select(list(columns))
+    # A part of more than a million rows has several row groups, each with a dictionary of its own.
+    return table.select(list(columns)).unify_dictionaries()
 
 
 def typed(file: Path, frame: pd.DataFrame, columns: Mapping[str, Type]) -> pd.DataFrame:

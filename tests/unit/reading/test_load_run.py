@@ -277,12 +277,24 @@ def test_a_run_of_schema_1_is_still_read_as_closed_loops(tmp_path: Path) -> None
     assert {plan.model for plan in run.meta.levels} == {"closed"}
 
 
-@pytest.mark.parametrize("name", ["headline", "exclusive/alone", "exclusive/together"])
+@pytest.mark.parametrize("name", ["headline", "loops", "exclusive/alone", "exclusive/together"])
 def test_a_published_run_is_still_read(name: str) -> None:
     run = load_run(ROOT / "docs" / name)
 
     assert run.meta.schema_ in {1, 2}
     assert not run.slices.empty
+
+
+def test_a_part_in_several_row_groups_is_read_as_one_in_one(folder: Path) -> None:
+    before = load_run(folder)
+    for name in ("slices.parquet", "histograms.parquet"):
+        for part in (folder / name).iterdir():
+            pd.read_parquet(part).to_parquet(part, row_group_size=7)
+
+    again = load_run(folder)
+
+    pd.testing.assert_frame_equal(all_rows(again.histograms), all_rows(before.histograms))
+    pd.testing.assert_frame_equal(again.slices, before.slices)
 
 
 def test_a_run_from_before_containers_has_nothing_in_their_columns(folder: Path) -> None:
