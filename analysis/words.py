@@ -156,10 +156,10 @@ def in_closing(cells: Sequence[CellResult]) -> str:
     measured = [cell for cell in cells if cell.status != "unsupported"]
     if not measured:
         return ""
+    # A figure that nothing refuses was not to be had: the first reason of its cell may be about another one.
+    by_status = {"failed": "failed", "unavailable": "unavailable", "ok": "not-measured"}
     lacking = Counter(
-        cell.lead_status if cell.lead_status in {"failed", "unavailable"} else cell.code or "not-measured"
-        for cell in measured
-        if cell.lead is None
+        by_status.get(cell.lead_status, cell.code or "not-measured") for cell in measured if cell.lead is None
     )
     limited = sum(cell.lead is not None and not cell.valid for cell in measured)
     also = f", {limited} of them limited" if limited else ""

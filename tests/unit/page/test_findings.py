@@ -358,3 +358,11 @@ def test_the_last_line_counts_the_figures_and_names_the_best_next_step(
     summary = summarize(load_run(make_run(tmp_path / "run", BRIEF, [subject], [KEEP_ALIVE])))
 
     assert in_closing(summary.cells).startswith(said)
+
+
+def test_the_last_line_calls_a_figure_that_could_not_be_had_by_no_other_note(tmp_path: Path) -> None:
+    summary = summarize(load_run(make_run(tmp_path / "run", BRIEF, [BY_ID["uvicorn"]], [KEEP_ALIVE])))
+    notes = ("left-out: 2 of 9 slices", "not-measured: p99: too few latencies")
+    cells = [replace(cell, lead=None, reasons=notes) for cell in summary.cells]
+
+    assert in_closing(cells) == f"0 of 1 {HAVE}; the others: not-measured (1)."
