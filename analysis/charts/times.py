@@ -190,7 +190,7 @@ def _response_page(view: View, part: Part[Standing], values_us: Sequence[float])
     row_labels(axes, [meta.subject(row.cell.subject) for row in part.items])
     milliseconds_axis(axes, values_us)
     if floor_us:
-        rows.across(axes, floor_us * metric.scale, "floor")
+        rows.across(axes, floor_us * metric.scale, f"floor of {metric.name}")
     for number, row in enumerate(part.items):
         if row.cell.shown:
             paint = color(meta.subject(row.cell.subject)) if row.cell.valid else GREY

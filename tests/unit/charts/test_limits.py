@@ -71,6 +71,7 @@ def test_response_times_stand_beside_this_machines_floor(tmp_path: Path) -> None
         in said(chart)
     )
     assert "Within noise of that floor" not in said(chart)
+    assert "floor of p99" in said(chart)
     assert texts_off_the_page(chart) == []
 
 
